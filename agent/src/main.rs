@@ -1,0 +1,2 @@
+//! The `signalbeam-agent` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Who is calling: device certificate, API key, admin token; every attempt recorded.

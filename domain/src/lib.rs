@@ -1,0 +1,1 @@
+//! The rules of SignalBeam: aggregates, commands, events, ids. Pure: no I/O, no clock, no randomness.

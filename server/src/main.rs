@@ -1,0 +1,2 @@
+//! The `signalbeam` server.
+fn main() {}
