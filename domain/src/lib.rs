@@ -1,14 +1,30 @@
-//! The rules of SignalBeam, and nothing else: aggregates decide, events state what happened, ids keep things apart.
+//! The rules of the product, and nothing else: aggregates decide, events state what happened, ids keep things apart.
 //!
-//! Pure by construction: no I/O, no clock, no randomness, no async. Whatever a rule needs from outside (the time, the
-//! actor, drawn numbers) comes in through a [`Context`] or a command.
+//! Pure by construction: no I/O, no clock, no randomness, no async. Whatever a rule needs from outside (the time, drawn
+//! numbers, the outcome of a secret's check) comes in through a [`Context`] or a command.
 
+pub mod aggregate;
+pub mod api_key;
+pub mod authority;
+pub mod certificate;
 pub mod credential;
+pub mod device;
+pub mod envelope;
+pub mod event;
 pub mod ids;
+pub mod registration_token;
 pub mod serial;
 pub mod text;
+pub mod timestamp;
+pub mod validity;
 
+pub use aggregate::{Aggregate, Context};
 pub use credential::{ApiKey, ClaimSecret, Digest, InvalidCredential, Prefix, RegistrationToken, SecretVerifier};
+pub use device::DeviceStatus;
+pub use envelope::{Actor, ActorKind, Category, CorrelationId, Envelope, Position, StreamId, Version};
+pub use event::{DecodeError, Event};
 pub use ids::{ApiKeyId, AuthorityId, DeviceId, EventId, InvalidId, RegistrationTokenId, TenantId};
 pub use serial::{Fingerprint, InvalidHex, SerialNumber};
 pub use text::{Description, DeviceName, InvalidMetadata, InvalidText, Metadata, MetadataValue, Reason};
+pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use validity::{Days, OutOfBounds, ValidityBounds};

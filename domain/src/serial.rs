@@ -94,8 +94,13 @@ fn octets_from_hex<const N: usize>(text: &str) -> Result<[u8; N], InvalidHex> {
     }
     let mut octets = [0; N];
     for (at, digit) in digits.iter().enumerate() {
-        let value = (*digit as char).to_digit(16).ok_or(InvalidHex::Digit { at })?;
-        octets[at / 2] = octets[at / 2] << 4 | value as u8;
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return Err(InvalidHex::Digit { at }),
+        };
+        octets[at / 2] = octets[at / 2] << 4 | value;
     }
     Ok(octets)
 }

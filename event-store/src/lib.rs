@@ -1,1 +1,15 @@
 //! The append, read and subscribe port of the event log, its adapters, and the audit log beside it.
+//!
+//! Position order is commit order: a reader that has seen position p has seen everything before p.
+
+pub mod audit;
+pub mod clock;
+pub mod port;
+
+pub use audit::{AuditLog, AuthenticationAttempt};
+pub use clock::{Clock, SystemClock};
+pub use port::{
+    AppendError, Appended, Batch, CommandMetadata, EventReader, EventStore, ExpectedVersion, Filter, Idempotency,
+    LoadError, NewEvent, Page, Recorded, RecordedCommand, StoreError, StreamWrite, Subscription, SubscriptionItem,
+    load,
+};

@@ -1,0 +1,173 @@
+//! A certificate authority: created once, activated, and one day retired in favour of another.
+
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::{Aggregate, Context};
+use crate::event::{NoDetails, events};
+use crate::ids::AuthorityId;
+use crate::serial::{Fingerprint, SerialNumber};
+use crate::timestamp::Timestamp;
+
+/// An authority came into being.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorityCreated {
+    /// The authority.
+    pub authority_id: AuthorityId,
+    /// Its subject, as `CN=SignalBeam Root CA, O=SignalBeam, C=US`.
+    pub subject: String,
+    /// The serial number of its own certificate.
+    pub serial_number: SerialNumber,
+    /// The SHA-256 of its certificate's DER.
+    pub fingerprint: Fingerprint,
+    /// Its key type, such as `rsa-2048`.
+    pub key_type: String,
+    /// The first moment of its validity.
+    pub not_before: Timestamp,
+    /// The last moment of its validity.
+    pub not_after: Timestamp,
+    /// Its certificate.
+    pub certificate_pem: String,
+}
+
+/// The authority signs from here on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AuthorityActivated(pub NoDetails);
+
+/// Another authority signs in its place; it is still trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorityRotated {
+    /// The one that signs now.
+    pub successor_id: AuthorityId,
+}
+
+/// The authority is no longer trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AuthorityRetired(pub NoDetails);
+
+events! {
+    /// What can happen to a certificate authority.
+    AuthorityEvent {
+        /// It came into being.
+        Created(AuthorityCreated) = ("certificate_authority.created", 1),
+        /// It signs.
+        Activated(AuthorityActivated) = ("certificate_authority.activated", 1),
+        /// Another one signs.
+        Rotated(AuthorityRotated) = ("certificate_authority.rotated", 1),
+        /// It is trusted no longer.
+        Retired(AuthorityRetired) = ("certificate_authority.retired", 1),
+    }
+}
+
+/// What can be asked of a certificate authority.
+#[derive(Debug, Clone)]
+pub enum AuthorityCommand {
+    /// Record that it came into being.
+    Create(AuthorityCreated),
+    /// Let it sign.
+    Activate,
+    /// Let another one sign.
+    Rotate {
+        /// The other one.
+        successor_id: AuthorityId,
+    },
+    /// End the trust in it.
+    Retire,
+}
+
+/// Where an authority stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthorityStatus {
+    /// It exists and does not sign yet.
+    Prepared,
+    /// It signs.
+    Active,
+    /// It is trusted and another one signs.
+    Rotated,
+    /// It is trusted no longer.
+    Retired,
+}
+
+/// Why a command on a certificate authority was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorityError {
+    /// It exists, with another certificate.
+    #[error("the authority exists with another certificate")]
+    OtherCertificate,
+    /// There is no such authority.
+    #[error("there is no such certificate authority")]
+    Unknown,
+    /// Its state forbids it.
+    #[error("an authority that is {status:?} cannot be {action}")]
+    InvalidState {
+        /// Where it stands.
+        status: AuthorityStatus,
+        /// What was asked for, as a participle.
+        action: &'static str,
+    },
+    /// It was to be replaced by itself.
+    #[error("an authority cannot succeed itself")]
+    OwnSuccessor,
+}
+
+/// A certificate authority.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Authority(Option<(AuthorityCreated, AuthorityStatus)>);
+
+impl Authority {
+    /// As it was created, where it was.
+    pub fn created(&self) -> Option<&AuthorityCreated> {
+        self.0.as_ref().map(|(created, _)| created)
+    }
+
+    /// Where it stands, once created.
+    pub fn status(&self) -> Option<AuthorityStatus> {
+        self.0.as_ref().map(|(_, status)| *status)
+    }
+}
+
+impl Aggregate for Authority {
+    type Command = AuthorityCommand;
+    type Event = AuthorityEvent;
+    type Error = AuthorityError;
+
+    fn decide(&self, command: Self::Command, _context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
+        use AuthorityStatus::{Active, Prepared, Retired, Rotated};
+        let (created, status) = match (&self.0, command) {
+            (None, AuthorityCommand::Create(created)) => return Ok(vec![created.into()]),
+            (None, _) => return Err(AuthorityError::Unknown),
+            (Some((known, _)), AuthorityCommand::Create(created)) => {
+                let is_same = known.fingerprint == created.fingerprint;
+                return if is_same { Ok(vec![]) } else { Err(AuthorityError::OtherCertificate) };
+            }
+            (Some((created, status)), command) => ((created, command), *status),
+        };
+        let (created, command) = created;
+        match (command, status) {
+            (AuthorityCommand::Activate, Prepared) => Ok(vec![AuthorityActivated(NoDetails {}).into()]),
+            (AuthorityCommand::Activate, Active) | (AuthorityCommand::Retire, Retired) => Ok(vec![]),
+            (AuthorityCommand::Rotate { successor_id }, _) if successor_id == created.authority_id => {
+                Err(AuthorityError::OwnSuccessor)
+            }
+            (AuthorityCommand::Rotate { successor_id }, Active) => Ok(vec![AuthorityRotated { successor_id }.into()]),
+            // One that signs must be replaced first, or nothing could be issued.
+            (AuthorityCommand::Retire, Prepared | Rotated) => Ok(vec![AuthorityRetired(NoDetails {}).into()]),
+            (AuthorityCommand::Activate, _) => Err(AuthorityError::InvalidState { status, action: "activated" }),
+            (AuthorityCommand::Rotate { .. }, _) => Err(AuthorityError::InvalidState { status, action: "rotated" }),
+            (_, _) => Err(AuthorityError::InvalidState { status, action: "retired" }),
+        }
+    }
+
+    fn evolve(self, event: &Self::Event) -> Self {
+        let status = match event {
+            AuthorityEvent::Created(created) => return Self(Some((created.clone(), AuthorityStatus::Prepared))),
+            AuthorityEvent::Activated(_) => AuthorityStatus::Active,
+            AuthorityEvent::Rotated(_) => AuthorityStatus::Rotated,
+            AuthorityEvent::Retired(_) => AuthorityStatus::Retired,
+        };
+        Self(self.0.map(|(created, _)| (created, status)))
+    }
+}

@@ -1,0 +1,411 @@
+//! A device's set of certificates: intended before signing, issued, superseded by the next one, or revoked. At most one
+//! is active.
+
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::{Aggregate, Context};
+use crate::credential::Digest;
+use crate::event::events;
+use crate::ids::{AuthorityId, DeviceId, TenantId};
+use crate::serial::{Fingerprint, SerialNumber};
+use crate::text::Reason;
+use crate::timestamp::Timestamp;
+
+/// A certificate is about to be signed. Recorded first, so that a crash leaves a record and never an unknown certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateIntended {
+    /// The serial number that it will have.
+    pub serial_number: SerialNumber,
+    /// Whose it will be.
+    pub device_id: DeviceId,
+    /// The device's tenant.
+    pub tenant_id: TenantId,
+    /// The profile that decides its contents.
+    pub profile: String,
+    /// The SHA-256 of its `SubjectPublicKeyInfo`.
+    pub public_key_sha256: Digest,
+    /// The first moment of its validity, to the second.
+    pub not_before: Timestamp,
+    /// The last moment of its validity, to the second.
+    pub not_after: Timestamp,
+    /// The certificate that it renews, where it renews one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_of: Option<SerialNumber>,
+}
+
+/// A certificate was signed, and is valid from here on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateIssued {
+    /// What was intended.
+    #[serde(flatten)]
+    pub intended: CertificateIntended,
+    /// The SHA-256 of its DER.
+    pub fingerprint: Fingerprint,
+    /// Its subject, as `CN=device-..., O=SignalBeam`.
+    pub subject: String,
+    /// Who signed it.
+    pub authority_id: AuthorityId,
+    /// The certificate itself.
+    pub certificate_pem: String,
+}
+
+/// An intended certificate will not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateAbandoned {
+    /// Its serial number.
+    pub serial_number: SerialNumber,
+    /// Why not.
+    pub cause: AbandonCause,
+}
+
+/// Why an intended certificate was not issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AbandonCause {
+    /// The key store could not sign.
+    SigningFailed,
+    /// The device was suspended or decommissioned, or the renewed certificate revoked, in between.
+    NoLongerEligible,
+    /// The process ended in between; found when it started again.
+    Interrupted,
+}
+
+/// A certificate authenticated for the first time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateFirstUsed {
+    /// Its serial number.
+    pub serial_number: SerialNumber,
+}
+
+/// Another certificate took its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateSuperseded {
+    /// Its serial number.
+    pub serial_number: SerialNumber,
+    /// The serial number of the one that took its place.
+    pub superseded_by: SerialNumber,
+}
+
+/// A certificate was revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRevoked {
+    /// Its serial number.
+    pub serial_number: SerialNumber,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// Somebody was told that a certificate is about to expire, so that each threshold is told once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateExpiryNoticed {
+    /// Its serial number.
+    pub serial_number: SerialNumber,
+    /// The threshold that was reached, in days before the end.
+    pub threshold_days: u16,
+}
+
+events! {
+    /// What can happen to a device's set of certificates.
+    CertificateEvent {
+        /// One is about to be signed.
+        Intended(CertificateIntended) = ("certificate.intended", 1),
+        /// One was signed.
+        Issued(CertificateIssued) = ("certificate.issued", 1),
+        /// An intended one will not be.
+        Abandoned(CertificateAbandoned) = ("certificate.abandoned", 1),
+        /// One authenticated for the first time.
+        FirstUsed(CertificateFirstUsed) = ("certificate.first_used", 1),
+        /// Another one took its place.
+        Superseded(CertificateSuperseded) = ("certificate.superseded", 1),
+        /// One was revoked.
+        Revoked(CertificateRevoked) = ("certificate.revoked", 1),
+        /// One is about to expire.
+        ExpiryNoticed(CertificateExpiryNoticed) = ("certificate.expiry_noticed", 1),
+    }
+}
+
+/// What can be asked of a device's set of certificates.
+#[derive(Debug, Clone)]
+pub enum CertificateCommand {
+    /// Record what is about to be signed. With `renewal_of` it is a renewal and must be in the window.
+    Intend {
+        /// What is about to be signed.
+        intended: CertificateIntended,
+        /// How many days before its end a certificate may be renewed.
+        renewal_window_days: u16,
+    },
+    /// Record what was signed. Every other active certificate is superseded by it.
+    Issue(CertificateIssued),
+    /// Record that an intended certificate will not be.
+    Abandon(CertificateAbandoned),
+    /// Record that a certificate authenticated.
+    NoteFirstUse {
+        /// Its serial number.
+        serial_number: SerialNumber,
+    },
+    /// Revoke one.
+    Revoke {
+        /// Its serial number.
+        serial_number: SerialNumber,
+        /// Why.
+        reason: Option<Reason>,
+    },
+    /// Revoke every active one.
+    RevokeAll {
+        /// Why.
+        reason: Option<Reason>,
+    },
+    /// Record that a threshold was reached.
+    NoticeExpiry(CertificateExpiryNoticed),
+}
+
+/// Why a command on a device's certificates was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// The set has no such certificate.
+    #[error("there is no such certificate")]
+    Unknown,
+    /// The serial number is taken: draw again.
+    #[error("the serial number is taken")]
+    SerialTaken,
+    /// The certificate has been revoked or superseded, or what was intended no longer stands.
+    #[error("the certificate has been revoked")]
+    Revoked,
+    /// It cannot be renewed now.
+    #[error("the certificate cannot be renewed now")]
+    NotRenewable {
+        /// When its window opens; `None` where it has ended or been replaced and no window will open again.
+        renewable_from: Option<Timestamp>,
+    },
+    /// What was signed is not what was intended.
+    #[error("the certificate is not the one that was intended")]
+    NotAsIntended,
+}
+
+/// A device's set of certificates.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificates {
+    intents: Vec<CertificateIntended>,
+    issued: Vec<Certificate>,
+    abandoned: Vec<SerialNumber>,
+}
+
+/// One issued certificate of the set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// As it was issued.
+    pub issued: CertificateIssued,
+    /// What became of it.
+    pub standing: Standing,
+    /// Whether it has authenticated.
+    pub is_used: bool,
+    /// The smallest threshold that was told, in days before the end.
+    pub noticed_days: Option<u16>,
+}
+
+/// What became of an issued certificate, its expiry aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It may authenticate.
+    Active,
+    /// Another one took its place.
+    Superseded {
+        /// That one's serial number.
+        by: SerialNumber,
+    },
+    /// It was revoked.
+    Revoked,
+}
+
+impl Certificate {
+    /// Its serial number.
+    pub fn serial_number(&self) -> SerialNumber {
+        self.issued.intended.serial_number
+    }
+
+    /// The moment from which it may be renewed.
+    pub fn renewable_from(&self, renewal_window_days: u16) -> Timestamp {
+        self.issued.intended.not_after.plus_days(-i64::from(renewal_window_days))
+    }
+}
+
+impl Certificates {
+    /// Every certificate that was ever issued, in order.
+    pub fn issued(&self) -> &[Certificate] {
+        &self.issued
+    }
+
+    /// What was intended and neither issued nor abandoned.
+    pub fn open_intents(&self) -> &[CertificateIntended] {
+        &self.intents
+    }
+
+    /// One issued certificate.
+    pub fn find(&self, serial_number: SerialNumber) -> Option<&Certificate> {
+        self.issued.iter().find(|certificate| certificate.serial_number() == serial_number)
+    }
+
+    /// The active one, whether or not it has expired.
+    pub fn active(&self) -> Option<&Certificate> {
+        self.issued.iter().find(|certificate| certificate.standing == Standing::Active)
+    }
+
+    /// The successor of a superseded certificate, where a caller who asks once more to renew it, with the same public
+    /// key, must get that successor again: its answer was lost, and the successor is neither used nor revoked.
+    pub fn repeated_renewal(&self, of: SerialNumber, public_key_sha256: Digest) -> Option<&Certificate> {
+        let Standing::Superseded { by } = self.find(of)?.standing else { return None };
+        let successor = self.find(by)?;
+        let is_same_renewal = successor.issued.intended.renewal_of == Some(of)
+            && successor.issued.intended.public_key_sha256 == public_key_sha256;
+        (is_same_renewal && !successor.is_used && successor.standing == Standing::Active).then_some(successor)
+    }
+
+    fn intend(
+        &self,
+        intended: CertificateIntended,
+        window_days: u16,
+        now: Timestamp,
+    ) -> Result<Vec<CertificateEvent>, CertificateError> {
+        if self.is_taken(intended.serial_number) {
+            return Err(CertificateError::SerialTaken);
+        }
+        if let Some(old) = intended.renewal_of {
+            let old = self.find(old).ok_or(CertificateError::Unknown)?;
+            match old.standing {
+                Standing::Revoked => return Err(CertificateError::Revoked),
+                Standing::Superseded { .. } => return Err(CertificateError::NotRenewable { renewable_from: None }),
+                Standing::Active if now > old.issued.intended.not_after => {
+                    return Err(CertificateError::NotRenewable { renewable_from: None });
+                }
+                Standing::Active if now < old.renewable_from(window_days) => {
+                    return Err(CertificateError::NotRenewable {
+                        renewable_from: Some(old.renewable_from(window_days)),
+                    });
+                }
+                Standing::Active => {}
+            }
+        }
+        Ok(vec![intended.into()])
+    }
+
+    fn is_taken(&self, serial_number: SerialNumber) -> bool {
+        self.find(serial_number).is_some()
+            || self.abandoned.contains(&serial_number)
+            || self.intents.iter().any(|intent| intent.serial_number == serial_number)
+    }
+
+    fn issue(&self, issued: CertificateIssued) -> Result<Vec<CertificateEvent>, CertificateError> {
+        let serial_number = issued.intended.serial_number;
+        let intent = self.intents.iter().find(|intent| intent.serial_number == serial_number);
+        let intent = intent.ok_or(CertificateError::Unknown)?;
+        if *intent != issued.intended {
+            return Err(CertificateError::NotAsIntended);
+        }
+        // Whoever revoked the renewed certificate while its successor was being signed meant the device, not the serial.
+        if let Some(old) = intent.renewal_of
+            && self.find(old).is_none_or(|old| old.standing != Standing::Active)
+        {
+            return Err(CertificateError::Revoked);
+        }
+        let superseded = self.unrevoked().map(|old| {
+            CertificateSuperseded { serial_number: old.serial_number(), superseded_by: serial_number }.into()
+        });
+        let mut events: Vec<CertificateEvent> = superseded.collect();
+        events.push(issued.into());
+        Ok(events)
+    }
+
+    fn unrevoked(&self) -> impl Iterator<Item = &Certificate> {
+        self.issued.iter().filter(|certificate| certificate.standing == Standing::Active)
+    }
+
+    fn with_certificate(&mut self, serial_number: SerialNumber, change: impl FnOnce(&mut Certificate)) {
+        if let Some(certificate) = self.issued.iter_mut().find(|c| c.serial_number() == serial_number) {
+            change(certificate);
+        }
+    }
+}
+
+impl Aggregate for Certificates {
+    type Command = CertificateCommand;
+    type Event = CertificateEvent;
+    type Error = CertificateError;
+
+    fn decide(&self, command: Self::Command, context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
+        let known = |serial_number| self.find(serial_number).ok_or(CertificateError::Unknown);
+        match command {
+            CertificateCommand::Intend { intended, renewal_window_days } => {
+                self.intend(intended, renewal_window_days, context.now)
+            }
+            CertificateCommand::Issue(issued) => self.issue(issued),
+            CertificateCommand::Abandon(abandoned) => {
+                let is_open = self.intents.iter().any(|intent| intent.serial_number == abandoned.serial_number);
+                Ok(if is_open { vec![abandoned.into()] } else { vec![] })
+            }
+            CertificateCommand::NoteFirstUse { serial_number } => {
+                let certificate = known(serial_number)?;
+                match certificate.standing {
+                    Standing::Active if certificate.is_used => Ok(vec![]),
+                    Standing::Active => Ok(vec![CertificateFirstUsed { serial_number }.into()]),
+                    Standing::Superseded { .. } | Standing::Revoked => Err(CertificateError::Revoked),
+                }
+            }
+            CertificateCommand::Revoke { serial_number, reason } => Ok(match known(serial_number)?.standing {
+                Standing::Revoked => vec![],
+                Standing::Active | Standing::Superseded { .. } => {
+                    vec![CertificateRevoked { serial_number, reason }.into()]
+                }
+            }),
+            CertificateCommand::RevokeAll { reason } => Ok(self
+                .unrevoked()
+                .map(|c| CertificateRevoked { serial_number: c.serial_number(), reason: reason.clone() }.into())
+                .collect()),
+            CertificateCommand::NoticeExpiry(noticed) => {
+                let certificate = known(noticed.serial_number)?;
+                let is_told = certificate.noticed_days.is_some_and(|told| told <= noticed.threshold_days);
+                let is_due = certificate.standing == Standing::Active && !is_told;
+                Ok(if is_due { vec![noticed.into()] } else { vec![] })
+            }
+        }
+    }
+
+    fn evolve(mut self, event: &Self::Event) -> Self {
+        match event {
+            CertificateEvent::Intended(intended) => self.intents.push(intended.clone()),
+            CertificateEvent::Issued(issued) => {
+                self.intents.retain(|intent| intent.serial_number != issued.intended.serial_number);
+                let issued = issued.clone();
+                self.issued.push(Certificate {
+                    issued,
+                    standing: Standing::Active,
+                    is_used: false,
+                    noticed_days: None,
+                });
+            }
+            CertificateEvent::Abandoned(abandoned) => {
+                self.intents.retain(|intent| intent.serial_number != abandoned.serial_number);
+                self.abandoned.push(abandoned.serial_number);
+            }
+            CertificateEvent::FirstUsed(used) => self.with_certificate(used.serial_number, |c| c.is_used = true),
+            CertificateEvent::Superseded(superseded) => {
+                let by = superseded.superseded_by;
+                self.with_certificate(superseded.serial_number, |c| c.standing = Standing::Superseded { by });
+            }
+            CertificateEvent::Revoked(revoked) => {
+                self.with_certificate(revoked.serial_number, |c| c.standing = Standing::Revoked);
+            }
+            CertificateEvent::ExpiryNoticed(noticed) => {
+                self.with_certificate(noticed.serial_number, |c| c.noticed_days = Some(noticed.threshold_days));
+            }
+        }
+        self
+    }
+}

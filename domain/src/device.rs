@@ -1,0 +1,310 @@
+//! Devices: registered, then approved or rejected by an admin; later suspended, reinstated, decommissioned.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::{Aggregate, Context};
+use crate::credential::{Digest, Prefix};
+use crate::event::{NoDetails, events};
+use crate::ids::{DeviceId, TenantId};
+use crate::text::{DeviceName, Metadata, Reason};
+use crate::validity::Days;
+
+/// A device registered with a token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceRegistered {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its tenant, for life.
+    pub tenant_id: TenantId,
+    /// Its name, a label.
+    pub device_name: DeviceName,
+    /// What it told of itself.
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
+    /// The token that it registered with.
+    pub token_prefix: Prefix,
+    /// The SHA-256 of its claim secret.
+    pub claim_secret_sha256: Digest,
+}
+
+/// An admin approved the device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceApproved {
+    /// How long the API key that the device claims will live.
+    pub api_key_validity_days: Days,
+}
+
+/// An admin took a decision, with or without saying why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionReason {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// An admin changed the label or the description.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceRenamed {
+    /// The new name, where it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_name: Option<DeviceName>,
+    /// The new metadata as a whole, where it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
+}
+
+events! {
+    /// What can happen to a device.
+    DeviceEvent {
+        /// It asked to be let in.
+        Registered(DeviceRegistered) = ("device.registered", 1),
+        /// It was let in.
+        Approved(DeviceApproved) = ("device.approved", 1),
+        /// It was refused, for good.
+        Rejected(DeviceRejected) = ("device.rejected", 1),
+        /// Its name or metadata changed.
+        Renamed(DeviceRenamed) = ("device.renamed", 1),
+        /// It authenticates nothing until reinstated.
+        Suspended(DeviceSuspended) = ("device.suspended", 1),
+        /// It may authenticate again.
+        Reinstated(DeviceReinstated) = ("device.reinstated", 1),
+        /// Its life is over.
+        Decommissioned(DeviceDecommissioned) = ("device.decommissioned", 1),
+    }
+}
+
+macro_rules! reasoned {
+    ($($(#[$doc:meta])* $name:ident),+) => {
+        $($(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub DecisionReason);)+
+    };
+}
+
+reasoned!(
+    /// An admin refused the device.
+    DeviceRejected,
+    /// An admin suspended the device.
+    DeviceSuspended,
+    /// An admin ended the device's life.
+    DeviceDecommissioned
+);
+
+/// An admin lifted the suspension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeviceReinstated(pub NoDetails);
+
+/// Where a device stands. Only an approved one authenticates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum DeviceStatus {
+    /// Waits for an admin.
+    Pending,
+    /// May authenticate.
+    Approved,
+    /// Was refused.
+    Rejected,
+    /// Was let in and is barred for now.
+    Suspended,
+    /// Was taken out of service.
+    Decommissioned,
+}
+
+impl DeviceStatus {
+    /// Every status.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Approved, Self::Rejected, Self::Suspended, Self::Decommissioned];
+
+    /// As it is written everywhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Approved => "Approved",
+            Self::Rejected => "Rejected",
+            Self::Suspended => "Suspended",
+            Self::Decommissioned => "Decommissioned",
+        }
+    }
+
+    /// Reads the written form, in any case.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+impl fmt::Display for DeviceStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What can be asked of a device.
+#[derive(Debug, Clone)]
+pub enum DeviceCommand {
+    /// Record the registration.
+    Register(DeviceRegistered),
+    /// Let it in.
+    Approve {
+        /// How long its API key will live.
+        api_key_validity_days: Days,
+    },
+    /// Refuse it.
+    Reject(DecisionReason),
+    /// Change its label or description.
+    Rename(DeviceRenamed),
+    /// Bar it for now.
+    Suspend(DecisionReason),
+    /// Lift the bar.
+    Reinstate,
+    /// Take it out of service.
+    Decommission(DecisionReason),
+}
+
+/// Why a command on a device was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// There is no such device.
+    #[error("there is no such device")]
+    Unknown,
+    /// The device's id is taken; ids are drawn at random, so this is a mistake of the caller.
+    #[error("the device is registered already")]
+    AlreadyRegistered,
+    /// The device's state forbids it.
+    #[error("a device that is {status} cannot be {action}")]
+    InvalidState {
+        /// Where it stands.
+        status: DeviceStatus,
+        /// What was asked for, as a participle.
+        action: &'static str,
+    },
+}
+
+/// A device.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Device(Option<KnownDevice>);
+
+/// A device that registered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownDevice {
+    /// As it registered, with its present name and metadata.
+    pub registered: DeviceRegistered,
+    /// Where it stands.
+    pub status: DeviceStatus,
+    /// How long an API key that it claims lives; known from its approval on.
+    pub api_key_validity_days: Option<Days>,
+    /// Why an admin refused it, where one said so.
+    pub rejection_reason: Option<Reason>,
+}
+
+impl Device {
+    /// The device, once it registered.
+    pub fn known(&self) -> Option<&KnownDevice> {
+        self.0.as_ref()
+    }
+}
+
+impl KnownDevice {
+    fn must_be(&self, allowed: &[DeviceStatus], action: &'static str) -> Result<(), DeviceError> {
+        if allowed.contains(&self.status) {
+            Ok(())
+        } else {
+            Err(DeviceError::InvalidState { status: self.status, action })
+        }
+    }
+}
+
+impl Aggregate for Device {
+    type Command = DeviceCommand;
+    type Event = DeviceEvent;
+    type Error = DeviceError;
+
+    fn decide(&self, command: Self::Command, _context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
+        use DeviceStatus::{Approved, Pending, Rejected, Suspended};
+        let device = match (&self.0, command) {
+            (None, DeviceCommand::Register(registered)) => return Ok(vec![registered.into()]),
+            (Some(_), DeviceCommand::Register(_)) => return Err(DeviceError::AlreadyRegistered),
+            (None, _) => return Err(DeviceError::Unknown),
+            (Some(device), command) => (device, command),
+        };
+        let (device, command) = device;
+        let event = match command {
+            DeviceCommand::Register(_) => return Err(DeviceError::AlreadyRegistered),
+            DeviceCommand::Approve { api_key_validity_days } => {
+                device.must_be(&[Pending], "approved")?;
+                DeviceApproved { api_key_validity_days }.into()
+            }
+            DeviceCommand::Reject(reason) => {
+                device.must_be(&[Pending], "rejected")?;
+                DeviceRejected(reason).into()
+            }
+            DeviceCommand::Rename(renamed) => {
+                device.must_be(&[Pending, Approved, Suspended], "renamed")?;
+                let same_name = renamed.device_name.as_ref().is_none_or(|name| *name == device.registered.device_name);
+                let same_metadata = renamed.metadata.as_ref().is_none_or(|data| *data == device.registered.metadata);
+                if same_name && same_metadata {
+                    return Ok(vec![]);
+                }
+                renamed.into()
+            }
+            DeviceCommand::Suspend(reason) => {
+                device.must_be(&[Approved], "suspended")?;
+                DeviceSuspended(reason).into()
+            }
+            DeviceCommand::Reinstate => {
+                device.must_be(&[Suspended], "reinstated")?;
+                DeviceReinstated(NoDetails {}).into()
+            }
+            DeviceCommand::Decommission(reason) => {
+                device.must_be(&[Pending, Approved, Rejected, Suspended], "decommissioned")?;
+                DeviceDecommissioned(reason).into()
+            }
+        };
+        Ok(vec![event])
+    }
+
+    fn evolve(self, event: &Self::Event) -> Self {
+        if let DeviceEvent::Registered(registered) = event {
+            return Self(Some(KnownDevice {
+                registered: registered.clone(),
+                status: DeviceStatus::Pending,
+                api_key_validity_days: None,
+                rejection_reason: None,
+            }));
+        }
+        Self(self.0.map(|device| device.after(event)))
+    }
+}
+
+impl KnownDevice {
+    fn after(mut self, event: &DeviceEvent) -> Self {
+        match event {
+            DeviceEvent::Registered(_) => {}
+            DeviceEvent::Approved(approved) => {
+                self.status = DeviceStatus::Approved;
+                self.api_key_validity_days = Some(approved.api_key_validity_days);
+            }
+            DeviceEvent::Rejected(DeviceRejected(decision)) => {
+                self.status = DeviceStatus::Rejected;
+                self.rejection_reason.clone_from(&decision.reason);
+            }
+            DeviceEvent::Renamed(renamed) => {
+                if let Some(name) = &renamed.device_name {
+                    self.registered.device_name = name.clone();
+                }
+                if let Some(metadata) = &renamed.metadata {
+                    self.registered.metadata = metadata.clone();
+                }
+            }
+            DeviceEvent::Suspended(_) => self.status = DeviceStatus::Suspended,
+            DeviceEvent::Reinstated(_) => self.status = DeviceStatus::Approved,
+            DeviceEvent::Decommissioned(_) => self.status = DeviceStatus::Decommissioned,
+        }
+        self
+    }
+}
