@@ -4,10 +4,15 @@
 
 pub mod audit;
 pub mod clock;
+mod ledger;
+pub mod memory;
 pub mod port;
+mod subscription;
 
 pub use audit::{AuditLog, AuthenticationAttempt};
 pub use clock::{Clock, SystemClock};
+pub use ledger::{BATCH_MAX, PAYLOAD_MAX_BYTES};
+pub use memory::{MemoryAuditLog, MemoryEventStore};
 pub use port::{
     AppendError, Appended, Batch, CommandMetadata, EventReader, EventStore, ExpectedVersion, Filter, Idempotency,
     LoadError, NewEvent, Page, Recorded, RecordedCommand, StoreError, StreamWrite, Subscription, SubscriptionItem,
