@@ -164,7 +164,8 @@ impl Certificates {
             match old.standing {
                 Standing::Revoked => return Err(CertificateError::Revoked),
                 Standing::Superseded { .. } => return Err(CertificateError::NotRenewable { renewable_from: None }),
-                Standing::Active if now > old.issued.intended.not_after => {
+                // The end is inclusive (RFC 5280, section 4.1.2.5) and a certificate counts in whole seconds.
+                Standing::Active if now.to_whole_second() > old.issued.intended.not_after => {
                     return Err(CertificateError::NotRenewable { renewable_from: None });
                 }
                 Standing::Active if now < old.renewable_from(window_days) => {
