@@ -108,6 +108,15 @@ pub enum Standing {
 }
 
 impl Certificate {
+    /// The first append succeeded and its answer was lost: recorded once is enough.
+    fn repeated_issue(&self, issued: &CertificateIssued) -> Result<Vec<CertificateEvent>, CertificateError> {
+        match self.standing {
+            _ if self.issued != *issued => Err(CertificateError::NotAsIntended),
+            Standing::Active => Ok(vec![]),
+            Standing::Superseded { .. } | Standing::Revoked => Err(CertificateError::Revoked),
+        }
+    }
+
     /// Its serial number.
     pub fn serial_number(&self) -> SerialNumber {
         self.issued.intended.serial_number
@@ -187,6 +196,12 @@ impl Certificates {
 
     fn issue(&self, issued: CertificateIssued) -> Result<Vec<CertificateEvent>, CertificateError> {
         let serial_number = issued.intended.serial_number;
+        if let Some(known) = self.find(serial_number) {
+            return known.repeated_issue(&issued);
+        }
+        if self.abandoned.contains(&serial_number) {
+            return Err(CertificateError::Revoked);
+        }
         let intent = self.intents.iter().find(|intent| intent.serial_number == serial_number);
         let intent = intent.ok_or(CertificateError::Unknown)?;
         if *intent != issued.intended {
