@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Aggregate, Context};
 use crate::credential::{Digest, Prefix};
-use crate::event::{NoDetails, events};
+use crate::event::events;
 use crate::ids::{DeviceId, TenantId};
 use crate::text::{DeviceName, Metadata, Reason};
 use crate::validity::Days;
@@ -93,14 +93,11 @@ reasoned!(
     DeviceRejected,
     /// An admin suspended the device.
     DeviceSuspended,
+    /// An admin lifted the suspension.
+    DeviceReinstated,
     /// An admin ended the device's life.
     DeviceDecommissioned
 );
-
-/// An admin lifted the suspension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct DeviceReinstated(pub NoDetails);
 
 /// Where a device stands. Only an approved one authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -161,7 +158,7 @@ pub enum DeviceCommand {
     /// Bar it for now.
     Suspend(DecisionReason),
     /// Lift the bar.
-    Reinstate,
+    Reinstate(DecisionReason),
     /// Take it out of service.
     Decommission(DecisionReason),
 }
@@ -256,9 +253,9 @@ impl Aggregate for Device {
                 device.must_be(&[Approved], "suspended")?;
                 DeviceSuspended(reason).into()
             }
-            DeviceCommand::Reinstate => {
+            DeviceCommand::Reinstate(reason) => {
                 device.must_be(&[Suspended], "reinstated")?;
-                DeviceReinstated(NoDetails {}).into()
+                DeviceReinstated(reason).into()
             }
             DeviceCommand::Decommission(reason) => {
                 device.must_be(&[Pending, Approved, Rejected, Suspended], "decommissioned")?;
