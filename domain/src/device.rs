@@ -169,7 +169,7 @@ pub enum DeviceError {
     /// There is no such device.
     #[error("there is no such device")]
     Unknown,
-    /// The device's id is taken; ids are drawn at random, so this is a mistake of the caller.
+    /// The device's id belongs to another registration; ids are drawn at random, so this is a mistake of the caller.
     #[error("the device is registered already")]
     AlreadyRegistered,
     /// The device's state forbids it.
@@ -207,6 +207,14 @@ impl Device {
 }
 
 impl KnownDevice {
+    /// A registration is rolled forward from its token after a crash, perhaps by two nodes: it happens once.
+    fn registered_again(&self, registration: &DeviceRegistered) -> Result<Vec<DeviceEvent>, DeviceError> {
+        let known = &self.registered;
+        let is_same = known.token_prefix == registration.token_prefix
+            && known.claim_secret_sha256 == registration.claim_secret_sha256;
+        if is_same { Ok(vec![]) } else { Err(DeviceError::AlreadyRegistered) }
+    }
+
     fn must_be(&self, allowed: &[DeviceStatus], action: &'static str) -> Result<(), DeviceError> {
         if allowed.contains(&self.status) {
             Ok(())
@@ -223,15 +231,14 @@ impl Aggregate for Device {
 
     fn decide(&self, command: Self::Command, _context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
         use DeviceStatus::{Approved, Pending, Rejected, Suspended};
-        let device = match (&self.0, command) {
-            (None, DeviceCommand::Register(registered)) => return Ok(vec![registered.into()]),
-            (Some(_), DeviceCommand::Register(_)) => return Err(DeviceError::AlreadyRegistered),
-            (None, _) => return Err(DeviceError::Unknown),
-            (Some(device), command) => (device, command),
+        let Some(device) = &self.0 else {
+            return match command {
+                DeviceCommand::Register(registered) => Ok(vec![registered.into()]),
+                _ => Err(DeviceError::Unknown),
+            };
         };
-        let (device, command) = device;
         let event = match command {
-            DeviceCommand::Register(_) => return Err(DeviceError::AlreadyRegistered),
+            DeviceCommand::Register(registered) => return device.registered_again(&registered),
             DeviceCommand::Approve { api_key_validity_days } => {
                 device.must_be(&[Pending], "approved")?;
                 DeviceApproved { api_key_validity_days }.into()
