@@ -249,12 +249,14 @@ impl Aggregate for Device {
             }
             DeviceCommand::Rename(renamed) => {
                 device.must_be(&[Pending, Approved, Suspended], "renamed")?;
-                let same_name = renamed.device_name.as_ref().is_none_or(|name| *name == device.registered.device_name);
-                let same_metadata = renamed.metadata.as_ref().is_none_or(|data| *data == device.registered.metadata);
-                if same_name && same_metadata {
+                let changes = DeviceRenamed {
+                    device_name: renamed.device_name.filter(|name| *name != device.registered.device_name),
+                    metadata: renamed.metadata.filter(|metadata| *metadata != device.registered.metadata),
+                };
+                if changes.device_name.is_none() && changes.metadata.is_none() {
                     return Ok(vec![]);
                 }
-                renamed.into()
+                changes.into()
             }
             DeviceCommand::Suspend(reason) => {
                 device.must_be(&[Approved], "suspended")?;
