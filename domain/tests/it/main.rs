@@ -1,0 +1,11 @@
+//! The rules of the domain, one test for each: what had happened, what was asked, what came of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod api_keys;
+mod authority;
+mod certificates;
+mod device;
+mod fixtures;
+mod given;
+mod registration_token;
