@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod any_order;
 mod api_keys;
 mod authority;
 mod certificates;
 mod device;
 mod fixtures;
 mod given;
+mod recorded;
 mod registration_token;
