@@ -4,10 +4,12 @@
 
 pub mod audit;
 pub mod clock;
+pub mod execute;
 pub mod port;
 
 pub use audit::{AuditLog, AuthenticationAttempt};
 pub use clock::{Clock, SystemClock};
+pub use execute::{ExecuteError, execute, new_events};
 pub use port::{
     AppendError, Appended, Batch, CommandMetadata, EventReader, EventStore, ExpectedVersion, Filter, Idempotency,
     LoadError, NewEvent, Page, Recorded, RecordedCommand, StoreError, StreamWrite, Subscription, SubscriptionItem,
