@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use signalbeam_domain::Timestamp;
+use signalbeam_domain::{Digest, Fingerprint, InvalidHex, Timestamp};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -58,6 +58,11 @@ pub(crate) trait Columns {
         self.optional(column, |text| Ok::<_, ReadError>(text.to_owned()))
     }
 
+    /// A truth value.
+    fn flag(&self, column: &'static str) -> Result<bool, ReadError> {
+        self.integer::<u8>(column).map(|number| number != 0)
+    }
+
     /// A moment.
     fn moment(&self, column: &'static str) -> Result<Timestamp, ReadError> {
         self.required(column, Timestamp::parse)
@@ -83,4 +88,9 @@ impl Columns for SqliteRow {
         let number: Option<i64> = self.try_get(column)?;
         number.map(T::try_from).transpose().map_err(|_| ReadError::Damaged { column })
     }
+}
+
+/// A SHA-256 or a MAC of 32 octets, in hex.
+pub(crate) fn digest(text: &str) -> Result<Digest, InvalidHex> {
+    Fingerprint::parse(text).map(|octets| Digest(*octets.as_octets()))
 }

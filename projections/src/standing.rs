@@ -5,6 +5,8 @@ use signalbeam_domain::SerialNumber;
 use signalbeam_domain::certificate::Standing;
 use x509_parser::pem::parse_x509_pem;
 
+use crate::columns::{Columns, ReadError};
+
 /// What a certificate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum CertificateType {
@@ -49,12 +51,13 @@ pub(crate) enum StandingName {
     Revoked,
 }
 
-/// Puts a [`Standing`] together from its columns; `None` where they contradict each other.
-pub(crate) fn standing(name: &str, superseded_by: Option<SerialNumber>) -> Option<Standing> {
-    match (name, superseded_by) {
-        ("active", None) => Some(Standing::Active),
-        ("superseded", Some(by)) => Some(Standing::Superseded { by }),
-        ("revoked", _) => Some(Standing::Revoked),
-        _ => None,
-    }
+/// Puts a [`Standing`] together from its columns.
+pub(crate) fn standing(row: &impl Columns) -> Result<Standing, ReadError> {
+    let superseded_by = row.optional("superseded_by", SerialNumber::from_hex)?;
+    row.required("standing", |name| match (name, superseded_by) {
+        ("active", None) => Ok(Standing::Active),
+        ("superseded", Some(by)) => Ok(Standing::Superseded { by }),
+        ("revoked", _) => Ok(Standing::Revoked),
+        _ => Err(()),
+    })
 }
