@@ -36,7 +36,7 @@ Examples:
   signalbeam-agent run            heartbeats until SIGTERM or Ctrl-C
   signalbeam-agent run --once     one heartbeat, for cron; renews the certificate if it is time";
 
-/// The agent that gives this device its SignalBeam identity and keeps it.
+/// The agent that gives this device its `SignalBeam` identity and keeps it.
 #[derive(Debug, Parser)]
 #[command(name = "signalbeam-agent", version, after_help = EXAMPLES)]
 pub struct Cli {
@@ -144,7 +144,7 @@ mod tests {
         let mut command = Cli::command();
         command.clone().debug_assert();
         assert!(command.render_long_help().to_string().contains("Example"));
-        for sub in command.get_subcommands_mut() {
+        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
             assert!(sub.render_long_help().to_string().contains("Example"), "{}", sub.get_name());
         }
     }

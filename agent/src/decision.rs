@@ -13,7 +13,7 @@ pub const API_KEY_WARNING: time::Duration = time::Duration::days(7);
 const CLOCK_TOLERANCE: time::Duration = time::Duration::days(1);
 
 /// Longest pause between heartbeats that fail.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(15 * 60);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(15);
 
 /// How a credential's time of validity stands to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ pub struct RenewalSchedule {
 }
 
 impl RenewalSchedule {
-    const FIRST_RETRY: Duration = Duration::from_secs(60);
-    const LAST_RETRY: Duration = Duration::from_secs(3600);
+    const FIRST_RETRY: Duration = Duration::from_mins(1);
+    const LAST_RETRY: Duration = Duration::from_hours(1);
 
     /// The first look is at once.
     pub fn new(interval: Duration, now: Instant) -> Self {

@@ -85,19 +85,19 @@ pub enum Failure {
         renewable_from: OffsetDateTime,
     },
     /// The system's random source, the JSON writer or a signal handler failed.
-    #[error("{what}: {reason}")]
+    #[error("{what}: {source}")]
     System {
         /// What was tried.
         what: &'static str,
-        /// The system's words.
-        reason: String,
+        /// The system's answer.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl Failure {
     /// An error of the machine itself.
-    pub fn system(what: &'static str, reason: impl ToString) -> Self {
-        Self::System { what, reason: reason.to_string() }
+    pub fn system(what: &'static str, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::System { what, source: reason.into() }
     }
 
     /// The exit code of the command that ended so.

@@ -2,6 +2,8 @@
 //!
 //! The library exists for the programs of this crate and their tests.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 use std::io::Write;
 use std::path::PathBuf;
 

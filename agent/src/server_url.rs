@@ -28,7 +28,7 @@ impl FromStr for ServerUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let uri = Uri::from_str(text.trim()).map_err(|error| format!("not a URL: {error}"))?;
-        let host = uri.authority().map(|authority| authority.host()).unwrap_or_default();
+        let host = uri.authority().map(ureq::http::uri::Authority::host).unwrap_or_default();
         if uri.scheme_str() != Some("https") {
             return Err("must begin with https://, because secrets travel on it".to_owned());
         }

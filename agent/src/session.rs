@@ -175,7 +175,7 @@ impl Session {
         let key = self.usable_api_key(now)?;
         let client = self.client(None);
         match client.send(call, Credential::ApiKey(key.secret())) {
-            Err(refusal) if refusal.problem().is_some_and(|problem| problem.refuses_api_key()) => {
+            Err(refusal) if refusal.problem().is_some_and(super::problem::Problem::refuses_api_key) => {
                 let Ok(claimed) = self.claim_api_key() else { return Err(refusal.into()) };
                 Ok(client.send(call, Credential::ApiKey(claimed.secret()))?)
             }

@@ -11,7 +11,7 @@ use crate::credentials::CredentialsFile;
 use crate::decision::{Age, certificate_age};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{date, days_phrase, heading};
+use crate::output::{date, days_phrase, heading, printable};
 use crate::session::Session;
 
 /// An installed certificate, as the certificate commands report it.
@@ -72,9 +72,10 @@ pub fn installed_text(headline: &str, report: &CertificateReport, now: OffsetDat
 /// Reports on the installed certificate.
 pub fn execute(context: &mut Context<'_>) -> Outcome {
     let now = context.clock.now();
-    let credentials = match context.locations.credentials.exists() {
-        true => CredentialsFile::open(&context.locations.credentials)?.load()?,
-        false => None,
+    let credentials = if context.locations.credentials.exists() {
+        CredentialsFile::open(&context.locations.credentials)?.load()?
+    } else {
+        None
     };
     let store = context.locations.cert_store(credentials.as_ref())?;
     let installed = store.installed()?.ok_or_else(|| Failure::NoCertificate(store.dir().to_owned()))?;
@@ -84,16 +85,17 @@ pub fn execute(context: &mut Context<'_>) -> Outcome {
         Age::ClockBehind => ("Not yet valid", "⚠️", Exit::Failed),
     };
     let report = CertificateReport::new(&store, &installed, Some(status));
-    let mut text = heading("📜 Certificate Status", 42);
-    text.push_str(&format!(
-        "\nSerial Number:  {}\nSubject:        {}\nIssued:         {}\nExpires:        {} ({})\nStatus:         {symbol} {status}\n\nCertificate Path: {}",
+    let mut text = format!(
+        "{}\nSerial Number:  {}\nSubject:        {}\nIssued:         {}\nExpires:        {} ({})\n\
+         Status:         {symbol} {status}\n\nCertificate Path: {}",
+        heading("📜 Certificate Status", 42),
         report.serial_number,
-        report.subject,
+        printable(&report.subject),
         date(report.issued_at),
         date(report.expires_at),
         remaining(now, report.expires_at),
         report.certificate_path.display(),
-    ));
+    );
     text.push_str(match exit {
         Exit::CredentialMissing => {
             "\n\nRun 'signalbeam-agent renew-certificate', or 'request-certificate' if that is refused."

@@ -25,7 +25,9 @@ pub fn execute(args: &RegisterArgs, context: &mut Context<'_>) -> Outcome {
 
     let claim_secret = match former.as_ref().and_then(|former| unfinished_claim_secret(former, &token)) {
         Some(claim_secret) => claim_secret,
-        None => draw_claim_secret().map_err(|error| Failure::system("cannot draw a claim secret", error))?,
+        None => {
+            draw_claim_secret().map_err(|error| Failure::system("cannot draw a claim secret", error.to_string()))?
+        }
     };
     let mut credentials = Credentials {
         device_id: None,

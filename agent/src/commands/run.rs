@@ -81,7 +81,7 @@ fn check_before_start(context: &mut Context<'_>) -> Result<(), Failure> {
         (None, false, _) => return Err(Failure::NoApiKey),
         (None, true, Some(end)) => return Err(Failure::ApiKeyExpired(end)),
         (Some(_), true, Some(end)) => {
-            warn!(expired = %date(end), "the API key, which backs up the certificate, has expired")
+            warn!(expired = %date(end), "the API key, which backs up the certificate, has expired");
         }
         _ => {}
     }

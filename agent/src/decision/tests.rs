@@ -67,20 +67,20 @@ fn a_key_is_claimed_when_missing_over_or_rotated() {
 
 #[test]
 fn pauses_double_are_bounded_spread_and_obey_the_server() {
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     assert_eq!(pause(minute, 0, None, 0), Duration::from_secs(54));
     assert_eq!(pause(minute, 0, None, 255), Duration::from_secs(66));
     assert_eq!(pause(minute, 2, None, 0), Duration::from_secs(216));
     assert_eq!(pause(minute, 1000, None, 0), LONGEST_BACKOFF.mul_f64(0.9));
-    assert_eq!(pause(minute, 1, Some(Duration::from_secs(600)), 0), Duration::from_secs(600));
-    let rare = Duration::from_secs(3600);
+    assert_eq!(pause(minute, 1, Some(Duration::from_mins(10)), 0), Duration::from_mins(10));
+    let rare = Duration::from_hours(1);
     assert_eq!(pause(rare, 3, None, 0), rare.mul_f64(0.9), "a failure never shortens the interval");
 }
 
 #[test]
 fn hints_are_obeyed_at_once_but_not_again_and_again() {
     let start = Instant::now();
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let mut schedule = RenewalSchedule::new(12 * hour, start);
     assert!(schedule.allows(start, false));
     schedule.nothing_to_do(start);

@@ -163,11 +163,8 @@ fn trust_advice(reason: &CertificateError) -> &'static str {
 fn describe(problem: &Problem) -> String {
     let said = problem.detail.as_deref().or(problem.title.as_deref()).unwrap_or("no detail given");
     let mut text = format!("the server refused ({}, HTTP {}): {said}", problem.code, problem.status);
-    for field in &problem.errors {
-        text.push_str(&format!("; {}: {}", field.pointer, field.detail));
-    }
-    if let Some(id) = &problem.correlation_id {
-        text.push_str(&format!(" [correlation id {id}]"));
-    }
+    let fields = problem.errors.iter().map(|field| format!("; {}: {}", field.pointer, field.detail));
+    text.extend(fields);
+    text.extend(problem.correlation_id.iter().map(|id| format!(" [correlation id {id}]")));
     text
 }
