@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::{Context, Outcome};
 use crate::api::{self, HeartbeatReceived};
 use crate::cert_store::Purpose;
+use crate::certificate::CertificateInfo;
 use crate::cli::RunArgs;
 use crate::credentials::DeviceStatus;
 use crate::decision::{API_KEY_WARNING, Age, RenewalSchedule, certificate_age, pause, renewal_is_due};
@@ -121,7 +122,7 @@ fn warn_of_key_end(now: OffsetDateTime, end: Option<OffsetDateTime>) {
 fn round(context: &mut Context<'_>, settings: &Settings, schedule: &mut RenewalSchedule) -> Result<Round, Failure> {
     let now = context.clock.now();
     let mut session = Session::open(&context.locations)?;
-    let resumed = has_pending_renewal(&session)? && renew(&mut session, now, schedule)?;
+    let resumed = has_pending_renewal(&session) && renew(&mut session, now, schedule)?;
     let heartbeat = beat(&mut session, now);
     let hint = matches!(&heartbeat, Ok((answer, _)) if wants_renewal(answer));
     let renewed = resumed || renew_if_due(&mut session, now, hint, settings, schedule)?;
@@ -141,11 +142,13 @@ fn wants_renewal(answer: &HeartbeatReceived) -> bool {
     answer.certificate.as_ref().is_some_and(|certificate| certificate.renewal_required)
 }
 
-fn has_pending_renewal(session: &Session) -> Result<bool, Failure> {
-    let installed = session.installed()?;
-    Ok(installed.is_some_and(|installed| {
-        session.certs().is_pending(Purpose::Renewal(&installed.identity.info().serial_number))
-    }))
+/// Files that are damaged have nothing to resume or renew; the heartbeat, which falls back to the API key, tells of them.
+fn sound_certificate(session: &Session) -> Option<CertificateInfo> {
+    session.installed().ok().flatten().map(|installed| installed.identity.info().clone())
+}
+
+fn has_pending_renewal(session: &Session) -> bool {
+    sound_certificate(session).is_some_and(|info| session.certs().is_pending(Purpose::Renewal(&info.serial_number)))
 }
 
 fn renew_if_due(

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use time::OffsetDateTime;
+use tracing::warn;
 use uuid::Uuid;
 
 use super::{Context, Outcome};
@@ -46,7 +47,10 @@ pub fn execute(context: &mut Context<'_>) -> Outcome {
     let now = context.clock.now();
     let mut session = Session::open(&context.locations)?;
     let answer = session.synchronise(now)?;
-    let installed = session.installed()?;
+    let installed = session
+        .installed()
+        .inspect_err(|failure| warn!(reason = %failure, "the certificate cannot be used"))
+        .unwrap_or_default();
     let exit = exit_of(session.credentials(), installed.as_ref(), now);
     let text = text(&session, &answer, installed.as_ref(), now, exit);
     let credentials = session.credentials();
