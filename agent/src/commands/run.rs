@@ -27,7 +27,7 @@ use crate::transport::CallError;
 struct Round {
     heartbeat: HeartbeatReceived,
     method: Method,
-    renewed: bool,
+    renewed: Result<bool, Failure>,
 }
 
 /// Runs until told to stop, or one round with `--once`.
@@ -39,18 +39,24 @@ pub fn execute(args: &RunArgs, context: &mut Context<'_>) -> Outcome {
     let mut schedule = RenewalSchedule::new(check_interval, Instant::now());
     if args.once {
         let round = round(context, &settings, &mut schedule)?;
-        return report(&round, context);
+        return report(round, context);
     }
     let interval = Duration::from_secs(u64::from(settings.heartbeat.interval_seconds));
     let mut failures = 0;
     loop {
         let mut retry_after = None;
         match round(context, &settings, &mut schedule) {
-            Ok(_) => failures = 0,
+            Ok(round) => {
+                failures = 0;
+                // A renewal has its own pauses; heartbeats go on.
+                if let Err(failure) = &round.renewed {
+                    log(failure);
+                }
+            }
             Err(failure) => {
                 failures += 1;
                 retry_after = retry_after_of(&failure);
-                error!(code = failure.code(), advice = failure.advice(), "{failure}");
+                log(&failure);
             }
         }
         if stop.wait(pause(interval, failures, retry_after, random_byte())) {
@@ -70,11 +76,7 @@ fn check_before_start(context: &mut Context<'_>) -> Result<(), Failure> {
         }
         other => other?,
     }
-    let certificate = session
-        .installed()
-        .inspect_err(|failure| warn!(reason = %failure, "the certificate cannot be used"))
-        .unwrap_or_default()
-        .filter(|installed| certificate_age(now, installed.identity.info()) != Age::Expired);
+    let certificate = sound_certificate(&session).filter(|info| certificate_age(now, info) != Age::Expired);
     let key_end = session.credentials().api_key_expires_at;
     let has_key = session.credentials().api_key.is_some();
     let key_expired = key_end.filter(|end| *end <= now);
@@ -122,10 +124,17 @@ fn warn_of_key_end(now: OffsetDateTime, end: Option<OffsetDateTime>) {
 fn round(context: &mut Context<'_>, settings: &Settings, schedule: &mut RenewalSchedule) -> Result<Round, Failure> {
     let now = context.clock.now();
     let mut session = Session::open(&context.locations)?;
-    let resumed = has_pending_renewal(&session) && renew(&mut session, now, schedule)?;
+    let resumed = if has_pending_renewal(&session) && schedule.allows(Instant::now(), true) {
+        renew(&mut session, now, schedule)
+    } else {
+        Ok(false)
+    };
     let heartbeat = beat(&mut session, now);
     let hint = matches!(&heartbeat, Ok((answer, _)) if wants_renewal(answer));
-    let renewed = resumed || renew_if_due(&mut session, now, hint, settings, schedule)?;
+    let renewed = match resumed {
+        Ok(false) => renew_if_due(&mut session, now, hint, settings, schedule),
+        finished => finished,
+    };
     let (heartbeat, method) = heartbeat?;
     Ok(Round { heartbeat, method, renewed })
 }
@@ -163,8 +172,7 @@ fn renew_if_due(
         return Ok(false);
     }
     let threshold = time::Duration::days(i64::from(settings.renewal_threshold_days));
-    let due =
-        session.installed()?.is_some_and(|installed| renewal_is_due(now, installed.identity.info(), threshold, hint));
+    let due = sound_certificate(session).is_some_and(|info| renewal_is_due(now, &info, threshold, hint));
     if due {
         return renew(session, now, schedule);
     }
@@ -193,7 +201,12 @@ fn renew(session: &mut Session, now: OffsetDateTime, schedule: &mut RenewalSched
     }
 }
 
-fn report(round: &Round, context: &mut Context<'_>) -> Outcome {
+fn log(failure: &Failure) {
+    error!(code = failure.code(), advice = failure.advice(), "{failure}");
+}
+
+fn report(round: Round, context: &mut Context<'_>) -> Outcome {
+    let renewed = round.renewed?;
     let received_at = round
         .heartbeat
         .received_at
@@ -201,11 +214,10 @@ fn report(round: &Round, context: &mut Context<'_>) -> Outcome {
         .map_err(|error| Failure::system("cannot write a time", error))?;
     let method = round.method.as_str();
     let mut text = format!("✅ Heartbeat accepted at {received_at} (authenticated by {method})");
-    if round.renewed {
+    if renewed {
         text.push_str("\n✅ Certificate renewed");
     }
-    let json =
-        json!({ "receivedAt": received_at, "authenticationMethod": method, "certificateRenewed": round.renewed });
+    let json = json!({ "receivedAt": received_at, "authenticationMethod": method, "certificateRenewed": renewed });
     context.output.show(&text, &json)?;
     Ok(Exit::Fine)
 }
