@@ -2,11 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::durable::{DiskError, PRIVATE_FILE, Step, parent_of, perform, perform_all, replace_file};
@@ -161,6 +162,9 @@ impl CredentialsFile {
     /// # Errors
     /// When it cannot be read or is damaged. It is never altered by that.
     pub fn load(&self) -> Result<Option<Credentials>, Failure> {
+        if fs::metadata(&self.path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
+            warn!(path = %self.path.display(), "other users can read the credentials; run 'chmod 600' on the file");
+        }
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => zeroize::Zeroizing::new(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -186,8 +190,6 @@ impl CredentialsFile {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::secret::draw_claim_secret;
 

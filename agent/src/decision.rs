@@ -15,6 +15,9 @@ const CLOCK_TOLERANCE: time::Duration = time::Duration::days(1);
 /// Longest pause between heartbeats that fail.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(15);
 
+/// The longest wait that a server, or something that speaks in its place, can ask for.
+const LONGEST_WISH: Duration = Duration::from_hours(1);
+
 /// How a credential's time of validity stands to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
@@ -56,12 +59,12 @@ pub fn claim_is_due(now: OffsetDateTime, stored: Option<OffsetDateTime>, server:
 }
 
 /// The pause before the next heartbeat: the interval, doubled for each failure in a row up to a quarter of an hour, at least
-/// what the server asked for; spread by a tenth either way, so that a fleet that lost its server does not return in one instant.
+/// what the server asked for, within an hour; spread by a tenth either way, so that a fleet that lost its server does not return in one instant.
 pub fn pause(interval: Duration, failures: u32, retry_after: Option<Duration>, random: u8) -> Duration {
     let doubled = interval.saturating_mul(1_u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX));
     let base = if failures == 0 { interval } else { doubled.min(LONGEST_BACKOFF.max(interval)) };
     let spread = base.mul_f64(0.9 + f64::from(random) / f64::from(u8::MAX) * 0.2);
-    spread.max(retry_after.unwrap_or_default())
+    spread.max(retry_after.unwrap_or_default().min(LONGEST_WISH))
 }
 
 /// When the running agent looks at its certificate: at its interval, and on a server's hint; but not within an interval after

@@ -115,6 +115,10 @@ impl Session {
             self.client(None).send(&call, Credential::Bearer(&self.credentials.claim_secret))?;
         self.credentials.status = answer.status.clone();
         self.credentials.device_name.clone_from(&answer.device_name);
+        // A crash between the switch of the certificate and the writing of the credentials left the former record.
+        if let Ok(Some(installed)) = self.installed() {
+            self.credentials.certificate = Some(self.certs.record(&installed));
+        }
         self.file.save(&self.credentials)?;
         let stored = self.credentials.api_key.as_ref().and(self.credentials.api_key_expires_at);
         if answer.status == DeviceStatus::Approved && claim_is_due(now, stored, answer.api_key_expires_at) {

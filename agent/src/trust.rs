@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -131,7 +132,7 @@ impl Roots {
     pub fn from_file(path: &Path) -> Result<PinnedCa, TrustError> {
         fs::read_to_string(path)
             .ok()
-            .and_then(|pem| PinnedCa::from_pem(pem, None))
+            .and_then(PinnedCa::from_pem)
             .ok_or_else(|| TrustError::Unusable { path: path.to_owned() })
     }
 
@@ -163,7 +164,7 @@ impl PinnedCa {
         let pem = Client::unverified(server).fetch_text(CA_PATH, PEM_TYPE)?;
         let other = |found| TrustError::OtherFingerprint { server: server.clone(), expected: expected.clone(), found };
         let chain = read_chain(pem.as_bytes()).map_err(|fault| other(fault.to_string()))?;
-        Self::from_pem(pem, Some(expected))
+        Self::from_unverified(&chain, expected)
             .ok_or_else(|| other(CaFingerprint::of(&chain[0]).to_string()))
             .map_err(FetchError::from)
     }
@@ -176,7 +177,8 @@ impl PinnedCa {
         let path = expected.copy_path(credentials);
         fs::read_to_string(&path)
             .ok()
-            .and_then(|pem| Self::from_pem(pem, Some(expected)))
+            .and_then(Self::from_pem)
+            .filter(|found| found.fingerprint == *expected)
             .ok_or(TrustError::CopyDamaged { path })
     }
 
@@ -199,17 +201,31 @@ impl PinnedCa {
         &self.roots
     }
 
-    /// With an expected fingerprint only that certificate is taken; without, every certificate of the text, and the
-    /// fingerprint is the first one's.
-    fn from_pem(pem: String, expected: Option<&CaFingerprint>) -> Option<Self> {
-        let chain = read_chain(pem.as_bytes()).ok()?;
-        let found = chain.iter().find(|der| expected.is_none_or(|expected| CaFingerprint::of(der) == *expected))?;
-        let fingerprint = CaFingerprint::of(found);
-        let trusted = if expected.is_some() { vec![found.clone()] } else { chain };
+    /// All certificates of a text become roots; the fingerprint is the first one's.
+    fn from_pem(pem: String) -> Option<Self> {
+        let roots = read_chain(pem.as_bytes()).ok()?;
         let mut anchors = RootCertStore::empty();
-        trusted.iter().try_for_each(|der| anchors.add(der.clone())).ok()?;
-        Some(Self { pem, fingerprint, roots: Roots(trusted) })
+        roots.iter().try_for_each(|der| anchors.add(der.clone())).ok()?;
+        Some(Self { pem, fingerprint: CaFingerprint::of(&roots[0]), roots: Roots(roots) })
     }
+
+    /// Of a text that nobody vouches for, only the certificate with the fingerprint becomes a root.
+    fn from_unverified(chain: &[CertificateDer<'_>], expected: &CaFingerprint) -> Option<Self> {
+        chain.iter().find(|der| CaFingerprint::of(der) == *expected).and_then(|der| Self::from_pem(to_pem(der)))
+    }
+}
+
+fn to_pem(der: &CertificateDer<'_>) -> String {
+    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    // RFC 7468, section 2: lines of 64 characters.
+    for (index, character) in STANDARD.encode(der).chars().enumerate() {
+        if index > 0 && index % 64 == 0 {
+            pem.push('\n');
+        }
+        pem.push(character);
+    }
+    pem.push_str("\n-----END CERTIFICATE-----\n");
+    pem
 }
 
 /// Why a CA could not be fetched.
@@ -239,20 +255,29 @@ mod tests {
         }
     }
 
+    fn pem() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::default().self_signed(&key).unwrap().pem()
+    }
+
     #[test]
     fn a_stored_copy_that_was_exchanged_is_not_believed() {
         let dir = tempfile::tempdir().unwrap();
         let credentials = dir.path().join("credentials.json");
-        let [mine, other] = [(); 2].map(|()| {
-            let key = rcgen::KeyPair::generate().unwrap();
-            PinnedCa::from_pem(rcgen::CertificateParams::default().self_signed(&key).unwrap().pem(), None).unwrap()
-        });
-        mine.store(&credentials).unwrap();
-        assert_eq!(PinnedCa::stored(&credentials, mine.fingerprint()).unwrap().fingerprint(), mine.fingerprint());
-        fs::write(mine.fingerprint().copy_path(&credentials), &other.pem).unwrap();
-        assert!(matches!(PinnedCa::stored(&credentials, mine.fingerprint()), Err(TrustError::CopyDamaged { .. })));
-        // A bundle in which it stands second is fine, and only the pinned one becomes a root.
-        fs::write(mine.fingerprint().copy_path(&credentials), format!("{}{}", other.pem, mine.pem)).unwrap();
-        assert_eq!(PinnedCa::stored(&credentials, mine.fingerprint()).unwrap().roots().certificates().len(), 1);
+        let bundle = PinnedCa::from_pem(pem() + &pem()).unwrap();
+        bundle.store(&credentials).unwrap();
+        let stored = PinnedCa::stored(&credentials, bundle.fingerprint()).unwrap();
+        assert_eq!(stored.roots().certificates(), bundle.roots().certificates(), "all that --ca-cert gave");
+        fs::write(bundle.fingerprint().copy_path(&credentials), pem()).unwrap();
+        assert!(matches!(PinnedCa::stored(&credentials, bundle.fingerprint()), Err(TrustError::CopyDamaged { .. })));
+    }
+
+    #[test]
+    fn of_what_a_stranger_shows_only_the_pinned_certificate_is_taken() {
+        let chain = read_chain((pem() + &pem()).as_bytes()).unwrap();
+        let pinned = PinnedCa::from_unverified(&chain, &CaFingerprint::of(&chain[1])).unwrap();
+        assert_eq!(pinned.roots().certificates(), &chain[1..]);
+        assert_eq!(read_chain(pinned.pem.as_bytes()).unwrap(), &chain[1..], "nor is another one stored");
+        assert!(PinnedCa::from_unverified(&chain[..1], &CaFingerprint::of(&chain[1])).is_none());
     }
 }

@@ -10,6 +10,7 @@ use crate::credentials::{Credentials, CredentialsFile, DeviceStatus};
 use crate::durable::{PRIVATE_FILE, perform_all, replace_file};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::output::printable;
 use crate::secret::{Secret, draw_claim_secret, parse_registration_token};
 use crate::transport::{CallError, Client, Credential};
 use crate::trust::{CaFingerprint, FetchError, PinnedCa, Roots};
@@ -133,10 +134,14 @@ fn report(credentials: &Credentials, context: &mut Context<'_>) -> Outcome {
         "✅ Device registered successfully!\n\n\
          Device ID:      {device_id}\n\
          Tenant ID:      {}\n\
-         Status:         ⏳ {status} (awaiting admin approval)\n\n\
+         Status:         {}\n\n\
          Credentials saved to {}\n\
          Ask an administrator to approve the device, then run 'signalbeam-agent status'.",
         credentials.tenant_id,
+        match credentials.status {
+            DeviceStatus::Pending => "⏳ Pending (awaiting admin approval)".to_owned(),
+            _ => printable(status),
+        },
         context.locations.credentials.display(),
     );
     let json = json!({

@@ -73,6 +73,7 @@ fn pauses_double_are_bounded_spread_and_obey_the_server() {
     assert_eq!(pause(minute, 2, None, 0), Duration::from_secs(216));
     assert_eq!(pause(minute, 1000, None, 0), LONGEST_BACKOFF.mul_f64(0.9));
     assert_eq!(pause(minute, 1, Some(Duration::from_mins(10)), 0), Duration::from_mins(10));
+    assert_eq!(pause(minute, 1, Some(Duration::from_hours(9000)), 0), Duration::from_hours(1));
     let rare = Duration::from_hours(1);
     assert_eq!(pause(rare, 3, None, 0), rare.mul_f64(0.9), "a failure never shortens the interval");
 }

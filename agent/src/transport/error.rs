@@ -112,11 +112,13 @@ impl CallError {
         }
         let reason = error.to_string();
         match error.kind() {
-            io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::AddrNotAvailable => Self::Unreachable { server, reason },
-            _ => Self::AnswerLost { server, reason },
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::WouldBlock => Self::AnswerLost { server, reason },
+            _ => Self::Unreachable { server, reason },
         }
     }
 
@@ -156,7 +158,9 @@ fn trust_advice(reason: &CertificateError) -> &'static str {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "The server's certificate is for another name: use a --cloud-url that it names, or have the name added to the server's tls.server_names."
         }
-        _ => "Check --cloud-url; register with the right --ca-cert or --ca-fingerprint if the server has its own CA.",
+        _ => {
+            "Check --cloud-url; register with the right --ca-cert or --ca-fingerprint if the server has its own CA. A captive portal may stand in the way, too."
+        }
     }
 }
 

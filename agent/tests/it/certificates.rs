@@ -225,6 +225,16 @@ fn a_renewal_before_its_time_says_from_when_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_crash_between_certificate_and_credentials_is_healed() {
+    let device = Device::certified(1, Life::days(-10, 80));
+    let mut stale = device.credentials()["certificate"].clone();
+    stale["serialNumber"] = serial_hex(0).into();
+    device.edit_credentials("certificate", stale);
+    assert!(device.run(&["status"]).expect(0).out.contains(&serial_hex(1)));
+    assert_eq!(device.credentials()["certificate"]["serialNumber"], serial_hex(1));
+}
+
+#[test]
 fn there_is_nothing_to_renew_without_a_certificate() {
     let device = Device::approved();
     assert!(device.run(&["renew-certificate"]).expect(5).err.contains("request-certificate"));

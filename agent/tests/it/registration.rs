@@ -236,6 +236,14 @@ fn a_damaged_or_missing_credentials_file_is_reported_and_never_replaced() {
 }
 
 #[test]
+fn credentials_that_others_can_read_are_warned_of() {
+    let device = Device::approved();
+    assert!(!device.run(&["status"]).expect(0).err.contains("chmod"));
+    fs::set_permissions(device.credentials_path(), fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(device.run(&["status"]).expect(0).err.contains("chmod 600"));
+}
+
+#[test]
 fn version_and_help_need_nothing() {
     let device = Device::new();
     let version = env!("CARGO_PKG_VERSION");
