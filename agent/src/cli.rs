@@ -10,6 +10,8 @@ use crate::secret::Secret;
 use crate::server_url::ServerUrl;
 use crate::trust::CaFingerprint;
 
+const ABOUT: &str = "The agent that gives this device its SignalBeam identity and keeps it";
+
 const EXAMPLES: &str = "\
 Examples:
   signalbeam-agent register --tenant-id 00000000-0000-0000-0000-000000000001 \\
@@ -38,7 +40,7 @@ Examples:
 
 /// The agent that gives this device its `SignalBeam` identity and keeps it.
 #[derive(Debug, Parser)]
-#[command(name = "signalbeam-agent", version, after_help = EXAMPLES)]
+#[command(name = "signalbeam-agent", version, about = ABOUT, after_help = EXAMPLES)]
 pub struct Cli {
     /// The device's identity [default: ~/.signalbeam/credentials.json]
     #[arg(long, global = true, value_name = "FILE", env = "SIGNALBEAM_CREDENTIALS")]
