@@ -1,8 +1,8 @@
 //! API keys: claimed by the device, rotated by an admin or the device, revoked by an admin.
 
-pub mod claim;
-pub mod revoke;
-pub mod rotate;
+pub(crate) mod claim;
+pub(crate) mod revoke;
+pub(crate) mod rotate;
 
 use serde::Serialize;
 use signalbeam_authn::draw;
@@ -20,7 +20,7 @@ use crate::state::CommandApi;
 /// An API key, shown this once.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ShownApiKey {
+pub(crate) struct ShownApiKey {
     /// The key itself, `sb_device_...`: it is not kept in plaintext.
     api_key: String,
     /// Its public prefix.

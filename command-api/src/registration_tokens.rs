@@ -1,7 +1,7 @@
 //! Registration tokens: made and taken back by admins.
 
-pub mod create;
-pub mod revoke;
+pub(crate) mod create;
+pub(crate) mod revoke;
 
 use signalbeam_authn::{ErrorCode, Problem};
 use signalbeam_domain::registration_token::RegistrationTokenError;

@@ -20,7 +20,7 @@ use crate::state::CommandApi;
 /// The certificate that is asked for.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct IssueCertificate {
+pub(crate) struct IssueCertificate {
     /// How long it holds, in days: 1 to 397, 90 by default.
     validity_days: Option<i64>,
     /// A PKCS#10 signing request (RFC 2986) in PEM: only its public key is taken. Without one, the key is made here and
@@ -50,7 +50,7 @@ pub struct IssueCertificate {
     ),
     security(("adminToken" = []), ("apiKey" = [])),
 )]
-pub async fn issue_certificate(
+pub(crate) async fn issue_certificate(
     State(api): State<CommandApi>,
     KeyHolder(caller): KeyHolder,
     context: RequestContext,

@@ -22,7 +22,7 @@ use crate::state::CommandApi;
 /// The certificate that shall follow.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RenewCertificate {
+pub(crate) struct RenewCertificate {
     /// A PKCS#10 signing request (RFC 2986) in PEM; required when renewing by certificate.
     csr_pem: Option<String>,
     /// How long it holds, in days: 1 to 397, 90 by default.
@@ -53,7 +53,7 @@ type Answer = Changed<Json<ShownCertificate>>;
     ),
     security(("clientCertificate" = []), ("apiKey" = [])),
 )]
-pub async fn renew_certificate(
+pub(crate) async fn renew_certificate(
     State(api): State<CommandApi>,
     context: RequestContext,
     headers: HeaderMap,

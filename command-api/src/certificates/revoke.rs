@@ -16,7 +16,7 @@ use crate::state::CommandApi;
 /// Why the certificate is revoked.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RevokeCertificate {
+pub(crate) struct RevokeCertificate {
     /// Why.
     #[schema(value_type = Option<String>, max_length = 512)]
     reason: Option<Reason>,
@@ -38,7 +38,7 @@ pub struct RevokeCertificate {
     ),
     security(("adminToken" = [])),
 )]
-pub async fn revoke_certificate(
+pub(crate) async fn revoke_certificate(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,

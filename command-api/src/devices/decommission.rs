@@ -34,7 +34,7 @@ use crate::state::CommandApi;
     ),
     security(("adminToken" = [])),
 )]
-pub async fn decommission_device(
+pub(crate) async fn decommission_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,

@@ -20,7 +20,7 @@ use crate::state::CommandApi;
 /// What changes; what is left out stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RenameDevice {
+pub(crate) struct RenameDevice {
     /// The new name.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     device_name: Option<DeviceName>,
@@ -32,7 +32,7 @@ pub struct RenameDevice {
 /// The device's label and description after the change.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RenamedDevice {
+pub(crate) struct RenamedDevice {
     /// The device.
     #[schema(value_type = Uuid)]
     device_id: DeviceId,
@@ -64,7 +64,7 @@ pub struct RenamedDevice {
     ),
     security(("adminToken" = [])),
 )]
-pub async fn rename_device(
+pub(crate) async fn rename_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
