@@ -77,7 +77,7 @@ fn public_key(csr_pem: &str) -> Result<DevicePublicKey, Problem> {
     })
 }
 
-pub(crate) fn refused(error: CertificateError) -> Problem {
+pub(crate) fn refused(error: &CertificateError) -> Problem {
     let detail = error.to_string();
     match error {
         CertificateError::Unknown => Problem::not_found("certificate"),

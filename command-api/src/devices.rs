@@ -12,7 +12,7 @@ use signalbeam_domain::device::{DecisionReason, DeviceError};
 use signalbeam_domain::{DeviceId, DeviceStatus, Reason};
 use utoipa::ToSchema;
 
-pub(crate) fn refused(error: DeviceError) -> Problem {
+pub(crate) fn refused(error: &DeviceError) -> Problem {
     let detail = error.to_string();
     match error {
         DeviceError::Unknown => Problem::not_found("device"),

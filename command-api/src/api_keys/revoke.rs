@@ -53,6 +53,7 @@ pub(crate) async fn revoke_api_key(
     let idempotency = key.bind(&admin.actor(), &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
     let command = || ApiKeyCommand::RevokeAll { cause: KeyRevocationCause::Admin, reason: body.value.reason.clone() };
-    let outcome = api.execute::<ApiKeys>(&cause, &StreamId::api_keys(id), tenant_id, command, refused).await?;
+    let outcome =
+        api.execute::<ApiKeys>(&cause, &StreamId::api_keys(id), tenant_id, command, |error| refused(&error)).await?;
     Ok(Changed::no_content(outcome.position))
 }

@@ -97,7 +97,7 @@ async fn renew(
     let cause = Cause { idempotency: key.bind(&device.actor(), &body.bytes), actor: device.actor(), context };
     if let Some(outcome) = api.repeated(&cause).await? {
         let outcome = if request.csr_pem.is_some() { outcome } else { outcome.require_first()? };
-        let issued = issued_by(outcome)?;
+        let issued = issued_by(&outcome)?;
         let shown = ShownCertificate::new(api, issued.certificate, issued.at, None);
         return Ok(Changed::new(StatusCode::CREATED, Json(shown), issued.position));
     }
@@ -107,7 +107,9 @@ async fn renew(
         return again(api, successor).await;
     }
     let loaded = api.device(device.device_id, Some(device.tenant_id)).await?;
-    certificates.check_renewable(serial_number, api.policy.renewal_window_days, api.now()).map_err(super::refused)?;
+    certificates
+        .check_renewable(serial_number, api.policy.renewal_window_days, api.now())
+        .map_err(|error| super::refused(&error))?;
     let (private_key, public_key) = keys(api, request.csr_pem.as_deref()).await?;
     let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number) };
     let issued = issue(api, &cause, loaded, issuance).await?;

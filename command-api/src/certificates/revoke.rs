@@ -52,7 +52,7 @@ pub(crate) async fn revoke_certificate(
     let cause = Cause { actor: admin.actor(), context, idempotency: None };
     let stream = StreamId::certificates(entry.device_id);
     let command = || CertificateCommand::Revoke { serial_number, reason: body.value.reason.clone() };
-    let outcome = api.execute::<Certificates>(&cause, &stream, tenant_id, command, refused).await?;
+    let outcome = api.execute::<Certificates>(&cause, &stream, tenant_id, command, |error| refused(&error)).await?;
     if outcome.position.is_some() {
         metrics::counter!("signalbeam_certificates_revoked_total").increment(1);
         tracing::info!(device_id = %entry.device_id, %serial_number, "certificate revoked");

@@ -166,7 +166,10 @@ impl DecisionRequest<'_> {
         let idempotency = self.key.bind(&actor, self.body);
         let cause = Cause { actor, context: self.context, idempotency };
         let tenant_id = device.registered.tenant_id;
-        let outcome = self.api.execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, refused).await?;
+        let outcome = self
+            .api
+            .execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, |error| refused(&error))
+            .await?;
         Ok(Changed::new(StatusCode::OK, Json(Decided { device_id: id, status }), outcome.position))
     }
 }

@@ -61,7 +61,7 @@ pub(crate) async fn decommission_device(
                 StreamId::device(id),
                 tenant_id,
                 DeviceCommand::Decommission(body.value.reason()),
-                refused,
+                |error| refused(&error),
             )
             .await?,
             plan::<ApiKeys>(&api, keys, tenant_id, revoke_keys, |error| internal(&error)).await?,

@@ -110,7 +110,7 @@ pub(crate) async fn register_device(
     let metadata = metadata.map_err(|error| Problem::invalid("/metadata", error.to_string()))?;
     let claim_secret = claim_secret(request)?;
     let Ok(token) = RegistrationToken::parse(&request.token) else {
-        return Err(fail(&api, &context, RegistrationTokenError::Invalid, None, None).await);
+        return Err(fail(&api, &context, &RegistrationTokenError::Invalid, None, None).await);
     };
     let actor = Actor { kind: ActorKind::RegistrationToken, id: token.prefix().to_string() };
     let idempotency = key.bind(&actor, &body.bytes);
@@ -161,7 +161,7 @@ async fn consume(
             Ok(events) => events,
             Err(error) => {
                 let tenant_id = known.issued().map(|issued| issued.tenant_id);
-                return Err(fail(api, &cause.context, error, Some(token.prefix()), tenant_id).await);
+                return Err(fail(api, &cause.context, &error, Some(token.prefix()), tenant_id).await);
             }
         };
         if events.is_empty() {
@@ -215,7 +215,7 @@ async fn secret_matches(api: &CommandApi, known: &Token, token: &RegistrationTok
 async fn fail(
     api: &CommandApi,
     context: &RequestContext,
-    error: RegistrationTokenError,
+    error: &RegistrationTokenError,
     prefix: Option<Prefix>,
     tenant_id: Option<TenantId>,
 ) -> Problem {

@@ -78,7 +78,8 @@ pub(crate) async fn rename_device(
     let tenant_id = api.device(id, admin.tenant_id).await?.device.registered.tenant_id;
     let cause = Cause { actor: admin.actor(), context, idempotency: None };
     let command = || DeviceCommand::Rename(renamed.clone());
-    let outcome = api.execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, refused).await?;
+    let outcome =
+        api.execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, |error| refused(&error)).await?;
     let device = api.device(id, admin.tenant_id).await?.device;
     let answer = RenamedDevice {
         device_id: id,

@@ -128,5 +128,5 @@ async fn issue(api: &CommandApi, cause: &Cause, issued: &TokenIssued) -> Result<
     if token.issued().is_some() {
         return Ok(None);
     }
-    api.execute::<RegistrationToken>(cause, &stream, issued.tenant_id, command, refused).await.map(Some)
+    api.execute::<RegistrationToken>(cause, &stream, issued.tenant_id, command, |error| refused(&error)).await.map(Some)
 }

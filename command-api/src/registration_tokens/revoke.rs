@@ -60,6 +60,7 @@ pub(crate) async fn revoke_registration_token(
     let cause = Cause { actor: admin.actor(), context, idempotency: None };
     let stream = StreamId::registration_token(token.prefix);
     let command = || RegistrationTokenCommand::Revoke { reason: body.value.reason.clone() };
-    let outcome = api.execute::<RegistrationToken>(&cause, &stream, token.tenant_id, command, refused).await?;
+    let outcome =
+        api.execute::<RegistrationToken>(&cause, &stream, token.tenant_id, command, |error| refused(&error)).await?;
     Ok(Changed::no_content(outcome.position))
 }
