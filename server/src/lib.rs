@@ -1,3 +1,8 @@
 //! The server: configuration, the data directory, the TLS listener, and everything composed into one process.
 
 pub mod config;
+pub mod data_dir;
+pub mod listener;
+pub mod metrics;
+pub mod ops;
+pub mod tls;

@@ -47,6 +47,7 @@ fn listener(listener: &Listener, found: &mut Vec<Broken>) {
     within("listener.max_connections", listener.max_connections, 1..=1_000_000, found);
     within("listener.max_concurrent_handshakes", listener.max_concurrent_handshakes, 1..=100_000, found);
     within("listener.handshake_timeout_seconds", listener.handshake_timeout_seconds, 1..=300, found);
+    within("listener.idle_timeout_seconds", listener.idle_timeout_seconds, 1..=3_600, found);
     within("listener.header_timeout_seconds", listener.header_timeout_seconds, 1..=300, found);
     within("listener.body_timeout_seconds", listener.body_timeout_seconds, 1..=300, found);
     within("listener.request_timeout_seconds", listener.request_timeout_seconds, 1..=600, found);

@@ -256,6 +256,9 @@ pub struct Listener {
     pub max_concurrent_handshakes: u32,
     /// How long a TLS handshake may take, 1 to 300 s. `SIGNALBEAM__LISTENER__HANDSHAKE_TIMEOUT_SECONDS`, default `10`.
     pub handshake_timeout_seconds: u16,
+    /// How long a connection may stay open without a request, 1 to 3,600 s.
+    /// `SIGNALBEAM__LISTENER__IDLE_TIMEOUT_SECONDS`, default `75`.
+    pub idle_timeout_seconds: u16,
     /// How long a request's head may take, 1 to 300 s. `SIGNALBEAM__LISTENER__HEADER_TIMEOUT_SECONDS`, default `10`.
     pub header_timeout_seconds: u16,
     /// How long a request's body may take, 1 to 300 s. `SIGNALBEAM__LISTENER__BODY_TIMEOUT_SECONDS`, default `30`.
@@ -276,6 +279,7 @@ impl Default for Listener {
             max_connections: 10_000,
             max_concurrent_handshakes: 1_024,
             handshake_timeout_seconds: 10,
+            idle_timeout_seconds: 75,
             header_timeout_seconds: 10,
             body_timeout_seconds: 30,
             request_timeout_seconds: 60,
