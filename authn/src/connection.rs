@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use rustls_pki_types::CertificateDer;
 use signalbeam_domain::{Fingerprint, Timestamp};
-use signalbeam_pki::{ChainError, ChainVerifier, VerifiedDeviceCertificate, fingerprint, peek_validity};
+use signalbeam_pki::{ChainError, ChainVerifier, Validity, fingerprint, peek_validity};
 
 /// The connection that a request came on.
 #[derive(Debug)]
@@ -41,10 +41,33 @@ pub struct PresentedCertificate {
 pub struct Facts {
     /// The SHA-256 of its DER.
     pub fingerprint: Fingerprint,
-    /// The first and the last moment of its validity, where it can be read.
-    pub validity: Option<(Timestamp, Timestamp)>,
-    /// Whether our authority issued it for a device, its validity aside.
-    pub chain: Result<VerifiedDeviceCertificate, ChainError>,
+    /// When it says that it is valid, where that can be read.
+    pub validity: Option<Span>,
+    /// Whether our authority issued it for a device, its own validity aside; if so, when its issuers are valid.
+    pub chain: Result<Span, ChainError>,
+}
+
+/// A span of time in seconds since 1970, both ends inclusive: cheap to compare on every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    first: i64,
+    last: i64,
+}
+
+impl Span {
+    fn of(validity: Validity) -> Self {
+        Self { first: validity.not_before.unix_timestamp(), last: validity.not_after.unix_timestamp() }
+    }
+
+    /// Whether it has not begun.
+    pub fn is_ahead_of(&self, now: Timestamp) -> bool {
+        now.unix_seconds() < self.first
+    }
+
+    /// Whether it is over.
+    pub fn is_past(&self, now: Timestamp) -> bool {
+        now.unix_seconds() > self.last
+    }
 }
 
 impl PresentedCertificate {
@@ -56,13 +79,10 @@ impl PresentedCertificate {
     pub fn facts(&self, verifier: &ChainVerifier) -> &Facts {
         self.facts.get_or_init(|| {
             let leaf = &self.chain[0];
-            let whole_second = |moment| Timestamp::from_offset_date_time(moment).to_whole_second();
             Facts {
                 fingerprint: fingerprint(leaf),
-                // Both ends are inclusive: the last second counts to its end.
-                validity: peek_validity(leaf)
-                    .map(|v| (whole_second(v.not_before), whole_second(v.not_after).plus_seconds(1))),
-                chain: verifier.verify(leaf, &self.chain[1..]),
+                validity: peek_validity(leaf).map(Span::of),
+                chain: verifier.verify(leaf, &self.chain[1..]).map(|verified| Span::of(verified.issuers_validity)),
             }
         })
     }

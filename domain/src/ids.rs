@@ -112,6 +112,7 @@ mod tests {
             "018f3c5e-7b1a-7cc2-9d3e-0123456789ag",
         ] {
             assert_eq!(DeviceId::parse(bad), Err(InvalidId), "{bad}");
+            assert!(serde_json::from_value::<DeviceId>(bad.into()).is_err(), "{bad}");
         }
     }
 }

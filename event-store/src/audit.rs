@@ -94,6 +94,19 @@ pub struct AttemptFilter {
     pub failure_code: Option<String>,
 }
 
+impl AttemptFilter {
+    /// Whether the attempt is one that the reader wants.
+    pub fn matches(&self, attempt: &AuthenticationAttempt) -> bool {
+        (self.tenant_id.is_none() || self.tenant_id == attempt.tenant_id)
+            && (self.device_id.is_none() || self.device_id == attempt.device_id)
+            && self.start.is_none_or(|start| start <= attempt.timestamp)
+            && self.end.is_none_or(|end| attempt.timestamp < end)
+            && self.success.is_none_or(|success| success == attempt.success)
+            && self.method.is_none_or(|method| method == attempt.method)
+            && (self.failure_code.is_none() || self.failure_code == attempt.failure_code)
+    }
+}
+
 /// Some attempts, newest first, and where the next page continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptPage {

@@ -123,6 +123,16 @@ pub struct Filter {
     pub tenant_id: Option<TenantId>,
 }
 
+impl Filter {
+    /// Whether the event is one that the reader wants.
+    pub fn matches(&self, recorded: &Recorded) -> bool {
+        let envelope = &recorded.envelope;
+        (self.streams.is_empty() || self.streams.contains(&envelope.stream))
+            && (self.event_types.is_empty() || self.event_types.contains(&envelope.event_type))
+            && (self.tenant_id.is_none() || self.tenant_id == envelope.tenant_id)
+    }
+}
+
 /// Some events in the order of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
@@ -141,6 +151,16 @@ pub struct StoreError {
     /// Why it failed.
     #[source]
     pub source: Arc<dyn std::error::Error + Send + Sync>,
+}
+
+impl StoreError {
+    /// For `map_err`: what was tried, around why it failed.
+    pub fn because<E>(context: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        move |source| Self { context, source: Arc::new(source) }
+    }
 }
 
 /// Why an append was refused. Nothing was appended, except after [`AppendError::Store`], where that is unknown.
