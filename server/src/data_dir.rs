@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom, SystemRandom};
+use signalbeam_authn::secrets::KeyOctets;
 use zeroize::Zeroizing;
-
-/// The bytes of a secret that the server made for itself.
-pub type SecretBytes = Zeroizing<[u8; SECRET_LENGTH]>;
 
 const SECRET_LENGTH: usize = 32;
 const LOCK_FILE: &str = "signalbeam.lock";
@@ -114,7 +112,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`DataDirError`], also where others could have read it.
-    pub fn secret(&self, name: &str) -> Result<SecretBytes, DataDirError> {
+    pub fn secret(&self, name: &str) -> Result<KeyOctets, DataDirError> {
         match read_secret(&self.path, name) {
             Err(DataDirError::NotStartedYet { path }) => make_secret(&path),
             other => other,
@@ -126,7 +124,7 @@ impl DataDir {
 ///
 /// # Errors
 /// [`DataDirError`], also where others could have read it.
-pub fn read_secret(data_dir: &Path, name: &str) -> Result<SecretBytes, DataDirError> {
+pub fn read_secret(data_dir: &Path, name: &str) -> Result<KeyOctets, DataDirError> {
     let path = data_dir.join(name);
     let mut file = match File::open(&path) {
         Ok(file) => file,
@@ -139,19 +137,15 @@ pub fn read_secret(data_dir: &Path, name: &str) -> Result<SecretBytes, DataDirEr
     }
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(io_error("read", &path))?;
-    let mut secret = SecretBytes::default();
-    match URL_SAFE_NO_PAD.decode_slice(text.trim_end(), &mut *secret) {
-        Ok(SECRET_LENGTH) => Ok(secret),
-        _ => Err(DataDirError::DamagedSecret { path }),
-    }
+    KeyOctets::parse(&text).map_err(|_| DataDirError::DamagedSecret { path })
 }
 
-fn make_secret(path: &Path) -> Result<SecretBytes, DataDirError> {
-    let mut secret = SecretBytes::default();
+fn make_secret(path: &Path) -> Result<KeyOctets, DataDirError> {
+    let mut secret = Zeroizing::new([0; SECRET_LENGTH]);
     SystemRandom::new().fill(&mut *secret).map_err(|_| DataDirError::Random)?;
     let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(secret.as_slice()) + "\n");
     write_private(path, text.as_bytes())?;
-    Ok(secret)
+    KeyOctets::parse(&text).map_err(|_| DataDirError::DamagedSecret { path: path.to_owned() })
 }
 
 /// Makes a folder that only its owner can enter, with its parents; one that exists is closed to others.
@@ -234,12 +228,15 @@ mod tests {
         let data = DataDir::open(dir.path()).unwrap();
         let file = data.join("admin-jwt.key");
         assert!(matches!(read_secret(dir.path(), "admin-jwt.key"), Err(DataDirError::NotStartedYet { .. })));
-        let secret = data.secret("admin-jwt.key").unwrap();
+        data.secret("admin-jwt.key").unwrap();
         assert_eq!(mode(&file), 0o600);
-        assert_eq!(fs::read_to_string(&file).unwrap().trim_end().len(), 43);
-        assert_eq!(*data.secret("admin-jwt.key").unwrap(), *secret);
-        assert_eq!(*read_secret(dir.path(), "admin-jwt.key").unwrap(), *secret);
-        assert_ne!(*data.secret("credential-mac.key").unwrap(), *secret);
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(text.trim_end().len(), 43);
+        data.secret("admin-jwt.key").unwrap();
+        read_secret(dir.path(), "admin-jwt.key").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        data.secret("credential-mac.key").unwrap();
+        assert_ne!(fs::read_to_string(data.join("credential-mac.key")).unwrap(), text);
 
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         let refused = data.secret("admin-jwt.key").unwrap_err().to_string();

@@ -72,9 +72,8 @@ async fn answer(limits: &RequestLimits, request: Request, next: Next) -> Respons
         return too_large();
     }
     let fate = Arc::new(BodyFate::default());
-    let request = request.map(|body| {
-        Body::new(BoundedBody::new(body, limits.max_body_bytes, limits.body_timeout, Arc::clone(&fate)))
-    });
+    let request = request
+        .map(|body| Body::new(BoundedBody::new(body, limits.max_body_bytes, limits.body_timeout, Arc::clone(&fate))));
     // A panicking handler leaves nothing half done that another request could see: state is appended or it is not.
     let running = AssertUnwindSafe(next.run(request)).catch_unwind();
     match timeout(limits.request_timeout, running).await {

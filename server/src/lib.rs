@@ -2,7 +2,10 @@
 
 pub mod config;
 pub mod data_dir;
+pub mod http;
 pub mod listener;
+pub mod logging;
 pub mod metrics;
 pub mod ops;
+pub mod server_certificate;
 pub mod tls;

@@ -14,14 +14,7 @@ fn app() -> Router {
     let routes = Router::new()
         .route("/echo", post(async |body: Bytes| body))
         .route("/number/{n}", get(async |axum::extract::Path(n): axum::extract::Path<u8>| n.to_string()))
-        .route(
-            "/panic",
-            get(async || {
-                if true {
-                    panic!("s3cret");
-                }
-            }),
-        )
+        .route("/panic", get(async || -> String { panic!("s3cret") }))
         .route("/stuck", get(async || std::future::pending::<()>().await));
     let limits = RequestLimits {
         request_timeout: Duration::from_millis(300),
@@ -64,7 +57,8 @@ async fn every_failure_is_a_problem_with_its_code() {
 
 #[tokio::test]
 async fn a_body_is_bounded_whether_its_length_is_declared_or_not() {
-    let declared = axum::http::Request::post("/echo").header(CONTENT_LENGTH, "9").body(Body::from("123456789")).unwrap();
+    let declared =
+        axum::http::Request::post("/echo").header(CONTENT_LENGTH, "9").body(Body::from("123456789")).unwrap();
     assert_eq!(refused(declared).await.1["code"], "BODY_TOO_LARGE");
     let pieces = stream::iter(["12345", "6789"].map(Ok::<_, Infallible>));
     assert_eq!(refused(request("POST", "/echo", Body::from_stream(pieces))).await.1["code"], "BODY_TOO_LARGE");
