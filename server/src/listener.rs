@@ -77,8 +77,8 @@ pub struct Listener<F> {
     pub tls: Option<TlsAcceptor>,
     /// Its bounds.
     pub limits: Limits,
-    /// What answers.
-    pub router: Router,
+    /// What answers, from the next request on.
+    pub router: watch::Receiver<Router>,
     /// Makes what every request of a connection carries in its extensions.
     pub describe: F,
 }
@@ -87,7 +87,7 @@ pub struct Listener<F> {
 struct Shared<F> {
     tls: Option<TlsAcceptor>,
     limits: Limits,
-    router: Router,
+    router: watch::Receiver<Router>,
     describe: F,
     handshakes: Semaphore,
 }
@@ -212,7 +212,8 @@ where
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<F, C> {
         let running = activity.begin();
         request.extensions_mut().insert(connection.clone());
-        let answer = self.router.clone().oneshot(request.map(Body::new));
+        let router = self.router.borrow().clone();
+        let answer = router.oneshot(request.map(Body::new));
         async move { Ok(answer.await?.map(|body| Body::new(WatchedBody::new(body, running)))) }
     }
 

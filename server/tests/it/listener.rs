@@ -44,6 +44,7 @@ async fn start(limits: Limits, tls: Option<TlsAcceptor>, router: Router) -> Runn
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let (stop, stopping) = watch::channel(false);
+    let (_, router) = watch::channel(router);
     let describe = |peer: Peer| Arc::new(peer);
     let task = tokio::spawn(Listener { socket, tls, limits, router, describe }.run(stopping));
     Running { address, stop, task }
