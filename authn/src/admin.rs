@@ -122,7 +122,12 @@ impl AdminTokens {
     /// # Errors
     /// 401 `INVALID_TOKEN`, with one text for all of it but expiry.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<AdminPrincipal, Problem> {
-        let invalid = || Problem::new(ErrorCode::InvalidToken, "the admin token is not valid here; `signalbeam admin-token` makes one");
+        let invalid = || {
+            Problem::new(
+                ErrorCode::InvalidToken,
+                "the admin token is not valid here; `signalbeam admin-token` makes one",
+            )
+        };
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
@@ -132,10 +137,14 @@ impl AdminTokens {
         let TokenData { claims, .. } = decode::<Claims>(token, &self.decoding, &validation).map_err(|_| invalid())?;
         let leeway = i64::try_from(LEEWAY_SECONDS).unwrap_or(i64::MAX);
         if now.unix_seconds() >= claims.exp.saturating_add(leeway) {
-            return Err(Problem::new(ErrorCode::InvalidToken, "the admin token has expired; `signalbeam admin-token` makes a new one"));
+            return Err(Problem::new(
+                ErrorCode::InvalidToken,
+                "the admin token has expired; `signalbeam admin-token` makes a new one",
+            ));
         }
         let is_from_the_future = claims.iat > now.unix_seconds().saturating_add(leeway);
-        let is_bad_subject = claims.sub.is_empty() || claims.sub.len() > MAX_SUBJECT_OCTETS || claims.sub.chars().any(char::is_control);
+        let is_bad_subject =
+            claims.sub.is_empty() || claims.sub.len() > MAX_SUBJECT_OCTETS || claims.sub.chars().any(char::is_control);
         if is_from_the_future || is_bad_subject {
             return Err(invalid());
         }

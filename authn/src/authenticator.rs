@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeyError, ApiKeys};
-use signalbeam_domain::certificate::{CertificateCommand, CertificateError, Certificates};
-use signalbeam_domain::{Position, StreamId};
+use signalbeam_domain::certificate::{CertificateCommand, CertificateError, Certificates, Standing};
+use signalbeam_domain::{DeviceStatus, Position, StreamId};
 use signalbeam_event_store::audit::{AuthenticationAttempt, AuthenticationMethod};
 use signalbeam_event_store::{AuditLog, Clock, CommandMetadata, EventStore, ExecuteError, execute};
 use signalbeam_pki::ChainVerifier;
@@ -99,7 +99,9 @@ impl Authenticator {
     ) -> Result<DevicePrincipal, Problem> {
         self.require_current_state().await?;
         let mut judgements = Vec::with_capacity(2);
-        if takes == Takes::Any && let Some(verdict) = self.certificate_verdict(context) {
+        if takes == Takes::Any
+            && let Some(verdict) = self.certificate_verdict(context)
+        {
             judgements.push(verdict.into_judgement(&self.index));
         }
         let may_use_key = match judgements.first().map(|judgement| &judgement.outcome) {
@@ -116,6 +118,34 @@ impl Authenticator {
         self.conclude(context, judgements).await
     }
 
+    /// Authenticates a device by whatever credential it presents.
+    ///
+    /// # Errors
+    /// As for the extractor [`crate::Device`].
+    pub async fn any_device(&self, context: &RequestContext, headers: &HeaderMap) -> Result<DevicePrincipal, Problem> {
+        self.device(context, headers, Takes::Any).await
+    }
+
+    /// The approved device whose certificate was superseded, is in order otherwise, and is presented here. It is *not*
+    /// authenticated by that: the only thing it may still do is repeat the renewal that superseded it.
+    ///
+    /// # Errors
+    /// 503 `AUTH_STATE_STALE`
+    pub async fn superseded_device(&self, context: &RequestContext) -> Result<Option<DevicePrincipal>, Problem> {
+        self.require_current_state().await?;
+        let Some(verdict) = self.certificate_verdict(context) else { return Ok(None) };
+        let entry = verdict.entry.filter(|entry| matches!(entry.standing, Standing::Superseded { .. }));
+        let Some(entry) = entry.filter(|_| verdict.refusal() == Some(ErrorCode::CertificateRevoked)) else {
+            return Ok(None);
+        };
+        let device = self.index.device(entry.device_id).filter(|device| device.status == DeviceStatus::Approved);
+        Ok(device.map(|device| DevicePrincipal {
+            device_id: entry.device_id,
+            tenant_id: device.tenant_id,
+            credential: DeviceCredential::Certificate { serial_number: entry.serial_number },
+        }))
+    }
+
     /// What the client certificate of the request is worth; `None` where there is none, or none is looked at.
     pub fn certificate_verdict(&self, context: &RequestContext) -> Option<CertificateVerdict> {
         let certificate = context.connection.certificate.as_ref().filter(|_| self.policy.mtls_enabled)?;
@@ -126,7 +156,11 @@ impl Authenticator {
     }
 
     /// Records the judgements; the last one decides.
-    async fn conclude(&self, context: &RequestContext, mut judgements: Vec<Judgement>) -> Result<DevicePrincipal, Problem> {
+    async fn conclude(
+        &self,
+        context: &RequestContext,
+        mut judgements: Vec<Judgement>,
+    ) -> Result<DevicePrincipal, Problem> {
         if judgements.is_empty() {
             return Err(Problem::new(ErrorCode::AuthenticationRequired, advice(ErrorCode::AuthenticationRequired)));
         }
@@ -168,7 +202,9 @@ impl Authenticator {
                 let stream = StreamId::certificates(principal.device_id);
                 let command = || CertificateCommand::NoteFirstUse { serial_number };
                 match execute::<Certificates>(&*self.store, &stream, tenant, &metadata, now, command).await {
-                    Err(ExecuteError::Refused(CertificateError::Revoked)) => return Ok(Err(ErrorCode::CertificateRevoked)),
+                    Err(ExecuteError::Refused(CertificateError::Revoked)) => {
+                        return Ok(Err(ErrorCode::CertificateRevoked));
+                    }
                     other => other.map_err(|error| unavailable(&error))?,
                 }
             }
@@ -221,8 +257,14 @@ impl Authenticator {
             }
         });
         self.audit.record(attempts.collect()).await.map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "an authentication attempt could not be recorded");
-            Problem::new(ErrorCode::AuditUnavailable, "the audit log cannot be written, so no device is let in; try again later")
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "an authentication attempt could not be recorded"
+            );
+            Problem::new(
+                ErrorCode::AuditUnavailable,
+                "the audit log cannot be written, so no device is let in; try again later",
+            )
         })
     }
 
@@ -230,7 +272,11 @@ impl Authenticator {
     ///
     /// # Errors
     /// 503 `AUDIT_UNAVAILABLE`
-    pub async fn record_repeated_renewal(&self, context: &RequestContext, principal: DevicePrincipal) -> Result<(), Problem> {
+    pub async fn record_repeated_renewal(
+        &self,
+        context: &RequestContext,
+        principal: DevicePrincipal,
+    ) -> Result<(), Problem> {
         let DeviceCredential::Certificate { serial_number } = principal.credential else { return Ok(()) };
         let judgement = Judgement {
             method: AuthenticationMethod::Certificate,
@@ -301,10 +347,12 @@ fn count(method: AuthenticationMethod, code: Option<ErrorCode>) {
     let result = if code.is_none() { "success" } else { "failure" };
     match method {
         AuthenticationMethod::Certificate => {
-            metrics::counter!("signalbeam_authentication_method_total", "method" => "certificate", "result" => result).increment(1);
+            metrics::counter!("signalbeam_authentication_method_total", "method" => "certificate", "result" => result)
+                .increment(1);
         }
         AuthenticationMethod::ApiKey => {
-            metrics::counter!("signalbeam_authentication_method_total", "method" => "apikey", "result" => result).increment(1);
+            metrics::counter!("signalbeam_authentication_method_total", "method" => "apikey", "result" => result)
+                .increment(1);
         }
         _ => {}
     }
@@ -314,7 +362,10 @@ fn count(method: AuthenticationMethod, code: Option<ErrorCode>) {
 }
 
 fn stale() -> Problem {
-    Problem::new(ErrorCode::AuthStateStale, "what is known of revocations may be out of date, so nobody is let in; try again")
+    Problem::new(
+        ErrorCode::AuthStateStale,
+        "what is known of revocations may be out of date, so nobody is let in; try again",
+    )
 }
 
 pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Problem {

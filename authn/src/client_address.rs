@@ -29,8 +29,12 @@ impl TrustedProxies {
         if !self.contains(peer) {
             return peer.to_canonical();
         }
-        let hops: Vec<&str> =
-            headers.get_all("x-forwarded-for").iter().map(|v| v.to_str().unwrap_or("")).flat_map(|v| v.split(',')).collect();
+        let hops: Vec<&str> = headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .map(|v| v.to_str().unwrap_or(""))
+            .flat_map(|v| v.split(','))
+            .collect();
         if hops.is_empty() {
             return single(headers, "x-real-ip").and_then(parse).unwrap_or(peer).to_canonical();
         }

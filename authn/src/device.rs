@@ -121,7 +121,9 @@ pub(crate) fn advice(code: ErrorCode) -> &'static str {
         ErrorCode::CertificateNotYetValid => "the certificate is not valid yet; check the clocks",
         ErrorCode::InvalidCertificateChain => "the certificate was not issued by this authority for a device",
         ErrorCode::CertificateNotFound => "there is no record of the certificate; request a new one with the API key",
-        ErrorCode::CertificateRevoked => "the certificate was revoked or superseded; request a new one with the API key",
+        ErrorCode::CertificateRevoked => {
+            "the certificate was revoked or superseded; request a new one with the API key"
+        }
         ErrorCode::DeviceNotApproved => "the device is not approved; an admin must approve or reinstate it",
         ErrorCode::ApiKeyExpired => "the API key has expired; an admin must rotate it",
         ErrorCode::ApiKeyRevoked => "the API key was revoked or replaced",

@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn every_character_of_the_alphabet_is_drawn() {
-        let seen: HashSet<char> = (0..500).flat_map(|_| prefix().unwrap().as_str().chars().collect::<Vec<_>>()).collect();
+        let seen: HashSet<char> =
+            (0..500).flat_map(|_| prefix().unwrap().as_str().chars().collect::<Vec<_>>()).collect();
         assert_eq!(seen.len(), 62);
     }
 }

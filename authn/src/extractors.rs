@@ -77,7 +77,11 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-async fn admin(authenticator: &Authenticator, context: &RequestContext, headers: &HeaderMap) -> Result<AdminPrincipal, Problem> {
+async fn admin(
+    authenticator: &Authenticator,
+    context: &RequestContext,
+    headers: &HeaderMap,
+) -> Result<AdminPrincipal, Problem> {
     if !headers.contains_key(AUTHORIZATION) {
         return Err(Problem::new(
             ErrorCode::AuthenticationRequired,

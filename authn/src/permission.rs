@@ -79,7 +79,9 @@ mod tests {
 
     #[test]
     fn an_auditor_only_looks_and_an_operator_touches_no_certificate() {
-        use Permission::{DecideDevices, ManageApiKeys, ManageCertificates, ManageDevices, ManageRegistrationTokens, Read};
+        use Permission::{
+            DecideDevices, ManageApiKeys, ManageCertificates, ManageDevices, ManageRegistrationTokens, Read,
+        };
         let all = [Read, ManageRegistrationTokens, DecideDevices, ManageApiKeys, ManageDevices, ManageCertificates];
         let allowed = |role: Role| all.into_iter().filter(|p| role.may(*p)).collect::<Vec<_>>();
         assert_eq!(allowed(Role::Auditor), [Read]);

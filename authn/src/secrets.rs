@@ -206,7 +206,10 @@ mod tests {
     async fn what_bcrypt_would_cut_off_or_end_at_is_refused() {
         let keeper = SecretKeeper::new(&key(1), &[], 4, 1);
         assert!(keeper.verifier(&"x".repeat(72)).await.is_err());
-        assert!(keeper.verifier("a\0b").await.is_err() || !keeper.bcrypt_matches("a\0c", &keeper.verifier("a\0b").await.unwrap().bcrypt).await.unwrap());
+        assert!(
+            keeper.verifier("a\0b").await.is_err()
+                || !keeper.bcrypt_matches("a\0c", &keeper.verifier("a\0b").await.unwrap().bcrypt).await.unwrap()
+        );
     }
 
     #[test]

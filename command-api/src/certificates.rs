@@ -82,7 +82,9 @@ pub(crate) fn refused(error: CertificateError) -> Problem {
     let detail = error.to_string();
     match error {
         CertificateError::Unknown => Problem::not_found("certificate"),
-        CertificateError::Revoked => Problem::new(ErrorCode::CertificateNotRenewable, "the certificate has been revoked; request a new one"),
+        CertificateError::Revoked => {
+            Problem::new(ErrorCode::CertificateNotRenewable, "the certificate has been revoked; request a new one")
+        }
         CertificateError::NotRenewable { renewable_from: Some(from) } => {
             Problem::new(ErrorCode::CertificateNotRenewable, format!("the certificate can be renewed from {from} on"))
                 .with("renewableFrom", from.to_string())
@@ -92,6 +94,8 @@ pub(crate) fn refused(error: CertificateError) -> Problem {
             "the certificate has expired or another one took its place; request a new one with the API key",
         )
         .with("renewableFrom", serde_json::Value::Null),
-        CertificateError::SerialTaken | CertificateError::NotAsIntended => Problem::new(ErrorCode::InternalError, detail),
+        CertificateError::SerialTaken | CertificateError::NotAsIntended => {
+            Problem::new(ErrorCode::InternalError, detail)
+        }
     }
 }

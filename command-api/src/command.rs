@@ -1,9 +1,9 @@
 //! Carrying out a command for a request: the first outcome again where it was carried out before, otherwise decide,
 //! append, and wait until this node knows it.
 
+use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use serde::Serialize;
 use signalbeam_authn::http::problem::Problem;
 use signalbeam_authn::{ErrorCode, RequestContext};
@@ -13,7 +13,8 @@ use signalbeam_domain::{
 };
 use signalbeam_event_store::execute::MAX_DECISIONS;
 use signalbeam_event_store::{
-    AppendError, Appended, Batch, CommandMetadata, ExpectedVersion, Idempotency, Recorded, StreamWrite, load, new_events,
+    AppendError, Appended, Batch, CommandMetadata, ExpectedVersion, Idempotency, Recorded, StreamWrite, load,
+    new_events,
 };
 
 use crate::state::CommandApi;
@@ -149,7 +150,7 @@ impl CommandApi {
     pub(crate) async fn append(&self, cause: &Cause, writes: Vec<StreamWrite>) -> Result<Option<Appended>, Problem> {
         match self.store.append(Batch { metadata: cause.metadata(), writes }).await {
             Ok(appended) => {
-                self.own_writes.note_appended(appended.position);
+                self.freshness.note_appended(appended.position);
                 self.authenticator.await_own_write(appended.position).await?;
                 Ok(Some(appended))
             }

@@ -8,7 +8,7 @@ use signalbeam_authn::secrets::SecretKeeper;
 use signalbeam_domain::ValidityBounds;
 use signalbeam_event_store::{Clock, EventStore};
 use signalbeam_pki::{CertificateAuthority, DeviceKeyGenerator};
-use signalbeam_projections::{CredentialIndex, OwnWrites, ReadModel};
+use signalbeam_projections::{CredentialIndex, Freshness, ReadModel};
 
 /// What an operator decides about commands.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,7 @@ pub struct Parts {
     /// The tables, for finding things by what is not their stream's id.
     pub read_model: Arc<ReadModel>,
     /// Told of every position that this node appends.
-    pub own_writes: Arc<OwnWrites>,
+    pub freshness: Freshness,
     /// Decides who is calling.
     pub authenticator: Arc<Authenticator>,
     /// Makes verifiers of secrets.

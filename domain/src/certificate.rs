@@ -159,6 +159,29 @@ impl Certificates {
         (is_same_renewal && !successor.is_used && successor.standing == Standing::Active).then_some(successor)
     }
 
+    /// Whether a certificate may be renewed at this moment: active, not past its end, in its window.
+    ///
+    /// # Errors
+    /// [`CertificateError`] says why not.
+    pub fn check_renewable(
+        &self,
+        serial_number: SerialNumber,
+        window_days: u16,
+        now: Timestamp,
+    ) -> Result<(), CertificateError> {
+        let certificate = self.find(serial_number).ok_or(CertificateError::Unknown)?;
+        let from = certificate.renewable_from(window_days);
+        // The last second of the validity belongs to it as a whole (RFC 5280, section 4.1.2.5).
+        let is_past = now.unix_seconds() > certificate.issued.intended.not_after.unix_seconds();
+        match certificate.standing {
+            Standing::Revoked => Err(CertificateError::Revoked),
+            Standing::Superseded { .. } => Err(CertificateError::NotRenewable { renewable_from: None }),
+            Standing::Active if is_past => Err(CertificateError::NotRenewable { renewable_from: None }),
+            Standing::Active if now < from => Err(CertificateError::NotRenewable { renewable_from: Some(from) }),
+            Standing::Active => Ok(()),
+        }
+    }
+
     fn intend(
         &self,
         intended: CertificateIntended,
@@ -169,21 +192,7 @@ impl Certificates {
             return Err(CertificateError::SerialTaken);
         }
         if let Some(old) = intended.renewal_of {
-            let old = self.find(old).ok_or(CertificateError::Unknown)?;
-            match old.standing {
-                Standing::Revoked => return Err(CertificateError::Revoked),
-                Standing::Superseded { .. } => return Err(CertificateError::NotRenewable { renewable_from: None }),
-                // The end is inclusive (RFC 5280, section 4.1.2.5) and a certificate counts in whole seconds.
-                Standing::Active if now.to_whole_second() > old.issued.intended.not_after => {
-                    return Err(CertificateError::NotRenewable { renewable_from: None });
-                }
-                Standing::Active if now < old.renewable_from(window_days) => {
-                    return Err(CertificateError::NotRenewable {
-                        renewable_from: Some(old.renewable_from(window_days)),
-                    });
-                }
-                Standing::Active => {}
-            }
+            self.check_renewable(old, window_days, now)?;
         }
         Ok(vec![intended.into()])
     }

@@ -26,7 +26,8 @@ pub enum ExecuteError<E> {
 
 /// Events that are to be appended, with ids drawn for them.
 pub fn new_events<E: Into<Event>>(tenant_id: Option<TenantId>, events: impl IntoIterator<Item = E>) -> Vec<NewEvent> {
-    let new_event = |event: E| NewEvent { event_id: EventId::from_uuid(Uuid::now_v7()), tenant_id, event: event.into() };
+    let new_event =
+        |event: E| NewEvent { event_id: EventId::from_uuid(Uuid::now_v7()), tenant_id, event: event.into() };
     events.into_iter().map(new_event).collect()
 }
 

@@ -15,9 +15,6 @@ use crate::certificate::{self, fingerprint, validity_of};
 use crate::spiffe::DeviceIdentity;
 use crate::validity::Validity;
 
-/// id-kp-clientAuth, 1.3.6.1.5.5.7.3.2, as the contents of its DER.
-const CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
-
 /// What certificates may be signed with: what the types of an authority's key sign with, and nothing else.
 pub(crate) const SIGNATURE_ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] =
     &[algorithms::RSA_PKCS1_2048_8192_SHA256, algorithms::ECDSA_P256_SHA256, algorithms::ECDSA_P384_SHA384];
@@ -49,6 +46,9 @@ pub enum ChainError {
     /// No chain leads from it to one of our anchors for client authentication.
     #[error("the certificate was not issued by this certificate authority for client authentication")]
     NotOurs(#[source] webpki::Error),
+    /// It does not say that it is for client authentication; saying nothing is not enough.
+    #[error("the certificate is not for client authentication")]
+    NotForClients,
     /// We issued it, but it names no device.
     #[error("the certificate names no device")]
     NotADevice,
@@ -102,11 +102,15 @@ impl ChainVerifier {
         let der = CertificateDer::from(leaf);
         let end_entity = EndEntityCert::try_from(&der).map_err(|_| ChainError::Malformed)?;
         let at = instant_within(validity, intermediates)?;
-        let usage = KeyUsage::required(CLIENT_AUTH);
+        // Issuers need not name a usage (RFC 5280, section 4.2.1.12); the certificate itself must, see below.
+        let usage = KeyUsage::client_auth();
         let path = end_entity
             .verify_for_usage(SIGNATURE_ALGORITHMS, &self.anchors, intermediates, at, usage, None, None)
             .map_err(ChainError::NotOurs)?;
         let issuers_validity = self.issuers_validity(&path).ok_or(ChainError::Malformed)?;
+        if !names_client_authentication(&parsed) {
+            return Err(ChainError::NotForClients);
+        }
         let identity = identity(&parsed).ok_or(ChainError::NotADevice)?;
         let serial: [u8; 20] = parsed.raw_serial().try_into().map_err(|_| ChainError::NotADevice)?;
         Ok(VerifiedDeviceCertificate {
@@ -156,6 +160,10 @@ fn instant_within(validity: Validity, intermediates: &[CertificateDer<'_>]) -> R
     let instant = latest_start.min(validity.not_after);
     let seconds = u64::try_from(instant.unix_timestamp()).map_err(|_| ChainError::Malformed)?;
     Ok(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+}
+
+fn names_client_authentication(certificate: &X509Certificate<'_>) -> bool {
+    certificate.extended_key_usage().ok().flatten().is_some_and(|usages| usages.value.client_auth)
 }
 
 /// The device's identity from the one URI among the subject's alternative names.

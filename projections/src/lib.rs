@@ -7,6 +7,7 @@ pub mod freshness;
 pub mod index;
 pub mod progress;
 pub mod projector;
+pub mod read_model;
 pub mod standing;
 pub mod tables;
 
@@ -16,6 +17,10 @@ pub use freshness::Freshness;
 pub use index::{ApiKeyEntry, CertificateEntry, CredentialIndex, DeviceEntry, NotReady};
 pub use progress::{Behind, ProjectionFailure};
 pub use projector::{Lag, Projector};
+pub use read_model::{
+    ActiveCertificates, ApiKeyRow, CertificateFilter, CertificateRow, CertificateStatus, Cursor, DeviceDetail,
+    DeviceFilter, DeviceRow, InvalidCursor, Listed, ReadModel, Revocation, TokenFilter, TokenRow, TokenStatus,
+};
 pub use standing::CertificateType;
 pub use tables::{OpenError, Tables};
 

@@ -19,7 +19,11 @@ fn now() -> Timestamp {
 }
 
 fn admin() -> AdminPrincipal {
-    AdminPrincipal { subject: "cli".into(), role: Role::Operator, tenant_id: Some(TenantId::parse("018f3c5e-7b1a-7cc2-9d3e-0123456789ab").unwrap()) }
+    AdminPrincipal {
+        subject: "cli".into(),
+        role: Role::Operator,
+        tenant_id: Some(TenantId::parse("018f3c5e-7b1a-7cc2-9d3e-0123456789ab").unwrap()),
+    }
 }
 
 fn claims(token: &str) -> Value {

@@ -47,7 +47,8 @@ pub async fn provide_request_context(
         .or_else(|| single(headers, "traceparent").and_then(trace_id))
         .unwrap_or_else(|| CorrelationId::from_uuid(Uuid::now_v7()));
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
-    let connection = connection.unwrap_or_else(|| Arc::new(Connection::plain(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))));
+    let connection =
+        connection.unwrap_or_else(|| Arc::new(Connection::plain(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))));
     let context = RequestContext {
         client_address: proxies.client_address(connection.peer.ip(), headers),
         user_agent: headers.get(USER_AGENT).map(printable),
@@ -103,7 +104,12 @@ mod tests {
     fn a_traceparent_names_the_request() {
         let id = trace_id("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
         assert_eq!(id.as_str(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        for bad in ["", "00-xyz", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "0-4bf92f3577b34da6a3ce929d0e0e4736-1-1"] {
+        for bad in [
+            "",
+            "00-xyz",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "0-4bf92f3577b34da6a3ce929d0e0e4736-1-1",
+        ] {
             assert_eq!(trace_id(bad), None, "{bad}");
         }
     }

@@ -103,7 +103,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
         if let PathRejection::FailedToDeserializePathParams(failed) = &rejection {
             let (key, detail) = match failed.kind() {
                 ErrorKind::DeserializeError { key, message, .. } => (key.clone(), message.clone()),
-                ErrorKind::ParseErrorAtKey { key, expected_type, .. } => (key.clone(), format!("is not a {expected_type}")),
+                ErrorKind::ParseErrorAtKey { key, expected_type, .. } => {
+                    (key.clone(), format!("is not a {expected_type}"))
+                }
                 ErrorKind::InvalidUtf8InPathParam { key } => (key.clone(), "is not UTF-8".to_owned()),
                 ErrorKind::Message(message) => (String::new(), message.clone()),
                 _ => (String::new(), "is not valid".to_owned()),
@@ -175,7 +177,10 @@ mod tests {
         assert_eq!(refusal("{}"), ("/tenantId".into(), "is required".into()));
         assert_eq!(refusal(r#"{"tenantId": 7}"#).0, "/tenantId");
         assert!(refusal(r#"{"tenantId": "x"}"#).1.contains("UUID"));
-        assert_eq!(refusal(&format!("{{{tenant}, \"deviceName\": \"\"}}")), ("/deviceName".into(), "must not be empty".into()));
+        assert_eq!(
+            refusal(&format!("{{{tenant}, \"deviceName\": \"\"}}")),
+            ("/deviceName".into(), "must not be empty".into())
+        );
         assert!(refusal(&format!("{{{tenant}, \"colour\": 1}}")).1.contains("unknown field `colour`"));
         assert!(refusal(&format!("{{{tenant}, {tenant}}}")).1.contains("duplicate field"));
         assert!(refusal("{").1.starts_with("not valid JSON"));
@@ -192,7 +197,12 @@ mod tests {
             }
             request.body(Body::from(r#"{"a": 1}"#)).unwrap()
         };
-        for accepted in [None, Some("application/json; charset=utf-8"), Some("application/x-www-form-urlencoded"), Some("application/vnd.x+json")] {
+        for accepted in [
+            None,
+            Some("application/json; charset=utf-8"),
+            Some("application/x-www-form-urlencoded"),
+            Some("application/vnd.x+json"),
+        ] {
             let body = JsonBody::<serde_json::Value>::from_request(request(accepted), &()).await.unwrap();
             assert_eq!(body.value["a"], 1, "{accepted:?}");
         }

@@ -52,8 +52,7 @@ pub async fn revoke_api_key(
     let tenant_id = api.device(id, admin.tenant_id).await?.device.registered.tenant_id;
     let idempotency = key.bind(&admin.actor(), &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
-    let command =
-        || ApiKeyCommand::RevokeAll { cause: KeyRevocationCause::Admin, reason: body.value.reason.clone() };
+    let command = || ApiKeyCommand::RevokeAll { cause: KeyRevocationCause::Admin, reason: body.value.reason.clone() };
     let outcome = api.execute::<ApiKeys>(&cause, &StreamId::api_keys(id), tenant_id, command, refused).await?;
     Ok(Changed::no_content(outcome.position))
 }

@@ -7,7 +7,8 @@ use signalbeam_domain::certificate::{
     CertificateIssued, Certificates,
 };
 use signalbeam_domain::{
-    Actor, Aggregate, Context, CorrelationId, Days, DeviceId, Event, Position, SerialNumber, StreamId, TenantId, Timestamp,
+    Actor, Aggregate, Context, CorrelationId, Days, DeviceId, Event, Position, SerialNumber, StreamId, TenantId,
+    Timestamp,
 };
 use signalbeam_event_store::execute::MAX_DECISIONS;
 use signalbeam_event_store::{
@@ -17,7 +18,7 @@ use signalbeam_pki::{DeviceCertificateRequest, DevicePublicKey, IssuedCertificat
 use uuid::Uuid;
 
 use super::refused;
-use crate::command::{Cause, LoadedDevice, Outcome, contended, internal};
+use crate::command::{Cause, LoadedDevice, Outcome, contended, internal, store_unavailable};
 use crate::state::CommandApi;
 
 /// The profile of device certificates.
@@ -45,6 +46,16 @@ pub(crate) fn issued_by(outcome: Outcome) -> Result<Issued, Problem> {
     let issued = outcome.events.iter().find_map(issued_event);
     let (certificate, at) = issued.ok_or_else(|| internal(&CertificateError::Unknown))?;
     Ok(Issued { certificate, at, position })
+}
+
+/// A certificate that was issued before, with the moment at which it was.
+pub(crate) async fn issued_before(api: &CommandApi, certificate: &CertificateIssued) -> Result<Issued, Problem> {
+    let stream = StreamId::certificates(certificate.intended.device_id);
+    let recorded = api.store.read_stream(&stream).await.map_err(|error| store_unavailable(&error))?;
+    let mut issued = recorded.iter().filter_map(issued_event);
+    let found = issued.find(|(other, _)| other.fingerprint == certificate.fingerprint);
+    let (certificate, at) = found.ok_or_else(|| internal(&CertificateError::Unknown))?;
+    Ok(Issued { certificate, at, position: None })
 }
 
 fn issued_event(recorded: &Recorded) -> Option<(CertificateIssued, Timestamp)> {
@@ -83,7 +94,10 @@ pub(crate) async fn issue(
             metrics::counter!("signalbeam_ca_errors_total").increment(1);
             tracing::error!(error = &error as &dyn std::error::Error, %serial_number, "a certificate could not be signed");
             abandon(api, cause, device_id, tenant_id, serial_number, AbandonCause::SigningFailed).await;
-            return Err(Problem::new(ErrorCode::SigningUnavailable, "the certificate authority cannot sign; try again"));
+            return Err(Problem::new(
+                ErrorCode::SigningUnavailable,
+                "the certificate authority cannot sign; try again",
+            ));
         }
     };
     let recorded = record(api, cause, device, intended, signed).await;

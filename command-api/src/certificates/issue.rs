@@ -66,7 +66,10 @@ pub async fn issue_certificate(
     let days = api.policy.certificate_validity.judge(request.validity_days);
     let validity = days.map_err(|error| Problem::invalid("/validityDays", error.to_string()))?;
     if request.profile.as_deref().is_some_and(|profile| profile != DEVICE_PROFILE) {
-        return Err(Problem::invalid("/profile", format!("there is no such profile; `{DEVICE_PROFILE}` is the only one")));
+        return Err(Problem::invalid(
+            "/profile",
+            format!("there is no such profile; `{DEVICE_PROFILE}` is the only one"),
+        ));
     }
     let device = api.device(device_id, caller.tenant_id()).await?;
     let idempotency = key.bind(&caller.actor(), &body.bytes);

@@ -12,7 +12,7 @@ use signalbeam_domain::certificate::{Certificate, Certificates};
 use signalbeam_domain::{Days, SerialNumber, StreamId};
 use utoipa::ToSchema;
 
-use super::issuance::{Issuance, issue, issued_by};
+use super::issuance::{Issuance, issue, issued_before, issued_by};
 use super::issue::keys;
 use super::{ShownCertificate, public_key};
 use crate::command::{Cause, Changed};
@@ -70,7 +70,8 @@ pub async fn renew_certificate(
     let (PathParameters(serial_number), body) = (serial_number?, body?);
     let renewed = renew(&api, context, device, serial_number, &key, &body).await;
     if let Err(problem) = &renewed {
-        metrics::counter!("signalbeam_certificate_renewal_failures_total", "code" => problem.code().as_str()).increment(1);
+        metrics::counter!("signalbeam_certificate_renewal_failures_total", "code" => problem.code().as_str())
+            .increment(1);
     }
     renewed
 }
@@ -103,7 +104,7 @@ async fn renew(
     if let Some(csr_pem) = &request.csr_pem
         && let Some(successor) = certificates.repeated_renewal(serial_number, public_key(csr_pem)?.sha256())
     {
-        return Ok(again(api, successor));
+        return again(api, successor).await;
     }
     let loaded = api.device(device.device_id, Some(device.tenant_id)).await?;
     certificates.check_renewable(serial_number, api.policy.renewal_window_days, api.now()).map_err(super::refused)?;
@@ -140,10 +141,11 @@ async fn repeat_by_superseded_certificate(
     let (certificates, _) = api.load::<Certificates>(&StreamId::certificates(device.device_id)).await?;
     let Some(successor) = certificates.repeated_renewal(serial_number, public_key.sha256()) else { return Ok(None) };
     api.authenticator.record_repeated_renewal(context, device).await?;
-    Ok(Some(again(api, successor)))
+    again(api, successor).await.map(Some)
 }
 
-fn again(api: &CommandApi, successor: &Certificate) -> Answer {
-    let shown = ShownCertificate::new(api, successor.issued.clone(), successor.issued_at, None);
-    Changed::new(StatusCode::OK, Json(shown), None)
+async fn again(api: &CommandApi, successor: &Certificate) -> Result<Answer, Problem> {
+    let issued = issued_before(api, &successor.issued).await?;
+    let shown = ShownCertificate::new(api, issued.certificate, issued.at, None);
+    Ok(Changed::new(StatusCode::OK, Json(shown), None))
 }

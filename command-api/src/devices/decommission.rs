@@ -53,11 +53,22 @@ pub async fn decommission_device(
     for _ in 0..MAX_DECISIONS {
         let reason = body.value.reason.clone();
         let (keys, certificates) = (StreamId::api_keys(id), StreamId::certificates(id));
-        let revoke_keys = ApiKeyCommand::RevokeAll { cause: KeyRevocationCause::Decommissioned, reason: reason.clone() };
+        let revoke_keys =
+            ApiKeyCommand::RevokeAll { cause: KeyRevocationCause::Decommissioned, reason: reason.clone() };
         let writes = vec![
-            plan::<Device>(&api, StreamId::device(id), tenant_id, DeviceCommand::Decommission(body.value.reason()), refused).await?,
+            plan::<Device>(
+                &api,
+                StreamId::device(id),
+                tenant_id,
+                DeviceCommand::Decommission(body.value.reason()),
+                refused,
+            )
+            .await?,
             plan::<ApiKeys>(&api, keys, tenant_id, revoke_keys, |error| internal(&error)).await?,
-            plan::<Certificates>(&api, certificates, tenant_id, CertificateCommand::RevokeAll { reason }, |error| internal(&error)).await?,
+            plan::<Certificates>(&api, certificates, tenant_id, CertificateCommand::RevokeAll { reason }, |error| {
+                internal(&error)
+            })
+            .await?,
         ];
         if let Some(appended) = api.append(&cause, writes).await? {
             return Ok(Changed::new(StatusCode::OK, answer(), Some(appended.position)));

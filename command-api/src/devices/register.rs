@@ -14,8 +14,8 @@ use signalbeam_domain::registration_token::{
     RegistrationToken as Token, RegistrationTokenCommand, RegistrationTokenError, TokenConsumed,
 };
 use signalbeam_domain::{
-    Actor, ActorKind, Aggregate, ClaimSecret, Context, DeviceId, DeviceName, Metadata, MetadataValue, Prefix, RegistrationToken,
-    StreamId, TenantId, Version,
+    Actor, ActorKind, Aggregate, ClaimSecret, Context, DeviceId, DeviceName, Metadata, MetadataValue, Prefix,
+    RegistrationToken, StreamId, TenantId, Version,
 };
 use signalbeam_event_store::audit::AuthenticationMethod;
 use signalbeam_event_store::execute::MAX_DECISIONS;
@@ -113,7 +113,9 @@ pub async fn register_device(
     let actor = Actor { kind: ActorKind::RegistrationToken, id: token.prefix().to_string() };
     let idempotency = key.bind(&actor, &body.bytes);
     let cause = Cause { actor, context, idempotency };
-    if request.claim_secret.is_none() && let Some(outcome) = api.repeated(&cause).await? {
+    if request.claim_secret.is_none()
+        && let Some(outcome) = api.repeated(&cause).await?
+    {
         outcome.require_first()?;
     }
     let registration = TokenConsumed {

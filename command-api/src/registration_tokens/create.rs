@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use signalbeam_authn::http::extract::JsonBody;
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission, RequestContext, draw};
-use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenCommand, RegistrationTokenError, TokenIssued};
+use signalbeam_domain::registration_token::{
+    RegistrationToken, RegistrationTokenCommand, RegistrationTokenError, TokenIssued,
+};
 use signalbeam_domain::{Description, Fingerprint, Prefix, RegistrationTokenId, StreamId, TenantId, Timestamp};
 use utoipa::ToSchema;
 use uuid::Uuid;

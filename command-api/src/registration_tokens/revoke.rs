@@ -1,10 +1,12 @@
 //! `DELETE /api/registration-tokens/{id}`
 
+use std::time::Duration;
+
 use axum::extract::State;
 use serde::Deserialize;
 use signalbeam_authn::http::extract::{JsonBody, PathParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
-use signalbeam_authn::{Admin, Permission, RequestContext};
+use signalbeam_authn::{Admin, ErrorCode, Permission, RequestContext};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenCommand};
 use signalbeam_domain::{Reason, RegistrationTokenId, StreamId};
 use utoipa::ToSchema;
@@ -12,6 +14,9 @@ use utoipa::ToSchema;
 use super::refused;
 use crate::command::{Cause, Changed, store_unavailable};
 use crate::state::CommandApi;
+
+/// How long the tables may take to hold what this node appended.
+const TABLES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why something is taken back.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -47,9 +52,11 @@ pub async fn revoke_registration_token(
 ) -> Result<Changed<()>, Problem> {
     admin.require(Permission::ManageRegistrationTokens)?;
     // The stream is named by the prefix, which only the table knows by the token's id.
-    api.own_writes.wait_for_own_writes().await;
+    let awaited = api.freshness.wait_for_own_writes(TABLES_TIMEOUT).await;
+    awaited.map_err(|_| Problem::new(ErrorCode::ProjectionBehind, "the tables are behind; try again"))?;
     let found = api.read_model.registration_token(id, admin.tenant_id, api.now()).await;
-    let token = found.map_err(|error| store_unavailable(&error))?.ok_or_else(|| Problem::not_found("registration token"))?;
+    let token =
+        found.map_err(|error| store_unavailable(&error))?.ok_or_else(|| Problem::not_found("registration token"))?;
     let cause = Cause { actor: admin.actor(), context, idempotency: None };
     let stream = StreamId::registration_token(token.prefix);
     let command = || RegistrationTokenCommand::Revoke { reason: body.value.reason.clone() };

@@ -1,5 +1,7 @@
 //! The canonical encoding of an envelope: pinned by a golden hash, and one-to-one with what it encodes.
 
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 use ring::digest::{SHA256, digest};
 use signalbeam_domain::{
@@ -98,8 +100,27 @@ fn an_absent_id_is_not_an_id_of_zeros() {
 }
 
 #[test]
-fn bytes_that_move_to_the_next_field_change_the_hash() {
-    // With the optional fields absent these stand side by side: actor's id, correlation id, data.
+fn octets_that_move_to_the_next_field_change_the_hash() {
+    let stream = |end: &str| StreamId::parse(&format!("device-1{end}")).unwrap();
+    let one = |stream, version, event_type: &str| Envelope {
+        stream,
+        version: Version(version),
+        event_type: event_type.into(),
+        ..full()
+    };
+    let marker = |then: &[u8; 12]| [&[0xff; 4], then.as_slice()].concat();
+    let cause = EventId::from_uuid(Uuid::from_slice(&marker(b"twelve bytes")).unwrap());
+    // Without their lengths the fields of each pair would be the same octets in the same order.
+    let pairs = [
+        (one(stream(""), 2, "device.approved"), one(stream("\0"), 0x0264, "evice.approved")),
+        (
+            Envelope { data: b"twelve bytes and more".to_vec(), ..bare() },
+            Envelope { causation_id: Some(cause), data: b" and more".to_vec(), ..bare() },
+        ),
+    ];
+    for (one, other) in &pairs {
+        assert_ne!(sha256(one), sha256(other));
+    }
     let text = "abcdef";
     let split = |first: usize, second: usize| Envelope {
         actor: Actor { kind: ActorKind::Admin, id: text[..first].into() },
@@ -108,7 +129,7 @@ fn bytes_that_move_to_the_next_field_change_the_hash() {
         ..bare()
     };
     let splits: Vec<_> = (0..6).flat_map(|first| (first + 1..=6).map(move |second| (first, second))).collect();
-    let hashes: std::collections::HashSet<_> = splits.iter().map(|(a, b)| sha256(&split(*a, *b))).collect();
+    let hashes: HashSet<_> = splits.iter().map(|(a, b)| sha256(&split(*a, *b))).collect();
     assert_eq!(hashes.len(), splits.len());
 }
 

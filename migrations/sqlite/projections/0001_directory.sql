@@ -122,6 +122,8 @@ CREATE INDEX device_certificates_of_device ON device_certificates (device_id, re
 CREATE INDEX device_certificates_by_expiry ON device_certificates (expires_at, revoked_at) WHERE revoked_at IS NULL;
 CREATE INDEX device_certificates_by_issue ON device_certificates (issued_at, id);
 CREATE INDEX device_certificates_of_tenant ON device_certificates (tenant_id, issued_at, id);
+CREATE INDEX device_certificates_unrevoked ON device_certificates (tenant_id, expires_at)
+    WHERE revoked_at IS NULL AND type = 'Device';
 
 -- The certificates with which devices can authenticate right now: neither ended nor outside of their validity, and the
 -- device is approved.

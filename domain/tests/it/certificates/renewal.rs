@@ -119,3 +119,19 @@ fn only_a_renewal_has_a_repeat() {
     assert_eq!(repeat(active(1), 1, 1), None, "still active");
     assert_eq!(repeat(vec![], 1, 2), None, "unknown");
 }
+
+#[test]
+fn whether_a_certificate_is_renewable_can_be_asked_before_a_serial_number_is_drawn() {
+    let revoked = with(&active(1), revoked(1));
+    for (history, now) in [vec![], active(1), renewed(), revoked]
+        .iter()
+        .flat_map(|history| [day(0), window_start(), day(90), day(91)].map(|now| (history, now)))
+    {
+        let answer = given::<Certificates>(history.clone()).state().check_renewable(serial(1), 30, now);
+        let outcome = given::<Certificates>(history.clone()).at(now).when(intend(renewing(9, 1)));
+        match answer {
+            Ok(()) => outcome.then([renewing(9, 1).into()]),
+            Err(why) => outcome.then_refused(why),
+        }
+    }
+}
