@@ -5,7 +5,6 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use axum::response::IntoResponse;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
@@ -139,12 +138,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParameter
 }
 
 /// What is answered where no route fits.
-pub async fn route_not_found() -> impl IntoResponse {
+pub fn route_not_found() -> Problem {
     Problem::new(ErrorCode::NotFound, "there is no such route; the routes are listed at /docs")
 }
 
 /// What is answered where the route exists for other methods.
-pub async fn method_not_allowed() -> impl IntoResponse {
+pub fn method_not_allowed() -> Problem {
     Problem::new(ErrorCode::MethodNotAllowed, "this route does not take that method; see /docs")
 }
 
@@ -167,8 +166,8 @@ mod tests {
 
     fn refusal(body: &str) -> (String, String) {
         let problem = parse_json::<Example>(body.as_bytes()).unwrap_err();
-        assert_eq!(problem.code, ErrorCode::InvalidRequest);
-        (problem.errors[0].pointer.clone(), problem.errors[0].detail.clone())
+        assert_eq!(problem.code(), ErrorCode::InvalidRequest);
+        (problem.errors()[0].pointer.clone(), problem.errors()[0].detail.clone())
     }
 
     #[test]
@@ -207,6 +206,6 @@ mod tests {
             assert_eq!(body.value["a"], 1, "{accepted:?}");
         }
         let refused = JsonBody::<serde_json::Value>::from_request(request(Some("text/xml")), &()).await.unwrap_err();
-        assert_eq!(refused.code, ErrorCode::UnsupportedMediaType);
+        assert_eq!(refused.code(), ErrorCode::UnsupportedMediaType);
     }
 }

@@ -19,7 +19,7 @@ use crate::state::CommandApi;
 /// How the new key shall be.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RotateApiKey {
+pub(crate) struct RotateApiKey {
     /// How long it lives, in days: 1 to 730, 90 by default.
     expiration_days: Option<i64>,
 }
@@ -42,7 +42,7 @@ pub struct RotateApiKey {
     ),
     security(("adminToken" = []), ("clientCertificate" = []), ("apiKey" = [])),
 )]
-pub async fn rotate_api_key(
+pub(crate) async fn rotate_api_key(
     State(api): State<CommandApi>,
     caller: Caller,
     context: RequestContext,

@@ -34,7 +34,7 @@ use crate::state::CommandApi;
     ),
     security(("adminToken" = [])),
 )]
-pub async fn decommission_device(
+pub(crate) async fn decommission_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
@@ -61,7 +61,7 @@ pub async fn decommission_device(
                 StreamId::device(id),
                 tenant_id,
                 DeviceCommand::Decommission(body.value.reason()),
-                refused,
+                |error| refused(&error),
             )
             .await?,
             plan::<ApiKeys>(&api, keys, tenant_id, revoke_keys, |error| internal(&error)).await?,

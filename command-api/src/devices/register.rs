@@ -33,11 +33,12 @@ use crate::state::CommandApi;
 /// What a device says when it registers.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RegisterDevice {
+pub(crate) struct RegisterDevice {
     /// The tenant that it belongs to.
     #[schema(value_type = Uuid)]
     tenant_id: TenantId,
     /// The registration token, `sbt_...`.
+    #[schema(value_type = String)]
     token: Zeroizing<String>,
     /// Its name, a label.
     #[schema(value_type = String, min_length = 1, max_length = 128)]
@@ -47,6 +48,7 @@ pub struct RegisterDevice {
     metadata: Option<BTreeMap<String, MetadataValue>>,
     /// The claim secret that it drew, `sbc_` and 43 characters of base64url: the same token with the same claim secret gets
     /// the same answer again, so a lost answer loses nothing. Without one, the server draws it.
+    #[schema(value_type = Option<String>)]
     claim_secret: Option<Zeroizing<String>>,
 }
 
@@ -59,7 +61,7 @@ impl std::fmt::Debug for RegisterDevice {
 /// The registration, which waits for an admin.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RegisteredDevice {
+pub(crate) struct RegisteredDevice {
     /// The device.
     #[schema(value_type = Uuid)]
     device_id: DeviceId,
@@ -97,7 +99,7 @@ impl std::fmt::Debug for RegisteredDevice {
     ),
     security(()),
 )]
-pub async fn register_device(
+pub(crate) async fn register_device(
     State(api): State<CommandApi>,
     context: RequestContext,
     key: IdempotencyKey,
@@ -108,7 +110,7 @@ pub async fn register_device(
     let metadata = metadata.map_err(|error| Problem::invalid("/metadata", error.to_string()))?;
     let claim_secret = claim_secret(request)?;
     let Ok(token) = RegistrationToken::parse(&request.token) else {
-        return Err(fail(&api, &context, RegistrationTokenError::Invalid, None, None).await);
+        return Err(fail(&api, &context, &RegistrationTokenError::Invalid, None, None).await);
     };
     let actor = Actor { kind: ActorKind::RegistrationToken, id: token.prefix().to_string() };
     let idempotency = key.bind(&actor, &body.bytes);
@@ -159,7 +161,7 @@ async fn consume(
             Ok(events) => events,
             Err(error) => {
                 let tenant_id = known.issued().map(|issued| issued.tenant_id);
-                return Err(fail(api, &cause.context, error, Some(token.prefix()), tenant_id).await);
+                return Err(fail(api, &cause.context, &error, Some(token.prefix()), tenant_id).await);
             }
         };
         if events.is_empty() {
@@ -213,7 +215,7 @@ async fn secret_matches(api: &CommandApi, known: &Token, token: &RegistrationTok
 async fn fail(
     api: &CommandApi,
     context: &RequestContext,
-    error: RegistrationTokenError,
+    error: &RegistrationTokenError,
     prefix: Option<Prefix>,
     tenant_id: Option<TenantId>,
 ) -> Problem {
