@@ -172,13 +172,8 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let ops_address = local_address("listener.ops_address", &ops_socket)?;
 
     let parts = Parts::open(&data_dir, &config, Arc::clone(&clock)).await?;
-    let certificate = ServerCertificate::prepare(
-        &data_dir.join(TLS_FOLDER),
-        Arc::clone(&parts.authority),
-        clock,
-        config.tls.clone(),
-    );
-    let certificate = Arc::new(certificate.await?);
+    let (folder, authority) = (data_dir.join(TLS_FOLDER), Arc::clone(&parts.authority));
+    let certificate = Arc::new(ServerCertificate::prepare(&folder, authority, clock, config.tls.clone()).await?);
     let tls = acceptor(&certificate, &parts, config.mtls.enabled)?;
     let api = parts.routes();
     let (router, routes) = watch::channel(around_api(&api, &config));

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use signalbeam_event_store::audit::AttemptFilter;
+use signalbeam_event_store::{AuditLog, EventReader};
 
-use super::Parts;
+use super::parts::Parts;
 use crate::ops::{Component, Components, ReadinessProbe};
 
 /// Beyond this the credential index is too old to admit anybody by it alone.
