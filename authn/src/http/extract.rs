@@ -51,6 +51,10 @@ fn unreadable(rejection: &BytesRejection) -> Problem {
 }
 
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take an array for a struct, field by field.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Problem::invalid("", "must be a JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());
@@ -184,7 +188,9 @@ mod tests {
         assert!(refusal(&format!("{{{tenant}, {tenant}}}")).1.contains("duplicate field"));
         assert!(refusal("{").1.starts_with("not valid JSON"));
         assert!(refusal(&format!("{{{tenant}}} trailing")).1.starts_with("not valid JSON"));
-        assert!(refusal(&"[".repeat(100_000)).0.is_empty());
+        for no_object in ["[\"018f3c5e-7b1a-7cc2-9d3e-0123456789ab\", null]", "null", "7", &"[".repeat(100_000)] {
+            assert_eq!(refusal(no_object), (String::new(), "must be a JSON object".into()));
+        }
     }
 
     #[tokio::test]
