@@ -234,7 +234,7 @@ impl RunningServer {
         self.config.listener.body_timeout_seconds = fresh.listener.body_timeout_seconds;
         self.config.listener.max_body_bytes = fresh.listener.max_body_bytes;
         self.config.listener.request_timeout_seconds = fresh.listener.request_timeout_seconds;
-        self.router.send_replace(around_api(&self.api, &self.config));
+        drop(self.router.send_replace(around_api(&self.api, &self.config)));
         reloaded
     }
 

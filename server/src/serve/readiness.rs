@@ -65,10 +65,8 @@ fn credential_index(parts: &Parts) -> Component {
     }
     let age = parts.index.age();
     let (devices, api_keys, certificates) = parts.index.sizes();
-    let detail = format!(
-        "{:.3} s old; {devices} devices, {api_keys} API keys, {certificates} certificates",
-        age.as_secs_f64()
-    );
+    let detail =
+        format!("{:.3} s old; {devices} devices, {api_keys} API keys, {certificates} certificates", age.as_secs_f64());
     component(age <= FRESHNESS_BOUND, detail)
 }
 
