@@ -94,11 +94,13 @@ impl Parts {
         }))
     }
 
-    /// Lets the writers finish and closes the files.
-    pub(super) async fn close(&self) {
-        self.audit.close().await;
-        self.store.0.close().await;
-        self.projector.tables().close().await;
+    /// What has to be closed at the end, when all else is gone.
+    pub(super) fn stores(&self) -> Stores {
+        Stores {
+            store: Arc::clone(&self.store),
+            audit: Arc::clone(&self.audit),
+            tables: self.projector.tables().clone(),
+        }
     }
 
     /// Every route of the API, bare.
@@ -118,6 +120,22 @@ impl Parts {
         });
         let (routes, _api) = signalbeam_command_api::router(commands).split_for_parts();
         routes
+    }
+}
+
+/// The files that are open.
+pub(super) struct Stores {
+    store: Arc<MeasuredStore<SqliteEventStore>>,
+    audit: Arc<SqliteAuditLog>,
+    tables: Tables,
+}
+
+impl Stores {
+    /// Lets the writers finish and closes the files.
+    pub(super) async fn close(self) {
+        self.audit.close().await;
+        self.store.0.close().await;
+        self.tables.close().await;
     }
 }
 
