@@ -113,7 +113,7 @@ pub(crate) async fn register_device(
         return Err(fail(&api, &context, &RegistrationTokenError::Invalid, None, None).await);
     };
     let actor = Actor { kind: ActorKind::RegistrationToken, id: token.prefix().to_string() };
-    let idempotency = key.bind(&actor, &body.bytes);
+    let idempotency = key.bind(&actor, None, &body.bytes);
     let cause = Cause { actor, context, idempotency };
     let registration = TokenConsumed {
         device_id: DeviceId::from_uuid(Uuid::now_v7()),
