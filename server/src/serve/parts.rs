@@ -16,6 +16,7 @@ use signalbeam_pki::{
     TrustDomain,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
+use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
 
 use super::measured_store::MeasuredStore;
 use super::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE};
@@ -103,14 +104,18 @@ impl Parts {
         }
     }
 
-    /// Every route of the API, bare.
-    pub(super) fn routes(&self) -> Router {
-        let read_model = Arc::new(ReadModel::new(self.projector.tables().clone()));
+    /// Every route of the API and its documentation, bare.
+    ///
+    /// # Errors
+    /// Where the documentation cannot be written as JSON.
+    pub(super) fn routes(&self) -> Result<Router, StartError> {
+        let read_model = ReadModel::new(self.projector.tables().clone());
+        let freshness = Freshness::new(Arc::clone(&self.projector));
         let commands = CommandApi::new(CommandParts {
             store: Arc::clone(&self.store) as _,
             index: Arc::clone(&self.index),
-            read_model,
-            freshness: Freshness::new(Arc::clone(&self.projector)),
+            read_model: Arc::new(read_model.clone()),
+            freshness: freshness.clone(),
             authenticator: Arc::clone(&self.authenticator),
             keeper: Arc::clone(&self.keeper),
             authority: Arc::clone(&self.authority),
@@ -118,8 +123,20 @@ impl Parts {
             clock: Arc::clone(&self.clock),
             policy: self.policy,
         });
-        let (routes, _api) = signalbeam_command_api::router(commands).split_for_parts();
-        routes
+        let queries = QueryApi::new(QueryParts {
+            read_model,
+            index: Arc::clone(&self.index),
+            freshness,
+            events: Arc::clone(&self.store) as _,
+            audit: Arc::clone(&self.audit) as _,
+            authenticator: Arc::clone(&self.authenticator),
+            clock: Arc::clone(&self.clock),
+            ca: CaCertificate { pem: self.authority.certificate_pem(), der: self.authority.certificate_der().to_vec() },
+            renewal_window_days: self.policy.renewal_window_days,
+        });
+        let api = signalbeam_command_api::router(commands).merge(signalbeam_query_api::router(queries));
+        let (routes, description) = api.split_for_parts();
+        Ok(routes.merge(documentation(description)?))
     }
 }
 
