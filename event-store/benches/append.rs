@@ -15,8 +15,8 @@ use signalbeam_domain::{
 };
 use signalbeam_event_store::{
     AuditDurability, AuditLog, AuthenticationAttempt, AuthenticationMethod, Batch, Clock, CommandMetadata, EventReader,
-    EventStore, ExpectedVersion, NewEvent, Recorded, SqliteAuditLog, SqliteEventStore, StreamWrite,
-    SubscriptionItem, SystemClock,
+    EventStore, ExpectedVersion, NewEvent, Recorded, SqliteAuditLog, SqliteEventStore, StreamWrite, SubscriptionItem,
+    SystemClock,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};

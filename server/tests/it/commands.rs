@@ -38,6 +38,9 @@ fn a_first_start_needs_nothing_and_says_what_comes_next() {
     assert_eq!(server.ops("/health/live").0, 200);
     assert!(server.ops("/metrics").1.contains("signalbeam_certificates_issued_total 0"));
     assert_eq!(server.ops("/docs").0, 404, "the operations listener serves nothing else");
+    for path in ["/docs", "/docs/scalar.js", "/openapi.json", "/api/certificates/ca"] {
+        assert_eq!(server.http.get(format!("{}{path}", server.url)).call().unwrap().status().as_u16(), 200, "{path}");
+    }
 }
 
 #[test]
