@@ -1,6 +1,7 @@
 //! How far a reader of the log has come, and whether it had to stop: published by one task, waited for by many.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use signalbeam_domain::{DecodeError, Envelope, Position, StreamId};
@@ -78,23 +79,27 @@ struct State {
 
 /// How far a reader has come. It only moves forward, unless it is told to start over.
 #[derive(Debug, Default)]
-pub(crate) struct Progress(watch::Sender<State>);
+pub(crate) struct Progress {
+    state: watch::Sender<State>,
+    /// Beside the state, since it is asked on every request.
+    has_failed: AtomicBool,
+}
 
 impl Progress {
     pub(crate) fn position(&self) -> Position {
-        self.0.borrow().position
+        self.state.borrow().position
     }
 
     pub(crate) fn failure(&self) -> Option<ProjectionFailure> {
-        self.0.borrow().failure.clone()
+        self.state.borrow().failure.clone()
     }
 
     pub(crate) fn has_failed(&self) -> bool {
-        self.0.borrow().failure.is_some()
+        self.has_failed.load(Ordering::Acquire)
     }
 
     pub(crate) fn reach(&self, position: Position) {
-        self.0.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             let is_ahead = position > state.position;
             state.position = state.position.max(position);
             is_ahead
@@ -102,12 +107,13 @@ impl Progress {
     }
 
     pub(crate) fn fail(&self, failure: ProjectionFailure) {
-        self.0.send_modify(|state| state.failure = Some(failure));
+        self.has_failed.store(true, Ordering::Release);
+        self.state.send_modify(|state| state.failure = Some(failure));
     }
 
     /// Waits until `wanted` is reached; without a bound only where a failure ends the wait.
     pub(crate) async fn reached(&self, wanted: Position) -> Result<(), Behind> {
-        let mut states = self.0.subscribe();
+        let mut states = self.state.subscribe();
         let waited = states.wait_for(|state| state.position >= wanted || state.failure.is_some()).await;
         match waited {
             Ok(state) if state.position >= wanted => Ok(()),

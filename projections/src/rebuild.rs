@@ -7,16 +7,14 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use signalbeam_domain::Position;
-use signalbeam_event_store::{EventReader, Filter, StoreError};
+use signalbeam_event_store::{EventReader, StoreError};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use crate::checkpoint::{Checkpoint, DIRECTORY};
 use crate::columns::ReadError;
 use crate::progress::ProjectionFailure;
-use crate::projector::{ApplyError, apply};
+use crate::projector::{ApplyError, catch_up};
 use crate::tables::{OpenError, Tables, beside, remove};
-
-const PAGE_EVENTS: usize = 2_000;
 
 /// Every table, with the order of its rows; where that is the rowid, it tells which came first.
 const TABLES: [(&str, &str); 5] = [
@@ -26,15 +24,6 @@ const TABLES: [(&str, &str); 5] = [
     ("device_certificates", "rowid"),
     ("checkpoints", "projection"),
 ];
-
-/// What was rebuilt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rebuilt {
-    /// The position up to which the tables were made anew.
-    pub position: Position,
-    /// Of how many events.
-    pub events: u64,
-}
 
 /// Why a projection could not be rebuilt. The live tables are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -83,12 +72,13 @@ impl From<ApplyError> for RebuildError {
             ApplyError::Overtaken => Self::Running,
             ApplyError::Failure(failure) => failure.into(),
             ApplyError::Read(error) => error.into(),
+            ApplyError::Store(error) => error.into(),
         }
     }
 }
 
 /// Makes the tables of a projection anew from the whole log and puts them in the place of the live ones. `progress` is told
-/// how far the new tables have come.
+/// how far the new tables have come; where that is in the end is answered.
 ///
 /// # Errors
 /// [`RebuildError`]; the live tables are as they were then.
@@ -97,28 +87,23 @@ pub async fn rebuild(
     tables: &Tables,
     reader: &dyn EventReader,
     mut progress: impl FnMut(Position),
-) -> Result<Rebuilt, RebuildError> {
+) -> Result<Position, RebuildError> {
     if name != DIRECTORY {
         return Err(RebuildError::Unknown { name: name.to_owned() });
     }
     let path = beside(tables.path(), ".rebuild");
     let _lock = lock(&beside(&path, ".lock"))?;
     let fresh = Tables::create_anew(&path).await?;
-    let mut rebuilt = Rebuilt { position: Position(0), events: 0 };
     let mut checkpoint = Checkpoint::default();
     loop {
-        let page = reader.read_all(checkpoint.position, PAGE_EVENTS, &Filter::default()).await?;
-        if page.events.is_empty() && swap(tables, &path, checkpoint).await? {
+        checkpoint = catch_up(reader, &fresh, checkpoint, |reached| progress(reached.position)).await?;
+        if swap(tables, &path, checkpoint).await? {
             break;
         }
-        checkpoint = apply(&fresh, checkpoint, &page.events).await?;
-        rebuilt.events += page.events.len() as u64;
-        rebuilt.position = checkpoint.position;
-        progress(checkpoint.position);
     }
     fresh.close().await;
     remove(&path)?;
-    Ok(rebuilt)
+    Ok(checkpoint.position)
 }
 
 /// Held until the file is closed, also by a crash.

@@ -38,7 +38,7 @@ macro_rules! row {
             pub(super) const INSERT: &'static str = concat!(
                 "INSERT INTO ", $table, " (", stringify!($first), $(", ", row!(@column $column),)+
                 ") SELECT value ->> '", stringify!($first), "'", $(", value ->> '", stringify!($column), "'",)+
-                " FROM json_each($1)"
+                " FROM jsonb_each($1)"
             );
         }
     };

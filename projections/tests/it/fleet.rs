@@ -210,7 +210,7 @@ impl Fleet {
         let number = self.draw();
         let issued = TokenIssued {
             token_id: RegistrationTokenId::from_uuid(Uuid::from_u128(number)),
-            tenant_id: tenant(number % 2),
+            tenant_id: tenant(u128::from(self.tokens.len() % 2 == 1)),
             prefix: Prefix::parse(&format!("T{number:07}")).unwrap(),
             verifier: self.verifier(),
             expires_at: self.clock.now().plus_days(30),

@@ -84,7 +84,7 @@ impl Projected {
 }
 
 const ADMIN: &str = "admin:alice";
-const TENANT: &str = "00000000-0000-0000-0000-0000aaaa0001";
+const TENANT: &str = "00000000-0000-0000-0000-0000aaaa0000";
 
 #[tokio::test]
 async fn a_token_is_issued_used_or_revoked() {
