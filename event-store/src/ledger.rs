@@ -9,13 +9,14 @@ use crate::port::{AppendError, Batch, CommandMetadata, ExpectedVersion, NewEvent
 
 /// The most events, and the most streams, that one batch may hold.
 pub const BATCH_MAX: usize = 1_000;
-/// The most octets that one event's payload may have.
-pub const PAYLOAD_MAX_BYTES: usize = 1 << 20;
+/// The most octets that the payloads of one batch may have together.
+pub const BATCH_MAX_BYTES: usize = 1 << 20;
 
 /// A batch that is well-formed, with its payloads already in the form in which they will be kept.
 pub(crate) struct PreparedBatch {
     pub(crate) metadata: CommandMetadata,
     pub(crate) writes: Vec<PreparedWrite>,
+    pub(crate) payload_octets: usize,
 }
 
 pub(crate) struct PreparedWrite {
@@ -49,8 +50,17 @@ impl PreparedBatch {
             let events = events.collect::<Result<_, _>>()?;
             Ok(PreparedWrite { stream: write.stream, expected: write.expected, events })
         };
-        let writes = batch.writes.into_iter().map(prepare).collect::<Result<_, AppendError>>()?;
-        Ok(Self { metadata: batch.metadata, writes })
+        let writes = batch.writes.into_iter().map(prepare).collect::<Result<Vec<_>, AppendError>>()?;
+        let payload_octets = writes.iter().flat_map(|write| &write.events).map(|event| event.data.len()).sum();
+        if payload_octets > BATCH_MAX_BYTES {
+            return Err(AppendError::Malformed("its payloads are larger than 1 MiB"));
+        }
+        Ok(Self { metadata: batch.metadata, writes, payload_octets })
+    }
+
+    /// All its events.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &PreparedEvent> {
+        self.writes.iter().flat_map(|write| &write.events)
     }
 
     /// How many events it holds.
@@ -66,9 +76,6 @@ impl PreparedEvent {
         }
         let data =
             serde_json::to_vec(&new.event).map_err(|_| AppendError::Malformed("a payload has no form in JSON"))?;
-        if data.len() > PAYLOAD_MAX_BYTES {
-            return Err(AppendError::Malformed("a payload is larger than 1 MiB"));
-        }
         Ok(Self {
             event_id: new.event_id,
             tenant_id: new.tenant_id,
@@ -177,7 +184,7 @@ impl Ledger {
 
     fn check_event_ids(&self, batch: &PreparedBatch) -> Result<(), AppendError> {
         let mut own = HashSet::with_capacity(batch.len());
-        let mut ids = batch.writes.iter().flat_map(|write| &write.events).map(|event| event.event_id);
+        let mut ids = batch.events().map(|event| event.event_id);
         if ids.all(|id| !self.event_ids.contains(&id) && own.insert(id)) {
             Ok(())
         } else {

@@ -4,17 +4,23 @@
 
 pub mod audit;
 pub mod clock;
+pub mod execute;
 mod ledger;
 pub mod memory;
 pub mod port;
+pub mod sqlite;
 mod subscription;
 
-pub use audit::{AuditLog, AuthenticationAttempt};
+pub use audit::{
+    AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt, AuthenticationMethod,
+};
 pub use clock::{Clock, SystemClock};
-pub use ledger::{BATCH_MAX, PAYLOAD_MAX_BYTES};
+pub use execute::{ExecuteError, execute, new_events};
+pub use ledger::{BATCH_MAX, BATCH_MAX_BYTES};
 pub use memory::{MemoryAuditLog, MemoryEventStore};
 pub use port::{
     AppendError, Appended, Batch, CommandMetadata, EventReader, EventStore, ExpectedVersion, Filter, Idempotency,
     LoadError, NewEvent, Page, Recorded, RecordedCommand, StoreError, StreamWrite, Subscription, SubscriptionItem,
     load,
 };
+pub use sqlite::{OpenError, SqliteAuditLog, SqliteEventReader, SqliteEventStore};

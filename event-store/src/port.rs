@@ -153,6 +153,16 @@ pub struct StoreError {
     pub source: Arc<dyn std::error::Error + Send + Sync>,
 }
 
+impl StoreError {
+    /// For `map_err`: what was tried, around why it failed.
+    pub fn because<E>(context: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        move |source| Self { context, source: Arc::new(source) }
+    }
+}
+
 /// Why an append was refused. Nothing was appended, except after [`AppendError::Store`], where that is unknown.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {

@@ -1,0 +1,12 @@
+//! The program against a scripted HTTPS server: every command, and every way in which a network or a server misbehaves.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod authority;
+mod certificates;
+mod device;
+mod examples;
+mod fake_server;
+mod registration;
+mod running;
+mod trust;

@@ -1,0 +1,61 @@
+//! `DELETE /api/certificates/{serialNumber}`
+
+use axum::extract::State;
+use serde::Deserialize;
+use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::problem::{Problem, ProblemBody};
+use signalbeam_authn::{Admin, Permission, RequestContext};
+use signalbeam_domain::certificate::{CertificateCommand, Certificates};
+use signalbeam_domain::{Reason, SerialNumber, StreamId};
+use utoipa::ToSchema;
+
+use super::refused;
+use crate::command::{Cause, Changed};
+use crate::state::CommandApi;
+
+/// Why the certificate is revoked.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RevokeCertificate {
+    /// Why.
+    #[schema(value_type = Option<String>, max_length = 512)]
+    reason: Option<Reason>,
+}
+
+/// Revoke a certificate.
+///
+/// Takes effect before it is answered, on open connections too. Revoking it again changes nothing. Needs the role `admin`.
+#[utoipa::path(
+    delete, path = "/api/certificates/{serialNumber}", tag = "Certificates", operation_id = "revokeCertificate",
+    params(("serialNumber" = String, Path, description = "40 hex digits")),
+    request_body = Option<RevokeCertificate>,
+    responses(
+        (status = 204, description = "It is revoked"),
+        (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
+        (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`"),
+        (status = 403, body = ProblemBody, description = "`FORBIDDEN`"),
+        (status = 404, body = ProblemBody, description = "`NOT_FOUND`: unknown, or another tenant's"),
+    ),
+    security(("adminToken" = [])),
+)]
+pub(crate) async fn revoke_certificate(
+    State(api): State<CommandApi>,
+    Admin(admin): Admin,
+    context: RequestContext,
+    PathParameters(serial_number): PathParameters<SerialNumber>,
+    body: JsonBody<RevokeCertificate>,
+) -> Result<Changed<()>, Problem> {
+    admin.require(Permission::ManageCertificates)?;
+    let entry = api.index.certificate_by_serial(serial_number).ok_or_else(|| Problem::not_found("certificate"))?;
+    let device = api.index.device(entry.device_id).filter(|device| admin.sees(device.tenant_id));
+    let tenant_id = device.ok_or_else(|| Problem::not_found("certificate"))?.tenant_id;
+    let cause = Cause { actor: admin.actor(), context, idempotency: None };
+    let stream = StreamId::certificates(entry.device_id);
+    let command = || CertificateCommand::Revoke { serial_number, reason: body.value.reason.clone() };
+    let outcome = api.execute::<Certificates>(&cause, &stream, tenant_id, command, |error| refused(&error)).await?;
+    if outcome.position.is_some() {
+        metrics::counter!("signalbeam_certificates_revoked_total").increment(1);
+        tracing::info!(device_id = %entry.device_id, %serial_number, "certificate revoked");
+    }
+    Ok(Changed::no_content(outcome.position))
+}
