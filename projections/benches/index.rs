@@ -17,7 +17,7 @@ use signalbeam_event_store::EventReader;
 use signalbeam_projections::{CredentialIndex, DIRECTORY, Projector, ReadModel, Tables, rebuild};
 use synthetic::{EVENTS_PER_DEVICE, SyntheticLog};
 
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 
 #[tokio::main]
 async fn main() {
@@ -50,7 +50,7 @@ async fn fill(log: Arc<SyntheticLog>, path: &Path) {
     let events = log.devices * EVENTS_PER_DEVICE;
     let started = Instant::now();
     for device in 0..log.devices {
-        black_box(log.of_device(device));
+        black_box(synthetic::of_device(device));
     }
     report("making the events (part of what follows)", events, started.elapsed());
     let tables = Tables::open(path, &*log).await.unwrap();
@@ -118,7 +118,7 @@ fn look_up(index: &CredentialIndex, devices: usize) {
 }
 
 fn catch_up(log: &SyntheticLog) {
-    let events: Vec<_> = (0..log.devices.min(30_000)).flat_map(|device| log.of_device(device)).collect();
+    let events: Vec<_> = (0..log.devices.min(30_000)).flat_map(synthetic::of_device).collect();
     let index = CredentialIndex::from_events(&[]).unwrap();
     let started = Instant::now();
     for page in events.chunks(512) {

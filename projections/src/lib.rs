@@ -22,7 +22,7 @@ pub use read_model::{
     ActiveCertificates, ApiKeyRow, CertificateFilter, CertificateRow, CertificateStatus, Cursor, DeviceDetail,
     DeviceFilter, DeviceRow, InvalidCursor, Listed, ReadModel, Revocation, TokenFilter, TokenRow, TokenStatus,
 };
-pub use rebuild::{RebuildError, rebuild};
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use standing::CertificateType;
 pub use tables::{OpenError, Tables};
 

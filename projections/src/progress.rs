@@ -114,8 +114,7 @@ impl Progress {
     /// Waits until `wanted` is reached; without a bound only where a failure ends the wait.
     pub(crate) async fn reached(&self, wanted: Position) -> Result<(), Behind> {
         let mut states = self.state.subscribe();
-        let waited = states.wait_for(|state| state.position >= wanted || state.failure.is_some()).await;
-        match waited {
+        match states.wait_for(|state| state.position >= wanted || state.failure.is_some()).await {
             Ok(state) if state.position >= wanted => Ok(()),
             _ => Err(Behind { reached: self.position(), wanted }),
         }
@@ -125,8 +124,8 @@ impl Progress {
         if self.position() >= wanted {
             return Ok(());
         }
-        let waited = tokio::time::timeout(timeout, self.reached(wanted)).await;
-        waited.unwrap_or_else(|_| Err(Behind { reached: self.position(), wanted }))
+        let timely = tokio::time::timeout(timeout, self.reached(wanted)).await;
+        timely.unwrap_or_else(|_| Err(Behind { reached: self.position(), wanted }))
     }
 }
 
@@ -141,8 +140,8 @@ mod tests {
         assert_eq!(progress.wait_for(Position(3), Duration::ZERO).await, Ok(()));
         let behind = Behind { reached: Position(3), wanted: Position(4) };
         assert_eq!(progress.wait_for(Position(4), Duration::from_millis(1)).await, Err(behind));
-        let (waited, ()) = tokio::join!(progress.wait_for(Position(4), Duration::from_secs(60)), async {
-            progress.reach(Position(9))
+        let (waited, ()) = tokio::join!(progress.wait_for(Position(4), Duration::from_mins(1)), async {
+            progress.reach(Position(9));
         });
         assert_eq!(waited, Ok(()));
         progress.reach(Position(5));

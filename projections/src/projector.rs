@@ -171,7 +171,7 @@ async fn follow_from_checkpoint(reader: &dyn EventReader, followed: &Followed) -
         Err(error) => return Ended::StartOver(error.into()),
     };
     reach(checkpoint);
-    checkpoint = match catch_up(reader, &followed.tables, checkpoint, reach).await {
+    checkpoint = match catch_up(reader, &followed.tables, checkpoint, |checkpoint, _| reach(checkpoint)).await {
         Ok(checkpoint) => checkpoint,
         Err(error) => return error.into(),
     };
@@ -200,12 +200,12 @@ async fn follow_from_checkpoint(reader: &dyn EventReader, followed: &Followed) -
 }
 
 /// Applies everything from a checkpoint up to the end of the log, a page while the next one is read. `reached` is told of
-/// every checkpoint.
+/// every checkpoint and how many events it is behind the one before.
 pub(crate) async fn catch_up(
     reader: &dyn EventReader,
     tables: &Tables,
     mut checkpoint: Checkpoint,
-    mut reached: impl FnMut(Checkpoint),
+    mut reached: impl FnMut(Checkpoint, usize),
 ) -> Result<Checkpoint, ApplyError> {
     let everything = Filter::default();
     let mut page = reader.read_all(checkpoint.position, PAGE_EVENTS, &everything).await?.events;
@@ -213,7 +213,7 @@ pub(crate) async fn catch_up(
         let next = reader.read_all(last.envelope.position, PAGE_EVENTS, &everything);
         let (applied, next) = tokio::join!(apply(tables, checkpoint, &page), next);
         checkpoint = applied?;
-        reached(checkpoint);
+        reached(checkpoint, page.len());
         page = next?.events;
     }
     Ok(checkpoint)

@@ -25,6 +25,15 @@ const TABLES: [(&str, &str); 5] = [
     ("checkpoints", "projection"),
 ];
 
+/// What was rebuilt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The position up to which the tables were made anew.
+    pub position: Position,
+    /// Of how many events.
+    pub events: usize,
+}
+
 /// Why a projection could not be rebuilt. The live tables are as they were.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
@@ -78,7 +87,7 @@ impl From<ApplyError> for RebuildError {
 }
 
 /// Makes the tables of a projection anew from the whole log and puts them in the place of the live ones. `progress` is told
-/// how far the new tables have come; where that is in the end is answered.
+/// how far the new tables have come.
 ///
 /// # Errors
 /// [`RebuildError`]; the live tables are as they were then.
@@ -87,7 +96,7 @@ pub async fn rebuild(
     tables: &Tables,
     reader: &dyn EventReader,
     mut progress: impl FnMut(Position),
-) -> Result<Position, RebuildError> {
+) -> Result<Rebuilt, RebuildError> {
     if name != DIRECTORY {
         return Err(RebuildError::Unknown { name: name.to_owned() });
     }
@@ -95,15 +104,20 @@ pub async fn rebuild(
     let _lock = lock(&beside(&path, ".lock"))?;
     let fresh = Tables::create_anew(&path).await?;
     let mut checkpoint = Checkpoint::default();
+    let mut rebuilt = Rebuilt { position: Position(0), events: 0 };
     loop {
-        checkpoint = catch_up(reader, &fresh, checkpoint, |reached| progress(reached.position)).await?;
+        let reached = |reached: Checkpoint, events| {
+            rebuilt = Rebuilt { position: reached.position, events: rebuilt.events + events };
+            progress(reached.position);
+        };
+        checkpoint = catch_up(reader, &fresh, checkpoint, reached).await?;
         if swap(tables, &path, checkpoint).await? {
             break;
         }
     }
     fresh.close().await;
     remove(&path)?;
-    Ok(checkpoint.position)
+    Ok(rebuilt)
 }
 
 /// Held until the file is closed, also by a crash.
