@@ -1,0 +1,11 @@
+//! The server: configuration, the data directory, the TLS listener, and everything composed into one process.
+
+pub mod config;
+pub mod data_dir;
+pub mod http;
+pub mod listener;
+pub mod logging;
+pub mod metrics;
+pub mod ops;
+pub mod server_certificate;
+pub mod tls;
