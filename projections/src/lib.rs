@@ -8,6 +8,7 @@ pub mod index;
 pub mod progress;
 pub mod projector;
 pub mod read_model;
+pub mod rebuild;
 pub mod standing;
 pub mod tables;
 
@@ -21,6 +22,7 @@ pub use read_model::{
     ActiveCertificates, ApiKeyRow, CertificateFilter, CertificateRow, CertificateStatus, Cursor, DeviceDetail,
     DeviceFilter, DeviceRow, InvalidCursor, Listed, ReadModel, Revocation, TokenFilter, TokenRow, TokenStatus,
 };
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use standing::CertificateType;
 pub use tables::{OpenError, Tables};
 

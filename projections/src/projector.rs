@@ -1,11 +1,10 @@
 //! The runner of the projection `directory`: follows the log and brings the tables up to it.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use signalbeam_domain::Position;
-use signalbeam_event_store::{Clock, EventReader, Filter, Recorded, StoreError, Subscription, SubscriptionItem};
+use signalbeam_event_store::{Clock, EventReader, Filter, Recorded, StoreError, SubscriptionItem};
 use tokio::task::JoinHandle;
 
 use crate::checkpoint::Checkpoint;
@@ -170,7 +169,6 @@ async fn follow_from_checkpoint(reader: &dyn EventReader, followed: &Followed) -
         match item {
             SubscriptionItem::Events(events) => {
                 is_failing = false;
-                let (events, caught_up) = gather(events, &mut items).await;
                 for batch in events.chunks(BATCH_EVENTS) {
                     checkpoint = match apply(&followed.tables, checkpoint, batch).await {
                         Ok(checkpoint) => checkpoint,
@@ -178,7 +176,6 @@ async fn follow_from_checkpoint(reader: &dyn EventReader, followed: &Followed) -
                     };
                     followed.progress.reach(checkpoint.position);
                 }
-                caught_up.into_iter().for_each(|position| followed.progress.reach(position));
             }
             SubscriptionItem::CaughtUp(position) => {
                 is_failing = false;
@@ -193,24 +190,6 @@ async fn follow_from_checkpoint(reader: &dyn EventReader, followed: &Followed) -
         }
     }
     Ended::Closed
-}
-
-/// Adds what is waiting already, so that a transaction has more to carry.
-async fn gather(mut events: Vec<Recorded>, items: &mut Subscription) -> (Vec<Recorded>, Option<Position>) {
-    while events.len() < BATCH_EVENTS {
-        let waiting = tokio::select! {
-            biased;
-            item = items.next() => item,
-            () = ready(()) => None,
-        };
-        match waiting {
-            Some(SubscriptionItem::Events(more)) => events.extend(more),
-            Some(SubscriptionItem::CaughtUp(position)) => return (events, Some(position)),
-            // A failure is told again while it lasts.
-            Some(SubscriptionItem::Failed(_)) | None => break,
-        }
-    }
-    (events, None)
 }
 
 /// Writes the rows of a batch and moves the checkpoint, both or neither.

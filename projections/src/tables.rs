@@ -174,8 +174,9 @@ impl Tables {
         &self.0.readers
     }
 
-    pub(crate) fn writer(&self) -> &SqlitePool {
-        &self.0.writer
+    /// A connection beside the pools, for what would leave traces in one of theirs.
+    pub(crate) async fn connection_of_its_own(&self) -> Result<SqliteConnection, sqlx::Error> {
+        SqliteConnection::connect_with(&options(self.path())).await
     }
 
     pub(crate) async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
@@ -238,20 +239,11 @@ fn is_damage(error: &sqlx::Error) -> bool {
     matches!(result_code(error), Some(SQLITE_CORRUPT | SQLITE_NOTADB))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// A file's path with something behind its name.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
-}
-
-/// Where damaged tables go.
-pub(crate) fn damaged_path(path: &Path) -> PathBuf {
-    beside(path, ".damaged")
-}
-
-/// Where tables are rebuilt.
-pub(crate) fn rebuild_path(path: &Path) -> PathBuf {
-    beside(path, ".rebuild")
 }
 
 /// Removes a database with what SQLite keeps beside it.
@@ -268,6 +260,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), OpenError> {
 }
 
 fn move_aside(path: &Path) -> Result<(), OpenError> {
-    std::fs::rename(path, damaged_path(path)).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+    std::fs::rename(path, beside(path, ".damaged"))
+        .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
     remove(path)
 }

@@ -2,7 +2,9 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use signalbeam_authn::ErrorCode;
 use signalbeam_domain::Category;
+use signalbeam_projections::DIRECTORY;
 
 /// Handshakes that came to nothing, by reason.
 pub const HANDSHAKE_FAILURES: &str = "signalbeam_tls_handshake_failures_total";
@@ -16,9 +18,7 @@ pub const LAG_EVENTS: &str = "signalbeam_projection_lag_events";
 /// By how much time a projection is behind.
 pub const LAG_SECONDS: &str = "signalbeam_projection_lag_seconds";
 /// The projections that there are, as the metrics name them.
-pub const PROJECTIONS: &[&str] = &[READ_MODEL, CREDENTIAL_INDEX];
-/// The SQL tables.
-pub const READ_MODEL: &str = "read_model";
+pub const PROJECTIONS: &[&str] = &[DIRECTORY, CREDENTIAL_INDEX];
 /// What the authentication path reads.
 pub const CREDENTIAL_INDEX: &str = "credential_index";
 
@@ -44,25 +44,28 @@ const fn labelled(
 
 /// Every code that an authentication can fail with.
 const FAILURE_CODES: &[&str] = &[
-    "AUTHENTICATION_REQUIRED",
-    "CERTIFICATE_EXPIRED",
-    "CERTIFICATE_NOT_YET_VALID",
-    "INVALID_CERTIFICATE_CHAIN",
-    "CERTIFICATE_NOT_FOUND",
-    "CERTIFICATE_REVOKED",
-    "DEVICE_NOT_APPROVED",
-    "INVALID_API_KEY",
-    "API_KEY_EXPIRED",
-    "API_KEY_REVOKED",
-    "INVALID_TOKEN",
-    "INVALID_REGISTRATION_TOKEN",
-    "INVALID_CLAIM_SECRET",
-    "FORBIDDEN",
-    "AUTH_STATE_STALE",
-    "AUDIT_UNAVAILABLE",
+    ErrorCode::AuthenticationRequired.as_str(),
+    ErrorCode::CertificateExpired.as_str(),
+    ErrorCode::CertificateNotYetValid.as_str(),
+    ErrorCode::InvalidCertificateChain.as_str(),
+    ErrorCode::CertificateNotFound.as_str(),
+    ErrorCode::CertificateRevoked.as_str(),
+    ErrorCode::DeviceNotApproved.as_str(),
+    ErrorCode::InvalidApiKey.as_str(),
+    ErrorCode::ApiKeyExpired.as_str(),
+    ErrorCode::ApiKeyRevoked.as_str(),
+    ErrorCode::InvalidToken.as_str(),
+    ErrorCode::InvalidRegistrationToken.as_str(),
+    ErrorCode::InvalidClaimSecret.as_str(),
 ];
-const RENEWAL_FAILURE_CODES: &[&str] =
-    &["CERTIFICATE_NOT_RENEWABLE", "CSR_REQUIRED", "INVALID_CSR", "WEAK_KEY", "CERTIFICATE_REVOKED", "INTERNAL_ERROR"];
+const RENEWAL_FAILURE_CODES: &[&str] = &[
+    ErrorCode::CertificateNotRenewable.as_str(),
+    ErrorCode::CertificateRevoked.as_str(),
+    ErrorCode::CsrRequired.as_str(),
+    ErrorCode::InvalidCsr.as_str(),
+    ErrorCode::WeakKey.as_str(),
+    ErrorCode::SigningUnavailable.as_str(),
+];
 const EXPIRY_THRESHOLDS: &[&str] = &["1d", "3d", "7d", "14d", "30d", "60d", "90d"];
 const DEVICE_STATUSES: &[&str] = &["Pending", "Approved", "Rejected", "Suspended", "Decommissioned"];
 

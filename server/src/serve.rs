@@ -172,13 +172,8 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let ops_address = local_address("listener.ops_address", &ops_socket)?;
 
     let parts = Parts::open(&data_dir, &config, Arc::clone(&clock)).await?;
-    let certificate = ServerCertificate::prepare(
-        &data_dir.join(TLS_FOLDER),
-        Arc::clone(&parts.authority),
-        clock,
-        config.tls.clone(),
-    );
-    let certificate = Arc::new(certificate.await?);
+    let (folder, authority) = (data_dir.join(TLS_FOLDER), Arc::clone(&parts.authority));
+    let certificate = Arc::new(ServerCertificate::prepare(&folder, authority, clock, config.tls.clone()).await?);
     let tls = acceptor(&certificate, &parts, config.mtls.enabled)?;
     let api = parts.routes();
     let (router, routes) = watch::channel(around_api(&api, &config));
@@ -239,7 +234,7 @@ impl RunningServer {
         self.config.listener.body_timeout_seconds = fresh.listener.body_timeout_seconds;
         self.config.listener.max_body_bytes = fresh.listener.max_body_bytes;
         self.config.listener.request_timeout_seconds = fresh.listener.request_timeout_seconds;
-        self.router.send_replace(around_api(&self.api, &self.config));
+        drop(self.router.send_replace(around_api(&self.api, &self.config)));
         reloaded
     }
 

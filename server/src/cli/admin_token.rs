@@ -20,7 +20,7 @@ pub(super) struct AdminTokenArgs {
     #[command(flatten)]
     data_dir: DataDirArgs,
     /// What the token allows: admin, operator or auditor
-    #[arg(long, default_value = "admin")]
+    #[arg(long, default_value = "admin", value_parser = parse_role)]
     role: Role,
     /// Confine the token to this tenant; without it, it is good for every tenant
     #[arg(long, value_name = "UUID")]
@@ -39,6 +39,10 @@ pub(super) fn run(args: &AdminTokenArgs) -> Result<(), Failure> {
     let ttl_seconds = i64::try_from(args.ttl.as_secs()).unwrap_or(i64::MAX);
     let token = AdminTokens::new(&secret).sign(&admin, SystemClock.now(), ttl_seconds).map_err(Failure::of)?;
     print(&format!("{token}\n"))
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    Role::parse(text).ok_or_else(|| "expected admin, operator or auditor".to_owned())
 }
 
 fn parse_ttl(text: &str) -> Result<Duration, String> {

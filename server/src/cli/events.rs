@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use signalbeam_domain::{Actor, EventId, Position};
+use signalbeam_domain::{Actor, CorrelationId, Digest, EventId, Position, TenantId, Timestamp};
 use signalbeam_event_store::{EventReader, Filter, Recorded, SqliteEventReader};
 
 use super::{DataDirArgs, Failure, block_on, print};
@@ -49,14 +49,15 @@ struct Exported<'a> {
     schema_version: u16,
     stream: &'a str,
     version: u64,
-    recorded_at: signalbeam_domain::Timestamp,
-    tenant_id: Option<signalbeam_domain::TenantId>,
+    recorded_at: Timestamp,
+    tenant_id: Option<TenantId>,
     actor: &'a Actor,
-    correlation_id: &'a signalbeam_domain::CorrelationId,
+    command_id: Option<Digest>,
+    correlation_id: &'a CorrelationId,
     causation_id: Option<EventId>,
     /// The exact bytes that the hash was taken of.
     data: &'a RawValue,
-    hash: String,
+    hash: Digest,
 }
 
 /// There is no such event.
@@ -119,9 +120,10 @@ fn exported(recorded: &Recorded) -> Result<Exported<'_>, Failure> {
         recorded_at: envelope.recorded_at,
         tenant_id: envelope.tenant_id,
         actor: &envelope.actor,
+        command_id: envelope.command_id,
         correlation_id: &envelope.correlation_id,
         causation_id: envelope.causation_id,
         data: serde_json::from_slice(&envelope.data).map_err(Failure::of)?,
-        hash: recorded.hash.to_string(),
+        hash: recorded.hash,
     })
 }

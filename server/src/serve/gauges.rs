@@ -7,11 +7,12 @@ use std::time::Duration;
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use signalbeam_domain::TenantId;
-use signalbeam_projections::{ReadError, ReadModel, StoreError};
+use signalbeam_event_store::EventReader;
+use signalbeam_projections::{DIRECTORY, ReadError, ReadModel, StoreError};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Parts;
-use crate::metrics::{CREDENTIAL_INDEX, LAG_EVENTS, LAG_SECONDS, READ_MODEL};
+use super::parts::Parts;
+use crate::metrics::{CREDENTIAL_INDEX, LAG_EVENTS, LAG_SECONDS};
 
 /// Gauges may be 15 s old; counting itself takes some of that.
 const ROUND: Duration = Duration::from_secs(10);
@@ -46,8 +47,8 @@ pub(super) async fn keep_fresh(parts: Arc<Parts>, handle: PrometheusHandle) {
 
 async fn count(parts: &Parts, read_model: &ReadModel, tenants: &mut HashSet<TenantId>) -> Result<(), RoundError> {
     let lag = parts.projector.lag(&*parts.store, &*parts.clock).await?;
-    gauge!(LAG_EVENTS, "projection" => READ_MODEL).set(as_gauge(lag.events));
-    gauge!(LAG_SECONDS, "projection" => READ_MODEL).set(lag.seconds);
+    gauge!(LAG_EVENTS, "projection" => DIRECTORY).set(as_gauge(lag.events));
+    gauge!(LAG_SECONDS, "projection" => DIRECTORY).set(lag.seconds);
     let head = parts.store.head().await?;
     let missing = head.0.saturating_sub(parts.index.position().0);
     gauge!(LAG_EVENTS, "projection" => CREDENTIAL_INDEX).set(as_gauge(missing));

@@ -80,7 +80,18 @@ impl Parts {
         }));
         let policy = command_policy(config)?;
         let head_at_start = store.head().await?;
-        Ok(Arc::new(Self { store, audit, projector, index, authority, clock, head_at_start, keeper, authenticator, policy }))
+        Ok(Arc::new(Self {
+            store,
+            audit,
+            projector,
+            index,
+            authority,
+            clock,
+            head_at_start,
+            keeper,
+            authenticator,
+            policy,
+        }))
     }
 
     /// Lets the writers finish and closes the files.

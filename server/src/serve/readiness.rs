@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use signalbeam_event_store::audit::AttemptFilter;
+use signalbeam_event_store::{AuditLog, EventReader};
 
-use super::Parts;
+use super::parts::Parts;
 use crate::ops::{Component, Components, ReadinessProbe};
 
 /// Beyond this the credential index is too old to admit anybody by it alone.
@@ -64,10 +65,8 @@ fn credential_index(parts: &Parts) -> Component {
     }
     let age = parts.index.age();
     let (devices, api_keys, certificates) = parts.index.sizes();
-    let detail = format!(
-        "{:.3} s old; {devices} devices, {api_keys} API keys, {certificates} certificates",
-        age.as_secs_f64()
-    );
+    let detail =
+        format!("{:.3} s old; {devices} devices, {api_keys} API keys, {certificates} certificates", age.as_secs_f64());
     component(age <= FRESHNESS_BOUND, detail)
 }
 

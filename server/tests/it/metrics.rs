@@ -17,7 +17,7 @@ fn every_family_is_there_from_the_start_and_counters_are_zero() {
         "signalbeam_certificate_validation_duration_seconds_count 0",
         "signalbeam_ca_errors_total 0",
         "signalbeam_authentication_failures_total{code=\"CERTIFICATE_REVOKED\"} 0",
-        "signalbeam_projection_lag_events{projection=\"read_model\"} 0",
+        "signalbeam_projection_lag_events{projection=\"directory\"} 0",
         "signalbeam_projection_lag_seconds{projection=\"credential_index\"} 0",
         "signalbeam_event_append_duration_seconds_count 0",
         "signalbeam_events_appended_total{category=\"device\"} 0",
