@@ -70,7 +70,7 @@ fn at(seconds: i64) -> Timestamp {
     ManualClock::START.plus_seconds(seconds)
 }
 
-fn success(device_id: DeviceId, tenant_id: TenantId, timestamp: Timestamp) -> AuthenticationAttempt {
+pub(crate) fn success(device_id: DeviceId, tenant_id: TenantId, timestamp: Timestamp) -> AuthenticationAttempt {
     AuthenticationAttempt {
         id: Uuid::now_v7(),
         device_id: Some(device_id),
@@ -88,7 +88,7 @@ fn success(device_id: DeviceId, tenant_id: TenantId, timestamp: Timestamp) -> Au
     }
 }
 
-fn failure(timestamp: Timestamp, code: &str) -> AuthenticationAttempt {
+pub(crate) fn failure(timestamp: Timestamp, code: &str) -> AuthenticationAttempt {
     AuthenticationAttempt {
         id: Uuid::now_v7(),
         device_id: None,
@@ -107,7 +107,7 @@ fn failure(timestamp: Timestamp, code: &str) -> AuthenticationAttempt {
 }
 
 /// All that pass, newest first.
-async fn all(log: &dyn AuditLog, filter: &AttemptFilter, limit: usize) -> Vec<AuthenticationAttempt> {
+pub(crate) async fn all(log: &dyn AuditLog, filter: &AttemptFilter, limit: usize) -> Vec<AuthenticationAttempt> {
     let mut attempts = vec![];
     let mut after = None;
     loop {

@@ -84,7 +84,6 @@ impl Projected {
 }
 
 const ADMIN: &str = "admin:alice";
-const DEVICE: &str = "00000000-0000-0000-0000-0000dddd0004";
 const TENANT: &str = "00000000-0000-0000-0000-0000aaaa0001";
 
 #[tokio::test]
