@@ -49,7 +49,7 @@ struct MacKey {
 impl MacKey {
     fn new(octets: &KeyOctets) -> Self {
         let digest = digest::digest(&digest::SHA256, octets.as_slice());
-        let id = digest.as_ref()[..8].iter().map(|octet| format!("{octet:02x}")).collect();
+        let id = digest.as_ref()[..8].iter().fold(String::new(), |id, octet| id + &format!("{octet:02x}"));
         Self { id, key: hmac::Key::new(hmac::HMAC_SHA256, octets.as_slice()) }
     }
 

@@ -1,8 +1,8 @@
 //! API keys: claimed by the device, rotated by an admin or the device, revoked by an admin.
 
-pub mod claim;
-pub mod revoke;
-pub mod rotate;
+pub(crate) mod claim;
+pub(crate) mod revoke;
+pub(crate) mod rotate;
 
 use serde::Serialize;
 use signalbeam_authn::draw;
@@ -20,7 +20,7 @@ use crate::state::CommandApi;
 /// An API key, shown this once.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ShownApiKey {
+pub(crate) struct ShownApiKey {
     /// The key itself, `sb_device_...`: it is not kept in plaintext.
     api_key: String,
     /// Its public prefix.
@@ -37,12 +37,13 @@ impl std::fmt::Debug for ShownApiKey {
     }
 }
 
-pub(crate) fn refused(error: ApiKeyError) -> Problem {
+pub(crate) fn refused(error: &ApiKeyError) -> Problem {
     match error {
         ApiKeyError::AlreadyClaimed => Problem::new(
             ErrorCode::ApiKeyAlreadyClaimed,
             "a key of this device has been used or revoked; an admin's rotation opens the claim again",
         ),
+        ApiKeyError::NothingToRotate => Problem::new(ErrorCode::InvalidState, error.to_string()),
         ApiKeyError::Unknown => Problem::not_found("API key"),
         ApiKeyError::Revoked => Problem::new(ErrorCode::ApiKeyRevoked, error.to_string()),
     }
@@ -63,7 +64,7 @@ pub(crate) async fn issue(
     device.require_approved()?;
     let (keys, _) = api.load::<ApiKeys>(&stream).await?;
     if origin == KeyOrigin::Claim && !keys.is_claimable() {
-        return Err(refused(ApiKeyError::AlreadyClaimed));
+        return Err(refused(&ApiKeyError::AlreadyClaimed));
     }
     let key = draw::api_key().map_err(|error| internal(&error))?;
     let text = key.expose();
@@ -82,7 +83,7 @@ pub(crate) async fn issue(
         let write = StreamWrite {
             stream: stream.clone(),
             expected: ExpectedVersion::Exact(version),
-            events: new_events(Some(tenant_id), decided.map_err(refused)?),
+            events: new_events(Some(tenant_id), decided.map_err(|error| refused(&error))?),
         };
         if let Some(appended) = api.append(cause, vec![write, device.unchanged()]).await? {
             let outcome = Outcome::from(appended).require_first()?;

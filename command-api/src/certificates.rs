@@ -1,9 +1,9 @@
 //! Certificates: issued, renewed, revoked.
 
-pub mod issuance;
-pub mod issue;
-pub mod renew;
-pub mod revoke;
+pub(crate) mod issuance;
+pub(crate) mod issue;
+pub(crate) mod renew;
+pub(crate) mod revoke;
 
 use serde::Serialize;
 use signalbeam_authn::{ErrorCode, Problem};
@@ -11,14 +11,13 @@ use signalbeam_domain::certificate::{CertificateError, CertificateIssued};
 use signalbeam_domain::{DeviceId, Fingerprint, SerialNumber, Timestamp};
 use signalbeam_pki::{CsrError, DevicePublicKey, PrivateKeyPem};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use crate::state::CommandApi;
 
 /// A certificate, with what the device needs beside it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ShownCertificate {
+pub(crate) struct ShownCertificate {
     /// The device.
     #[schema(value_type = Uuid)]
     device_id: DeviceId,
@@ -78,7 +77,7 @@ fn public_key(csr_pem: &str) -> Result<DevicePublicKey, Problem> {
     })
 }
 
-pub(crate) fn refused(error: CertificateError) -> Problem {
+pub(crate) fn refused(error: &CertificateError) -> Problem {
     let detail = error.to_string();
     match error {
         CertificateError::Unknown => Problem::not_found("certificate"),

@@ -1,19 +1,18 @@
 //! Devices: registered by themselves, decided on by admins.
 
-pub mod decide;
-pub mod decommission;
-pub mod heartbeat;
-pub mod register;
-pub mod rename;
+pub(crate) mod decide;
+pub(crate) mod decommission;
+pub(crate) mod heartbeat;
+pub(crate) mod register;
+pub(crate) mod rename;
 
 use serde::{Deserialize, Serialize};
 use signalbeam_authn::{ErrorCode, Problem};
 use signalbeam_domain::device::{DecisionReason, DeviceError};
 use signalbeam_domain::{DeviceId, DeviceStatus, Reason};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
-pub(crate) fn refused(error: DeviceError) -> Problem {
+pub(crate) fn refused(error: &DeviceError) -> Problem {
     let detail = error.to_string();
     match error {
         DeviceError::Unknown => Problem::not_found("device"),
@@ -27,7 +26,7 @@ pub(crate) fn refused(error: DeviceError) -> Problem {
 /// A decision that may have a reason.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Decide {
+pub(crate) struct Decide {
     /// Why.
     #[schema(value_type = Option<String>, max_length = 512)]
     reason: Option<Reason>,
@@ -42,7 +41,7 @@ impl Decide {
 /// Where the device stands after the decision.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Decided {
+pub(crate) struct Decided {
     /// The device.
     #[schema(value_type = Uuid)]
     device_id: DeviceId,

@@ -1,11 +1,11 @@
 //! The HTTP routes that change things: each handler extracts, executes, maps. The rules live in the domain.
 
-pub mod api_keys;
-pub mod certificates;
+mod api_keys;
+mod certificates;
 mod command;
-pub mod devices;
+mod devices;
 mod idempotency;
-pub mod registration_tokens;
+mod registration_tokens;
 mod state;
 
 pub use certificates::issuance::abandon_open_intents;

@@ -1,12 +1,12 @@
 //! Registration tokens: made and taken back by admins.
 
-pub mod create;
-pub mod revoke;
+pub(crate) mod create;
+pub(crate) mod revoke;
 
 use signalbeam_authn::{ErrorCode, Problem};
 use signalbeam_domain::registration_token::RegistrationTokenError;
 
-pub(crate) fn refused(error: RegistrationTokenError) -> Problem {
+pub(crate) fn refused(error: &RegistrationTokenError) -> Problem {
     let detail = error.to_string();
     match error {
         RegistrationTokenError::Invalid | RegistrationTokenError::PrefixTaken => {

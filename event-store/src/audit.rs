@@ -127,6 +127,16 @@ pub struct AuditError {
     pub source: Arc<dyn std::error::Error + Send + Sync>,
 }
 
+impl AuditError {
+    /// For `map_err`: what was tried, around why it failed.
+    pub fn because<E>(context: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        move |source| Self { context, source: Arc::new(source) }
+    }
+}
+
 /// When an attempt counts as recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AuditDurability {

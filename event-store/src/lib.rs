@@ -11,7 +11,9 @@ pub mod port;
 pub mod sqlite;
 mod subscription;
 
-pub use audit::{AuditLog, AuthenticationAttempt};
+pub use audit::{
+    AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt, AuthenticationMethod,
+};
 pub use clock::{Clock, SystemClock};
 pub use execute::{ExecuteError, execute, new_events};
 pub use ledger::{BATCH_MAX, BATCH_MAX_BYTES};
@@ -21,4 +23,4 @@ pub use port::{
     LoadError, NewEvent, Page, Recorded, RecordedCommand, StoreError, StreamWrite, Subscription, SubscriptionItem,
     load,
 };
-pub use sqlite::{OpenError, SqliteEventReader, SqliteEventStore};
+pub use sqlite::{OpenError, SqliteAuditLog, SqliteEventReader, SqliteEventStore};

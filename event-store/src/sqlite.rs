@@ -19,13 +19,16 @@ use crate::port::{
 use crate::sqlite::database::{Database, Kind};
 use crate::sqlite::writer::{Request, Written};
 
+mod audit;
 mod database;
+mod insert;
 mod known;
 mod queue;
 mod reader;
 mod row;
 mod writer;
 
+pub use audit::SqliteAuditLog;
 pub use database::OpenError;
 pub use reader::SqliteEventReader;
 

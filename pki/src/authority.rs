@@ -54,6 +54,7 @@ pub struct CertificateAuthority {
     /// The subject as it stands in the certificate, DER.
     subject_der: Vec<u8>,
     subject: String,
+    serial_number: SerialNumber,
     validity: Validity,
     is_self_signed: bool,
     is_new: bool,
@@ -175,6 +176,8 @@ impl CertificateAuthority {
         Ok(Self {
             subject_der: parsed.subject().as_raw().to_vec(),
             subject: parsed.subject().to_string(),
+            serial_number: certificate::serial_number_of(&parsed)
+                .ok_or(AuthorityError::Certificate("its serial number has more than 20 octets or is not positive"))?,
             validity: validity_of(&parsed),
             is_self_signed: parsed.subject().as_raw() == parsed.issuer().as_raw(),
             certificate: der.to_vec().into(),
@@ -215,6 +218,11 @@ impl CertificateAuthority {
     /// The subject, such as `CN=SignalBeam Root CA, O=SignalBeam, C=US`.
     pub fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// The serial number of its own certificate.
+    pub fn serial_number(&self) -> SerialNumber {
+        self.serial_number
     }
 
     /// When the authority itself holds.

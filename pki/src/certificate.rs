@@ -1,7 +1,7 @@
 //! What can be read from any certificate, trusted or not.
 
 use ring::digest;
-use signalbeam_domain::Fingerprint;
+use signalbeam_domain::{Fingerprint, SerialNumber};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::validity::Validity;
@@ -35,4 +35,12 @@ pub(crate) fn sha256(octets: &[u8]) -> [u8; 32] {
     let mut digest = [0; 32];
     digest.copy_from_slice(digest::digest(&digest::SHA256, octets).as_ref());
     digest
+}
+
+/// A certificate's serial number as a number: a shorter one gets leading zeros. `None` beyond RFC 5280, section 4.1.2.2.
+pub(crate) fn serial_number_of(certificate: &X509Certificate<'_>) -> Option<SerialNumber> {
+    let raw = certificate.raw_serial();
+    let mut octets = [0; 20];
+    octets.get_mut(20_usize.checked_sub(raw.len())?..)?.copy_from_slice(raw);
+    SerialNumber::from_octets(octets).ok()
 }

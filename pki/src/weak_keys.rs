@@ -45,6 +45,8 @@ const ROCA_GENERATOR: u64 = 65537;
 const ROCA_PRIMES: usize = 126;
 /// As many rounds as the CA/Browser Forum's baseline requirements ask for (section 6.1.1.3).
 const FERMAT_ROUNDS: u32 = 100;
+/// Odd primes that tell squares from other numbers; their product fits in 32 bits.
+const SQUARE_SIEVE: [u64; 7] = [3, 5, 7, 11, 13, 17, 19];
 
 /// The primes below 1000.
 static SMALL_PRIMES: LazyLock<Vec<u16>> = LazyLock::new(|| {
@@ -70,7 +72,7 @@ pub(crate) fn check_rsa(der: &[u8]) -> Result<(), CsrError> {
     if residues.iter().take(ROCA_PRIMES).all(|(prime, residue)| is_power_of_generator(*residue, *prime)) {
         return Err(KeyWeakness::Roca.into());
     }
-    if has_close_primes(modulus) {
+    if has_close_primes(&modulus) {
         return Err(KeyWeakness::ClosePrimes.into());
     }
     Ok(())
@@ -130,30 +132,65 @@ fn is_power_of_generator(residue: u64, prime: u16) -> bool {
 }
 
 /// Fermat's method: looks for a small b with N = a^2 - b^2, a starting at the square root of N.
-fn has_close_primes(modulus: BigUint) -> bool {
-    let modulus = BigInt::from(modulus);
-    let mut a = modulus.sqrt();
-    if &a * &a < modulus {
-        a += 1;
+fn has_close_primes(modulus: &BigUint) -> bool {
+    let mut a = square_root(modulus);
+    if &a * &a < *modulus {
+        a += 1_u8;
     }
-    let mut b_squared = &a * &a - &modulus;
+    let mut b_squared = &a * &a - modulus;
     for _ in 0..FERMAT_ROUNDS {
         if is_square(&b_squared) {
             return true;
         }
         // (a + 1)^2 - N = (a^2 - N) + 2a + 1
-        b_squared += &a + &a + 1;
-        a += 1;
+        b_squared += &a;
+        a += 1_u8;
+        b_squared += &a;
     }
     false
 }
 
-fn is_square(number: &BigInt) -> bool {
-    // A square ends in 0, 1, 4 or 9 in base 16: spares most of the square roots.
-    let (_, octets) = number.to_bytes_le();
-    if !matches!(octets.first().map_or(0, |octet| octet & 0x0f), 0 | 1 | 4 | 9) {
+/// Asks small residues first: all but a few in a thousand numbers are told apart from squares without a square root.
+fn is_square(number: &BigUint) -> bool {
+    let is_square_modulo = |residue: u64, modulus: u64| (0..modulus).any(|x| x * x % modulus == residue);
+    let octets = number.to_bytes_be();
+    if !is_square_modulo(octets.last().map_or(0, |octet| u64::from(octet % 64)), 64) {
         return false;
     }
-    let root = number.sqrt();
-    &root * &root == *number
+    let residue = remainder_u32(&octets, SQUARE_SIEVE.iter().product());
+    SQUARE_SIEVE.iter().all(|prime| is_square_modulo(residue % prime, *prime)) && {
+        let root = square_root(number);
+        &root * &root == *number
+    }
+}
+
+fn square_root(number: &BigUint) -> BigUint {
+    BigInt::from(number.clone()).sqrt().to_biguint().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn squares_are_told_from_their_neighbours() {
+        let large = (BigUint::from(1_u8) << 1500) - BigUint::from(123_457_u32);
+        for root in (0..300_u32).map(BigUint::from).chain((0..50_u32).map(|step| &large + step)) {
+            let square = &root * &root;
+            assert!(is_square(&square), "{root}^2");
+            if root > BigUint::from(1_u8) {
+                assert!(!is_square(&(&square + 1_u8)) && !is_square(&(&square - 1_u8)), "{root}^2 +- 1");
+            }
+        }
+    }
+
+    #[test]
+    fn residues_are_those_of_long_division() {
+        for length in [1, 2, 3, 4, 5, 255, 256, 257] {
+            let number = BigUint::from_bytes_be(&vec![0xb7; length]);
+            for (prime, residue) in residues(&number) {
+                assert_eq!(BigUint::from(residue), &number % prime, "{number} % {prime}");
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ pub mod index;
 pub mod progress;
 pub mod projector;
 pub mod read_model;
+pub mod rebuild;
 pub mod standing;
 pub mod tables;
 
@@ -21,11 +22,13 @@ pub use read_model::{
     ActiveCertificates, ApiKeyRow, CertificateFilter, CertificateRow, CertificateStatus, Cursor, DeviceDetail,
     DeviceFilter, DeviceRow, InvalidCursor, Listed, ReadModel, Revocation, TokenFilter, TokenRow, TokenStatus,
 };
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use standing::CertificateType;
 pub use tables::{OpenError, Tables};
 
 // What query-api needs of the log and of the audit log; it does not depend on the event store, since it never appends.
 pub use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AuditError, AuthenticationMethod};
 pub use signalbeam_event_store::{
-    AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, Page, Recorded, StoreError, SystemClock,
+    AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, LoadError, Page, Recorded, StoreError, SystemClock,
+    load,
 };

@@ -145,7 +145,7 @@ impl Tables {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
-        let writer = pool(1).connect_lazy_with(options(path));
+        let writer = pool(1).connect_lazy_with(options(path).pragma("cache_size", "-65536"));
         let readers = pool(READERS).connect_lazy_with(options(path).pragma("query_only", "ON").row_buffer_size(1024));
         Self(Arc::new(Pools { path: path.to_owned(), writer, readers }))
     }
@@ -174,8 +174,9 @@ impl Tables {
         &self.0.readers
     }
 
-    pub(crate) fn writer(&self) -> &SqlitePool {
-        &self.0.writer
+    /// A connection beside the pools, for what would leave traces in one of theirs.
+    pub(crate) async fn connection_of_its_own(&self) -> Result<SqliteConnection, sqlx::Error> {
+        SqliteConnection::connect_with(&options(self.path())).await
     }
 
     pub(crate) async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
@@ -189,7 +190,9 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(false)
         .busy_timeout(BUSY_TIMEOUT)
         .synchronous(SqliteSynchronous::Normal)
-        .pragma("cache_size", "-65536")
+        .pragma("cache_size", "-8192")
+        // In pages of 4 KiB. A rebuild writes the same pages again and again; they need not go to the file each time.
+        .pragma("wal_autocheckpoint", "8192")
         .pragma("temp_store", "MEMORY")
 }
 
@@ -238,20 +241,11 @@ fn is_damage(error: &sqlx::Error) -> bool {
     matches!(result_code(error), Some(SQLITE_CORRUPT | SQLITE_NOTADB))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// A file's path with something behind its name.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
-}
-
-/// Where damaged tables go.
-pub(crate) fn damaged_path(path: &Path) -> PathBuf {
-    beside(path, ".damaged")
-}
-
-/// Where tables are rebuilt.
-pub(crate) fn rebuild_path(path: &Path) -> PathBuf {
-    beside(path, ".rebuild")
 }
 
 /// Removes a database with what SQLite keeps beside it.
@@ -268,6 +262,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), OpenError> {
 }
 
 fn move_aside(path: &Path) -> Result<(), OpenError> {
-    std::fs::rename(path, damaged_path(path)).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+    std::fs::rename(path, beside(path, ".damaged"))
+        .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
     remove(path)
 }

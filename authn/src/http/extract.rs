@@ -2,10 +2,9 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, RawPathParams, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use axum::response::IntoResponse;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
@@ -52,6 +51,10 @@ fn unreadable(rejection: &BytesRejection) -> Problem {
 }
 
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take an array for a struct, field by field.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Problem::invalid("", "must be a JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());
@@ -102,18 +105,25 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
         };
         if let PathRejection::FailedToDeserializePathParams(failed) = &rejection {
             let (key, detail) = match failed.kind() {
+                ErrorKind::Message(message) => (only_parameter(parts, state).await, message.clone()),
                 ErrorKind::DeserializeError { key, message, .. } => (key.clone(), message.clone()),
                 ErrorKind::ParseErrorAtKey { key, expected_type, .. } => {
                     (key.clone(), format!("is not a {expected_type}"))
                 }
                 ErrorKind::InvalidUtf8InPathParam { key } => (key.clone(), "is not UTF-8".to_owned()),
-                ErrorKind::Message(message) => (String::new(), message.clone()),
                 _ => (String::new(), "is not valid".to_owned()),
             };
-            return Err(Problem::invalid(format!("/path/{key}"), detail));
+            let pointer = if key.is_empty() { "/path".to_owned() } else { format!("/path/{key}") };
+            return Err(Problem::invalid(pointer, detail));
         }
         Err(Problem::new(ErrorCode::InternalError, "the route has no such parameter"))
     }
+}
+
+/// The name of a route's only parameter, which axum does not tell where the type is a plain one.
+async fn only_parameter<S: Send + Sync>(parts: &mut Parts, state: &S) -> String {
+    let parameters = RawPathParams::from_request_parts(parts, state).await;
+    parameters.ok().and_then(|all| all.iter().next().map(|(name, _)| name.to_owned())).unwrap_or_default()
 }
 
 /// The query string, parsed into one type; unknown parameters are refused where the type denies them.
@@ -139,12 +149,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParameter
 }
 
 /// What is answered where no route fits.
-pub async fn route_not_found() -> impl IntoResponse {
+pub fn route_not_found() -> Problem {
     Problem::new(ErrorCode::NotFound, "there is no such route; the routes are listed at /docs")
 }
 
 /// What is answered where the route exists for other methods.
-pub async fn method_not_allowed() -> impl IntoResponse {
+pub fn method_not_allowed() -> Problem {
     Problem::new(ErrorCode::MethodNotAllowed, "this route does not take that method; see /docs")
 }
 
@@ -167,8 +177,8 @@ mod tests {
 
     fn refusal(body: &str) -> (String, String) {
         let problem = parse_json::<Example>(body.as_bytes()).unwrap_err();
-        assert_eq!(problem.code, ErrorCode::InvalidRequest);
-        (problem.errors[0].pointer.clone(), problem.errors[0].detail.clone())
+        assert_eq!(problem.code(), ErrorCode::InvalidRequest);
+        (problem.errors()[0].pointer.clone(), problem.errors()[0].detail.clone())
     }
 
     #[test]
@@ -185,7 +195,9 @@ mod tests {
         assert!(refusal(&format!("{{{tenant}, {tenant}}}")).1.contains("duplicate field"));
         assert!(refusal("{").1.starts_with("not valid JSON"));
         assert!(refusal(&format!("{{{tenant}}} trailing")).1.starts_with("not valid JSON"));
-        assert!(refusal(&"[".repeat(100_000)).0.is_empty());
+        for no_object in ["[\"018f3c5e-7b1a-7cc2-9d3e-0123456789ab\", null]", "null", "7", &"[".repeat(100_000)] {
+            assert_eq!(refusal(no_object), (String::new(), "must be a JSON object".into()));
+        }
     }
 
     #[tokio::test]
@@ -207,6 +219,6 @@ mod tests {
             assert_eq!(body.value["a"], 1, "{accepted:?}");
         }
         let refused = JsonBody::<serde_json::Value>::from_request(request(Some("text/xml")), &()).await.unwrap_err();
-        assert_eq!(refused.code, ErrorCode::UnsupportedMediaType);
+        assert_eq!(refused.code(), ErrorCode::UnsupportedMediaType);
     }
 }

@@ -96,6 +96,11 @@ impl Problem {
         self.code
     }
 
+    /// What is wrong with the request, field by field.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
     /// What happened.
     pub fn detail(&self) -> &str {
         &self.detail

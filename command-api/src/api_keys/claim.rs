@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde::Deserialize;
 use signalbeam_authn::extractors::PresentedClaim;
 use signalbeam_authn::http::extract::{JsonBody, PathParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
@@ -10,11 +11,17 @@ use signalbeam_authn::{ErrorCode, RequestContext};
 use signalbeam_domain::api_key::KeyOrigin;
 use signalbeam_domain::{Actor, DeviceId};
 
+use utoipa::ToSchema;
+
 use super::{ShownApiKey, issue};
 use crate::command::{Cause, Changed, LoadedDevice};
-use crate::devices::decide::Nothing;
 use crate::idempotency::IdempotencyKey;
 use crate::state::CommandApi;
+
+/// Nothing is asked for beside the route itself.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClaimApiKey {}
 
 /// Claim the device's API key.
 ///
@@ -23,7 +30,7 @@ use crate::state::CommandApi;
 #[utoipa::path(
     post, path = "/api/devices/{id}/api-key/claim", tag = "API keys", operation_id = "claimApiKey",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),
-    request_body = Option<Nothing>,
+    request_body = Option<ClaimApiKey>,
     responses(
         (status = 200, body = ShownApiKey, description = "The key, shown once"),
         (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_CLAIM_SECRET`"),
@@ -32,13 +39,13 @@ use crate::state::CommandApi;
     ),
     security(("claimSecret" = [])),
 )]
-pub async fn claim_api_key(
+pub(crate) async fn claim_api_key(
     State(api): State<CommandApi>,
     context: RequestContext,
     PathParameters(id): PathParameters<DeviceId>,
     PresentedClaim(claim): PresentedClaim,
     key: IdempotencyKey,
-    body: Result<JsonBody<Nothing>, Problem>,
+    body: Result<JsonBody<ClaimApiKey>, Problem>,
 ) -> Result<Changed<Json<ShownApiKey>>, Problem> {
     let claim = claim.ok_or_else(|| {
         Problem::new(ErrorCode::AuthenticationRequired, "present the claim secret as `Authorization: Bearer sbc_...`")
@@ -46,7 +53,7 @@ pub async fn claim_api_key(
     let claimant = api.authenticator.claimant(&context, id, &claim).await?;
     let body = body?;
     let actor = Actor::device(id);
-    let idempotency = key.bind(&actor, &body.bytes);
+    let idempotency = key.bind(&actor, None, &body.bytes);
     let cause = Cause { actor, context, idempotency };
     if let Some(outcome) = api.repeated(&cause).await? {
         outcome.require_first()?;

@@ -17,7 +17,7 @@ use crate::state::CommandApi;
 /// Why the key ends.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RevokeApiKey {
+pub(crate) struct RevokeApiKey {
     /// Why.
     #[schema(value_type = Option<String>, max_length = 512)]
     reason: Option<Reason>,
@@ -40,7 +40,7 @@ pub struct RevokeApiKey {
     ),
     security(("adminToken" = [])),
 )]
-pub async fn revoke_api_key(
+pub(crate) async fn revoke_api_key(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
@@ -50,9 +50,10 @@ pub async fn revoke_api_key(
 ) -> Result<Changed<()>, Problem> {
     admin.require(Permission::ManageApiKeys)?;
     let tenant_id = api.device(id, admin.tenant_id).await?.device.registered.tenant_id;
-    let idempotency = key.bind(&admin.actor(), &body.bytes);
+    let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
     let command = || ApiKeyCommand::RevokeAll { cause: KeyRevocationCause::Admin, reason: body.value.reason.clone() };
-    let outcome = api.execute::<ApiKeys>(&cause, &StreamId::api_keys(id), tenant_id, command, refused).await?;
+    let outcome =
+        api.execute::<ApiKeys>(&cause, &StreamId::api_keys(id), tenant_id, command, |error| refused(&error)).await?;
     Ok(Changed::no_content(outcome.position))
 }

@@ -19,7 +19,7 @@ use crate::state::CommandApi;
 /// How the new key shall be.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RotateApiKey {
+pub(crate) struct RotateApiKey {
     /// How long it lives, in days: 1 to 730, 90 by default.
     expiration_days: Option<i64>,
 }
@@ -42,7 +42,7 @@ pub struct RotateApiKey {
     ),
     security(("adminToken" = []), ("clientCertificate" = []), ("apiKey" = [])),
 )]
-pub async fn rotate_api_key(
+pub(crate) async fn rotate_api_key(
     State(api): State<CommandApi>,
     caller: Caller,
     context: RequestContext,
@@ -61,7 +61,7 @@ pub async fn rotate_api_key(
     let days = api.policy.api_key_validity.judge(body.value.expiration_days);
     let days = days.map_err(|error| Problem::invalid("/expirationDays", error.to_string()))?;
     let device = api.device(id, caller.tenant_id()).await?;
-    let idempotency = key.bind(&caller.actor(), &body.bytes);
+    let idempotency = key.bind(&caller.actor(), caller.tenant_id(), &body.bytes);
     let cause = Cause { actor: caller.actor(), context, idempotency };
     if let Some(outcome) = api.repeated(&cause).await? {
         outcome.require_first()?;

@@ -41,7 +41,7 @@ pub(crate) struct Issued {
 }
 
 /// The certificate that a command issued, out of what it recorded.
-pub(crate) fn issued_by(outcome: Outcome) -> Result<Issued, Problem> {
+pub(crate) fn issued_by(outcome: &Outcome) -> Result<Issued, Problem> {
     let position = outcome.position;
     let issued = outcome.events.iter().find_map(issued_event);
     let (certificate, at) = issued.ok_or_else(|| internal(&CertificateError::Unknown))?;
@@ -130,7 +130,7 @@ async fn intend(
         let (certificates, version) = api.load::<Certificates>(&stream).await?;
         let renewal_window_days = api.policy.renewal_window_days;
         let command = CertificateCommand::Intend { intended: intended.clone(), renewal_window_days };
-        let events = certificates.decide(command, &Context { now: api.now() }).map_err(refused)?;
+        let events = certificates.decide(command, &Context { now: api.now() }).map_err(|error| refused(&error))?;
         let write = StreamWrite {
             stream: stream.clone(),
             expected: ExpectedVersion::Exact(version),
@@ -167,10 +167,10 @@ async fn record(
         let write = StreamWrite {
             stream: stream.clone(),
             expected: ExpectedVersion::Exact(version),
-            events: new_events(Some(tenant_id), decided.map_err(refused)?),
+            events: new_events(Some(tenant_id), decided.map_err(|error| refused(&error))?),
         };
         if let Some(appended) = api.append(cause, vec![write, device.unchanged()]).await? {
-            return issued_by(appended.into());
+            return issued_by(&appended.into());
         }
         device = api.device(device_id, None).await?;
         device.require_approved()?;
@@ -188,7 +188,9 @@ async fn abandon(
 ) {
     let stream = StreamId::certificates(device_id);
     let command = || CertificateCommand::Abandon(CertificateAbandoned { serial_number, cause: why });
-    if let Err(problem) = api.execute::<Certificates>(&cause.unnamed(), &stream, tenant_id, command, refused).await {
+    if let Err(problem) =
+        api.execute::<Certificates>(&cause.unnamed(), &stream, tenant_id, command, |error| refused(&error)).await
+    {
         // The intent stays open and is resolved at the next start.
         tracing::warn!(%serial_number, detail = problem.detail(), "an intended certificate could not be abandoned");
     }

@@ -20,7 +20,7 @@ use crate::state::CommandApi;
 /// The certificate that is asked for.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct IssueCertificate {
+pub(crate) struct IssueCertificate {
     /// How long it holds, in days: 1 to 397, 90 by default.
     validity_days: Option<i64>,
     /// A PKCS#10 signing request (RFC 2986) in PEM: only its public key is taken. Without one, the key is made here and
@@ -50,7 +50,7 @@ pub struct IssueCertificate {
     ),
     security(("adminToken" = []), ("apiKey" = [])),
 )]
-pub async fn issue_certificate(
+pub(crate) async fn issue_certificate(
     State(api): State<CommandApi>,
     KeyHolder(caller): KeyHolder,
     context: RequestContext,
@@ -72,11 +72,11 @@ pub async fn issue_certificate(
         ));
     }
     let device = api.device(device_id, caller.tenant_id()).await?;
-    let idempotency = key.bind(&caller.actor(), &body.bytes);
+    let idempotency = key.bind(&caller.actor(), caller.tenant_id(), &body.bytes);
     let cause = Cause { actor: caller.actor(), context, idempotency };
     if let Some(outcome) = api.repeated(&cause).await? {
         let outcome = if request.csr_pem.is_some() { outcome } else { outcome.require_first()? };
-        let issued = issued_by(outcome)?;
+        let issued = issued_by(&outcome)?;
         let shown = ShownCertificate::new(&api, issued.certificate, issued.at, None);
         return Ok(Changed::new(StatusCode::CREATED, Json(shown), issued.position));
     }
@@ -95,12 +95,10 @@ pub(super) async fn keys(
     api: &CommandApi,
     csr_pem: Option<&str>,
 ) -> Result<(Option<PrivateKeyPem>, DevicePublicKey), Problem> {
-    match csr_pem {
-        Some(csr_pem) => Ok((None, public_key(csr_pem)?)),
-        None => {
-            let made = api.device_keys.generate(DeviceKeyType::Rsa2048).await;
-            let (private_key, public_key) = made.map_err(|error| internal(&error))?;
-            Ok((Some(private_key), public_key))
-        }
+    if let Some(csr_pem) = csr_pem {
+        return Ok((None, public_key(csr_pem)?));
     }
+    let made = api.device_keys.generate(DeviceKeyType::Rsa2048).await;
+    let (private_key, public_key) = made.map_err(|error| internal(&error))?;
+    Ok((Some(private_key), public_key))
 }

@@ -22,7 +22,7 @@ use crate::state::CommandApi;
 /// The certificate that shall follow.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RenewCertificate {
+pub(crate) struct RenewCertificate {
     /// A PKCS#10 signing request (RFC 2986) in PEM; required when renewing by certificate.
     csr_pem: Option<String>,
     /// How long it holds, in days: 1 to 397, 90 by default.
@@ -53,7 +53,7 @@ type Answer = Changed<Json<ShownCertificate>>;
     ),
     security(("clientCertificate" = []), ("apiKey" = [])),
 )]
-pub async fn renew_certificate(
+pub(crate) async fn renew_certificate(
     State(api): State<CommandApi>,
     context: RequestContext,
     headers: HeaderMap,
@@ -94,10 +94,10 @@ async fn renew(
     if certificates.find(serial_number).is_none() {
         return Err(Problem::not_found("certificate"));
     }
-    let cause = Cause { idempotency: key.bind(&device.actor(), &body.bytes), actor: device.actor(), context };
+    let cause = Cause { idempotency: key.bind(&device.actor(), None, &body.bytes), actor: device.actor(), context };
     if let Some(outcome) = api.repeated(&cause).await? {
         let outcome = if request.csr_pem.is_some() { outcome } else { outcome.require_first()? };
-        let issued = issued_by(outcome)?;
+        let issued = issued_by(&outcome)?;
         let shown = ShownCertificate::new(api, issued.certificate, issued.at, None);
         return Ok(Changed::new(StatusCode::CREATED, Json(shown), issued.position));
     }
@@ -107,7 +107,9 @@ async fn renew(
         return again(api, successor).await;
     }
     let loaded = api.device(device.device_id, Some(device.tenant_id)).await?;
-    certificates.check_renewable(serial_number, api.policy.renewal_window_days, api.now()).map_err(super::refused)?;
+    certificates
+        .check_renewable(serial_number, api.policy.renewal_window_days, api.now())
+        .map_err(|error| super::refused(&error))?;
     let (private_key, public_key) = keys(api, request.csr_pem.as_deref()).await?;
     let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number) };
     let issued = issue(api, &cause, loaded, issuance).await?;

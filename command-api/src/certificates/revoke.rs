@@ -16,7 +16,7 @@ use crate::state::CommandApi;
 /// Why the certificate is revoked.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RevokeCertificate {
+pub(crate) struct RevokeCertificate {
     /// Why.
     #[schema(value_type = Option<String>, max_length = 512)]
     reason: Option<Reason>,
@@ -38,7 +38,7 @@ pub struct RevokeCertificate {
     ),
     security(("adminToken" = [])),
 )]
-pub async fn revoke_certificate(
+pub(crate) async fn revoke_certificate(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
@@ -52,7 +52,7 @@ pub async fn revoke_certificate(
     let cause = Cause { actor: admin.actor(), context, idempotency: None };
     let stream = StreamId::certificates(entry.device_id);
     let command = || CertificateCommand::Revoke { serial_number, reason: body.value.reason.clone() };
-    let outcome = api.execute::<Certificates>(&cause, &stream, tenant_id, command, refused).await?;
+    let outcome = api.execute::<Certificates>(&cause, &stream, tenant_id, command, |error| refused(&error)).await?;
     if outcome.position.is_some() {
         metrics::counter!("signalbeam_certificates_revoked_total").increment(1);
         tracing::info!(device_id = %entry.device_id, %serial_number, "certificate revoked");

@@ -19,7 +19,7 @@ use crate::state::CommandApi;
 /// How a device is let in.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Approve {
+pub(crate) struct Approve {
     /// How long the API key that the device claims lives, in days: 1 to 730, 90 by default.
     api_key_expiration_days: Option<i64>,
 }
@@ -42,7 +42,7 @@ pub struct Approve {
     ),
     security(("adminToken" = [])),
 )]
-pub async fn approve_device(
+pub(crate) async fn approve_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
@@ -74,7 +74,7 @@ pub async fn approve_device(
     ),
     security(("adminToken" = [])),
 )]
-pub async fn reject_device(
+pub(crate) async fn reject_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
@@ -103,7 +103,7 @@ pub async fn reject_device(
     ),
     security(("adminToken" = [])),
 )]
-pub async fn suspend_device(
+pub(crate) async fn suspend_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
@@ -116,18 +116,13 @@ pub async fn suspend_device(
     request.decide(id, command, DeviceStatus::Suspended).await
 }
 
-/// Nothing is asked for beside the route itself.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Nothing {}
-
 /// Reinstate a suspended device.
 ///
 /// Its credentials, as far as they are still valid, authenticate again. Needs the role `admin` or `operator`.
 #[utoipa::path(
     post, path = "/api/devices/{id}/reinstate", tag = "Devices", operation_id = "reinstateDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),
-    request_body = Option<Nothing>,
+    request_body = Option<Decide>,
     responses(
         (status = 200, body = Decided, description = "It is approved again"),
         (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`"),
@@ -137,16 +132,17 @@ pub struct Nothing {}
     ),
     security(("adminToken" = [])),
 )]
-pub async fn reinstate_device(
+pub(crate) async fn reinstate_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
     PathParameters(id): PathParameters<DeviceId>,
     key: IdempotencyKey,
-    body: JsonBody<Nothing>,
+    body: JsonBody<Decide>,
 ) -> Result<Changed<Json<Decided>>, Problem> {
+    let command = || DeviceCommand::Reinstate(body.value.reason());
     let request = DecisionRequest { api: &api, admin: &admin, context, key: &key, body: &body.bytes };
-    request.decide(id, || DeviceCommand::Reinstate, DeviceStatus::Approved).await
+    request.decide(id, command, DeviceStatus::Approved).await
 }
 
 struct DecisionRequest<'a> {
@@ -167,10 +163,13 @@ impl DecisionRequest<'_> {
         self.admin.require(Permission::DecideDevices)?;
         let device = self.api.device(id, self.admin.tenant_id).await?.device;
         let actor = self.admin.actor();
-        let idempotency = self.key.bind(&actor, self.body);
+        let idempotency = self.key.bind(&actor, self.admin.tenant_id, self.body);
         let cause = Cause { actor, context: self.context, idempotency };
         let tenant_id = device.registered.tenant_id;
-        let outcome = self.api.execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, refused).await?;
+        let outcome = self
+            .api
+            .execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, |error| refused(&error))
+            .await?;
         Ok(Changed::new(StatusCode::OK, Json(Decided { device_id: id, status }), outcome.position))
     }
 }

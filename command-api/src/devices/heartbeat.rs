@@ -17,7 +17,7 @@ const MAX_CHARACTERS: usize = 128;
 /// What a device says with its heartbeat.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Heartbeat {
+pub(crate) struct Heartbeat {
     /// The agent's version.
     #[schema(max_length = 128)]
     agent_version: Option<String>,
@@ -29,7 +29,7 @@ pub struct Heartbeat {
 /// What the device should know.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct HeartbeatReceived {
+pub(crate) struct HeartbeatReceived {
     /// When the heartbeat arrived.
     #[schema(value_type = String, format = DateTime)]
     received_at: Timestamp,
@@ -45,7 +45,7 @@ pub struct HeartbeatReceived {
 /// The active certificate, and whether to renew it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct HeartbeatCertificate {
+pub(crate) struct HeartbeatCertificate {
     /// Its serial number.
     #[schema(value_type = String)]
     serial_number: SerialNumber,
@@ -73,7 +73,7 @@ pub struct HeartbeatCertificate {
     ),
     security(("clientCertificate" = []), ("apiKey" = [])),
 )]
-pub async fn heartbeat(
+pub(crate) async fn heartbeat(
     State(api): State<CommandApi>,
     Device(device): Device,
     PathParameters(id): PathParameters<DeviceId>,

@@ -33,11 +33,12 @@ use crate::state::CommandApi;
 /// What a device says when it registers.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RegisterDevice {
+pub(crate) struct RegisterDevice {
     /// The tenant that it belongs to.
     #[schema(value_type = Uuid)]
     tenant_id: TenantId,
     /// The registration token, `sbt_...`.
+    #[schema(value_type = String)]
     token: Zeroizing<String>,
     /// Its name, a label.
     #[schema(value_type = String, min_length = 1, max_length = 128)]
@@ -47,6 +48,7 @@ pub struct RegisterDevice {
     metadata: Option<BTreeMap<String, MetadataValue>>,
     /// The claim secret that it drew, `sbc_` and 43 characters of base64url: the same token with the same claim secret gets
     /// the same answer again, so a lost answer loses nothing. Without one, the server draws it.
+    #[schema(value_type = Option<String>)]
     claim_secret: Option<Zeroizing<String>>,
 }
 
@@ -59,7 +61,7 @@ impl std::fmt::Debug for RegisterDevice {
 /// The registration, which waits for an admin.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RegisteredDevice {
+pub(crate) struct RegisteredDevice {
     /// The device.
     #[schema(value_type = Uuid)]
     device_id: DeviceId,
@@ -97,7 +99,7 @@ impl std::fmt::Debug for RegisteredDevice {
     ),
     security(()),
 )]
-pub async fn register_device(
+pub(crate) async fn register_device(
     State(api): State<CommandApi>,
     context: RequestContext,
     key: IdempotencyKey,
@@ -108,16 +110,11 @@ pub async fn register_device(
     let metadata = metadata.map_err(|error| Problem::invalid("/metadata", error.to_string()))?;
     let claim_secret = claim_secret(request)?;
     let Ok(token) = RegistrationToken::parse(&request.token) else {
-        return Err(fail(&api, &context, RegistrationTokenError::Invalid, None, None).await);
+        return Err(fail(&api, &context, &RegistrationTokenError::Invalid, None, None).await);
     };
     let actor = Actor { kind: ActorKind::RegistrationToken, id: token.prefix().to_string() };
-    let idempotency = key.bind(&actor, &body.bytes);
+    let idempotency = key.bind(&actor, None, &body.bytes);
     let cause = Cause { actor, context, idempotency };
-    if request.claim_secret.is_none()
-        && let Some(outcome) = api.repeated(&cause).await?
-    {
-        outcome.require_first()?;
-    }
     let registration = TokenConsumed {
         device_id: DeviceId::from_uuid(Uuid::now_v7()),
         tenant_id: request.tenant_id,
@@ -158,8 +155,14 @@ async fn consume(
         let events = match known.decide(command, &Context { now: api.now() }) {
             Ok(events) => events,
             Err(error) => {
+                // Whoever left drawing the claim secret to us, and named the command, asks for it a second time.
+                if error == RegistrationTokenError::Used
+                    && let Some(outcome) = api.repeated(cause).await?
+                {
+                    outcome.require_first()?;
+                }
                 let tenant_id = known.issued().map(|issued| issued.tenant_id);
-                return Err(fail(api, &cause.context, error, Some(token.prefix()), tenant_id).await);
+                return Err(fail(api, &cause.context, &error, Some(token.prefix()), tenant_id).await);
             }
         };
         if events.is_empty() {
@@ -177,8 +180,10 @@ async fn consume(
             expected: ExpectedVersion::Exact(version),
             events: new_events(tenant_id, events),
         };
-        if let Some(appended) = api.append(cause, vec![token_write, device]).await? {
-            return Ok((registration, Some(appended.position)));
+        match api.append(cause, vec![token_write, device]).await? {
+            Some(appended) if !appended.is_repeat => return Ok((registration, Some(appended.position))),
+            // Others were faster, perhaps with the same command: what they recorded decides.
+            Some(_) | None => {}
         }
     }
     Err(contended())
@@ -213,7 +218,7 @@ async fn secret_matches(api: &CommandApi, known: &Token, token: &RegistrationTok
 async fn fail(
     api: &CommandApi,
     context: &RequestContext,
-    error: RegistrationTokenError,
+    error: &RegistrationTokenError,
     prefix: Option<Prefix>,
     tenant_id: Option<TenantId>,
 ) -> Problem {

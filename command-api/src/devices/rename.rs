@@ -20,7 +20,7 @@ use crate::state::CommandApi;
 /// What changes; what is left out stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RenameDevice {
+pub(crate) struct RenameDevice {
     /// The new name.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     device_name: Option<DeviceName>,
@@ -32,7 +32,7 @@ pub struct RenameDevice {
 /// The device's label and description after the change.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RenamedDevice {
+pub(crate) struct RenamedDevice {
     /// The device.
     #[schema(value_type = Uuid)]
     device_id: DeviceId,
@@ -64,7 +64,7 @@ pub struct RenamedDevice {
     ),
     security(("adminToken" = [])),
 )]
-pub async fn rename_device(
+pub(crate) async fn rename_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
@@ -78,7 +78,8 @@ pub async fn rename_device(
     let tenant_id = api.device(id, admin.tenant_id).await?.device.registered.tenant_id;
     let cause = Cause { actor: admin.actor(), context, idempotency: None };
     let command = || DeviceCommand::Rename(renamed.clone());
-    let outcome = api.execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, refused).await?;
+    let outcome =
+        api.execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, |error| refused(&error)).await?;
     let device = api.device(id, admin.tenant_id).await?.device;
     let answer = RenamedDevice {
         device_id: id,

@@ -25,7 +25,7 @@ const MAX_DRAWS: usize = 5;
 /// What is asked for.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CreateRegistrationToken {
+pub(crate) struct CreateRegistrationToken {
     /// The tenant that the device will belong to.
     #[schema(value_type = Uuid)]
     tenant_id: TenantId,
@@ -39,7 +39,7 @@ pub struct CreateRegistrationToken {
 /// The token, shown this once.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct CreatedRegistrationToken {
+pub(crate) struct CreatedRegistrationToken {
     /// Its id, by which it is revoked.
     #[schema(value_type = Uuid)]
     id: RegistrationTokenId,
@@ -76,7 +76,7 @@ pub struct CreatedRegistrationToken {
     ),
     security(("adminToken" = [])),
 )]
-pub async fn create_registration_token(
+pub(crate) async fn create_registration_token(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
@@ -88,7 +88,7 @@ pub async fn create_registration_token(
     admin.require_tenant(request.tenant_id)?;
     let days = api.policy.registration_token_validity.judge(request.validity_days);
     let days = days.map_err(|error| Problem::invalid("/validityDays", error.to_string()))?;
-    let idempotency = key.bind(&admin.actor(), &body.bytes);
+    let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
     if let Some(outcome) = api.repeated(&cause).await? {
         outcome.require_first()?;
@@ -128,5 +128,5 @@ async fn issue(api: &CommandApi, cause: &Cause, issued: &TokenIssued) -> Result<
     if token.issued().is_some() {
         return Ok(None);
     }
-    api.execute::<RegistrationToken>(cause, &stream, issued.tenant_id, command, refused).await.map(Some)
+    api.execute::<RegistrationToken>(cause, &stream, issued.tenant_id, command, |error| refused(&error)).await.map(Some)
 }

@@ -21,7 +21,7 @@ const TABLES_TIMEOUT: Duration = Duration::from_secs(2);
 /// Why something is taken back.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RevokeRegistrationToken {
+pub(crate) struct RevokeRegistrationToken {
     /// Why.
     #[schema(value_type = Option<String>, max_length = 512)]
     reason: Option<Reason>,
@@ -43,7 +43,7 @@ pub struct RevokeRegistrationToken {
     ),
     security(("adminToken" = [])),
 )]
-pub async fn revoke_registration_token(
+pub(crate) async fn revoke_registration_token(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
@@ -54,12 +54,13 @@ pub async fn revoke_registration_token(
     // The stream is named by the prefix, which only the table knows by the token's id.
     let awaited = api.freshness.wait_for_own_writes(TABLES_TIMEOUT).await;
     awaited.map_err(|_| Problem::new(ErrorCode::ProjectionBehind, "the tables are behind; try again"))?;
-    let found = api.read_model.registration_token(id, admin.tenant_id, api.now()).await;
+    let found = api.read_model.registration_token(admin.tenant_id, id).await;
     let token =
         found.map_err(|error| store_unavailable(&error))?.ok_or_else(|| Problem::not_found("registration token"))?;
     let cause = Cause { actor: admin.actor(), context, idempotency: None };
     let stream = StreamId::registration_token(token.prefix);
     let command = || RegistrationTokenCommand::Revoke { reason: body.value.reason.clone() };
-    let outcome = api.execute::<RegistrationToken>(&cause, &stream, token.tenant_id, command, refused).await?;
+    let outcome =
+        api.execute::<RegistrationToken>(&cause, &stream, token.tenant_id, command, |error| refused(&error)).await?;
     Ok(Changed::no_content(outcome.position))
 }

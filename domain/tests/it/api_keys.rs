@@ -116,6 +116,14 @@ fn a_successor_in_use_is_kept_by_the_next_rotation() {
 }
 
 #[test]
+fn a_device_without_a_key_in_force_cannot_give_itself_one() {
+    given::<ApiKeys>([]).when(issue(1, DeviceRotation)).then_refused(Error::NothingToRotate);
+    let by_admin = KeyRevoked { key_id: key_id(1), cause: KeyRevocationCause::Admin, reason: None }.into();
+    let revoked = [issued(1, Claim), used(1), by_admin];
+    given::<ApiKeys>(revoked).when(issue(2, DeviceRotation)).then_refused(Error::NothingToRotate);
+}
+
+#[test]
 fn a_devices_rotation_does_not_open_the_claim() {
     let history = [issued(1, Claim), used(1), issued(2, DeviceRotation)];
     given::<ApiKeys>(history).when(issue(3, Claim)).then_refused(Error::AlreadyClaimed);

@@ -1,7 +1,5 @@
 //! How an event becomes a row, and a row an event.
 
-use std::fmt::Write as _;
-
 use signalbeam_domain::{
     Actor, ActorKind, CorrelationId, Digest, Envelope, EventId, Position, StreamId, TenantId, Timestamp, Version,
 };
@@ -11,6 +9,7 @@ use uuid::Uuid;
 
 use crate::ledger::KnownCommand;
 use crate::port::Recorded;
+use crate::sqlite::insert::multi_row_insert;
 
 /// The columns in the order in which they are written and read.
 pub(super) const COLUMNS: &str = "position, event_id, stream, version, event_type, schema_version, recorded_at, \
@@ -28,22 +27,9 @@ struct DamagedRow {
     what: &'static str,
 }
 
-/// The statement that inserts up to `rows` events. Parameters that are not bound are NULL, and rows of NULL are left out: so
-/// a few statements, for powers of two, serve all group sizes and stay prepared.
+/// The statement that inserts this many events.
 pub(super) fn insert(rows: usize) -> String {
     multi_row_insert("events", COLUMNS, COLUMN_COUNT, rows)
-}
-
-/// `INSERT` for up to `rows` rows of `columns`; rows whose first column is NULL are left out.
-pub(super) fn multi_row_insert(table: &str, columns: &str, column_count: usize, rows: usize) -> String {
-    let row = format!("({}?)", "?,".repeat(column_count - 1));
-    let mut sql = format!("INSERT INTO {table} ({columns}) SELECT * FROM (VALUES {row}");
-    for _ in 1..rows {
-        // Writing to a string does not fail.
-        let _ = write!(sql, ",{row}");
-    }
-    sql.push_str(") WHERE column1 IS NOT NULL");
-    sql
 }
 
 /// Binds one event's columns.

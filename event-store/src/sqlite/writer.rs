@@ -196,7 +196,7 @@ async fn insert(
         for recorded in &events {
             row::bind(&mut arguments, recorded).map_err(sqlx::Error::Encode)?;
         }
-        sql.push_str(&row::insert(events.len().next_power_of_two()));
+        sql.push_str(&row::insert(events.len()));
     }
     sql.push_str(";COMMIT");
     sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await?;

@@ -70,6 +70,13 @@ fn primes_that_are_close_together_are_found() {
 }
 
 #[test]
+fn the_square_of_a_prime_is_found() {
+    let prime = BigUint::parse_bytes(GOOD[0].as_bytes(), 16).unwrap();
+    let refused = DevicePublicKey::from_spki_der(&rsa_spki(&(&prime * &prime).to_bytes_be(), &[1, 0, 1]));
+    assert_eq!(refused, Err(CsrError::WeakKey(KeyWeakness::ClosePrimes)));
+}
+
+#[test]
 fn a_roca_key_is_found() {
     assert_eq!(weak(&WeakKey::new(&ROCA, 65537)), KeyWeakness::Roca);
 }

@@ -1,0 +1,235 @@
+//! The one task that writes attempts: what waits is inserted with one statement and committed once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use signalbeam_domain::Timestamp;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments, AssertSqlSafe, Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::row;
+use crate::audit::{AuditError, AuthenticationAttempt};
+use crate::sqlite::database::Database;
+use crate::sqlite::queue;
+use crate::sqlite::row::BoxError;
+
+/// From this many attempts on a group takes no more.
+const GROUP: usize = 1_000;
+/// How many rows the engine takes in one statement: their parameters stay below its limit of 32,766.
+const ROWS_PER_STATEMENT: usize = 2_048;
+/// How long a success that nobody waits for may stay in memory; with the commit it stays below the promised 250 ms.
+const LINGER: Duration = Duration::from_millis(200);
+/// How many rows share an entry in the table of moments.
+pub(super) const BLOCK: i64 = 4_096;
+
+const NOTE_BLOCK: &str = "
+INSERT INTO device_authentication_log_blocks (block, earliest, latest) VALUES (?, ?, ?)
+    ON CONFLICT (block) DO UPDATE SET earliest = min(earliest, excluded.earliest), latest = max(latest, excluded.latest);";
+
+/// What the writer is asked for.
+pub(super) enum Request {
+    /// Somebody waits until these are on disk.
+    Write {
+        attempts: Vec<AuthenticationAttempt>,
+        answer: Answer,
+    },
+    /// These count as recorded already.
+    Queue(Vec<AuthenticationAttempt>),
+    Close(oneshot::Sender<()>),
+}
+
+type Answer = oneshot::Sender<Result<(), AuditError>>;
+
+struct Writer {
+    database: Database,
+    is_failing: Arc<AtomicBool>,
+    /// Absent after a failure: what was committed is unknown then, so connection and number are taken anew.
+    open: Option<Open>,
+    /// Attempts that count as recorded and could not be written: they go with the next group. No more than what stood in
+    /// the queue when the writing began to fail, since from then on nothing counts as recorded unwritten.
+    unwritten: Vec<Row>,
+}
+
+struct Open {
+    connection: SqliteConnection,
+    last_row: i64,
+}
+
+/// An attempt in the order of arrival.
+struct Row {
+    attempt: AuthenticationAttempt,
+    is_waited_for: bool,
+}
+
+#[derive(Default)]
+struct Group {
+    rows: Vec<Row>,
+    answers: Vec<Answer>,
+    closed: Vec<oneshot::Sender<()>>,
+}
+
+/// Starts the writer. It ends when it is asked to, or when nobody is left to ask.
+pub(super) async fn start(
+    database: Database,
+    requests: mpsc::Receiver<Request>,
+    is_failing: Arc<AtomicBool>,
+) -> Result<(), sqlx::Error> {
+    let open = Some(Open::new(&database).await?);
+    tokio::spawn(Writer { database, is_failing, open, unwritten: vec![] }.run(requests));
+    Ok(())
+}
+
+impl Open {
+    async fn new(database: &Database) -> Result<Self, sqlx::Error> {
+        let mut connection = database.connect().await?;
+        let last_row: Option<i64> =
+            sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'device_authentication_logs'")
+                .fetch_optional(&mut connection)
+                .await?;
+        Ok(Self { connection, last_row: last_row.unwrap_or(0) })
+    }
+}
+
+fn weight(request: &Request) -> usize {
+    match request {
+        Request::Write { attempts, .. } | Request::Queue(attempts) => attempts.len(),
+        Request::Close(_) => 0,
+    }
+}
+
+impl Group {
+    fn take(&mut self, request: Request) {
+        let (attempts, is_waited_for) = match request {
+            Request::Write { attempts, answer } => {
+                self.answers.push(answer);
+                (attempts, true)
+            }
+            Request::Queue(attempts) => (attempts, false),
+            Request::Close(done) => return self.closed.push(done),
+        };
+        self.rows.extend(attempts.into_iter().map(|attempt| Row { attempt, is_waited_for }));
+    }
+
+    fn is_urgent(&self) -> bool {
+        !self.answers.is_empty() || !self.closed.is_empty() || self.rows.len() >= GROUP
+    }
+}
+
+/// What waits, as soon as somebody waits for it; otherwise what comes until it has lingered long enough.
+async fn next_group(requests: &mut mpsc::Receiver<Request>) -> Option<Group> {
+    let mut next = requests.recv().await?;
+    let deadline = Instant::now() + LINGER;
+    let mut group = Group::default();
+    loop {
+        queue::gather(requests, next, GROUP, weight).await.into_iter().for_each(|request| group.take(request));
+        if group.is_urgent() {
+            return Some(group);
+        }
+        next = match timeout_at(deadline, requests.recv()).await {
+            Ok(Some(request)) => request,
+            Ok(None) | Err(_) => return Some(group),
+        };
+    }
+}
+
+impl Writer {
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut closed = vec![];
+        while let Some(mut group) = next_group(&mut requests).await {
+            if !group.closed.is_empty() {
+                requests.close();
+                closed.append(&mut group.closed);
+            }
+            self.write(group).await;
+        }
+        if !self.unwritten.is_empty() {
+            tracing::error!(attempts = self.unwritten.len(), "successful attempts never reached the audit log");
+        }
+        if let Some(open) = self.open.take()
+            && let Err(error) = open.connection.close().await
+        {
+            // Everything written is in the write-ahead log; the next opening takes it from there.
+            tracing::warn!(%error, "closing the audit log failed");
+        }
+        // The file is let go before anybody hears that it is closed.
+        drop(self);
+        for done in closed {
+            // Whoever asked may have gone.
+            let _ = done.send(());
+        }
+    }
+
+    async fn write(&mut self, group: Group) {
+        let mut rows = std::mem::take(&mut self.unwritten);
+        rows.extend(group.rows);
+        let outcome = self.insert(&rows).await.map_err(AuditError::because("record an attempt"));
+        if let Err(error) = &outcome {
+            self.open = None;
+            rows.retain(|row| !row.is_waited_for);
+            tracing::warn!(kept = rows.len(), error = %error.source, "writing to the audit log failed");
+            self.unwritten = rows;
+        }
+        self.is_failing.store(outcome.is_err(), Ordering::Relaxed);
+        for answer in group.answers {
+            // Whoever asked may have gone.
+            let _ = answer.send(outcome.clone());
+        }
+    }
+
+    async fn insert(&mut self, rows: &[Row]) -> Result<(), sqlx::Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let open = match &mut self.open {
+            Some(open) => open,
+            closed => closed.insert(Open::new(&self.database).await?),
+        };
+        let (sql, arguments) = statement(open.last_row, rows).map_err(sqlx::Error::Encode)?;
+        sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut open.connection).await?;
+        open.last_row += number(rows.len());
+        Ok(())
+    }
+}
+
+/// One transaction for all rows, in one turn of the connection's thread.
+fn statement(last_row: i64, rows: &[Row]) -> Result<(String, SqliteArguments), BoxError> {
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(rows.len() * row::COLUMN_COUNT, 0);
+    let mut sql = String::from("BEGIN IMMEDIATE;");
+    for (block, (earliest, latest)) in blocks(last_row, rows) {
+        arguments.add(block)?;
+        arguments.add(earliest.to_string())?;
+        arguments.add(latest.to_string())?;
+        sql.push_str(NOTE_BLOCK);
+    }
+    // Only the last statement may have parameters that are not bound.
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        sql.push_str(&row::insert(chunk.len()));
+        sql.push(';');
+    }
+    for (row, number) in rows.iter().zip(last_row + 1..) {
+        row::bind(&mut arguments, number, &row.attempt)?;
+    }
+    sql.push_str("COMMIT");
+    Ok((sql, arguments))
+}
+
+/// The blocks that these rows fall into, with their earliest and latest moments.
+fn blocks(last_row: i64, rows: &[Row]) -> BTreeMap<i64, (Timestamp, Timestamp)> {
+    let mut blocks = BTreeMap::new();
+    for (row, number) in rows.iter().zip(last_row + 1..) {
+        let moment = row.attempt.timestamp;
+        let (earliest, latest) = blocks.entry(number / BLOCK).or_insert((moment, moment));
+        *earliest = moment.min(*earliest);
+        *latest = moment.max(*latest);
+    }
+    blocks
+}
+
+fn number(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}

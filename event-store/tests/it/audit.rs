@@ -1,0 +1,300 @@
+//! What every audit log does, and what strict and relaxed durability mean.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use signalbeam_domain::{CorrelationId, DeviceId, Prefix, SerialNumber, TenantId, Timestamp};
+use signalbeam_event_store::{
+    AttemptFilter, AuditDurability, AuditLog, AuthenticationAttempt, AuthenticationMethod, MemoryAuditLog, OpenError,
+    SqliteAuditLog,
+};
+use sqlx::{Connection, SqliteConnection};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::fixture::{ManualClock, device_id, tenant_id};
+
+struct Subject {
+    log: Arc<dyn AuditLog>,
+    _folder: Option<TempDir>,
+}
+
+impl Subject {
+    #[expect(clippy::unused_async, reason = "made like the others")]
+    async fn memory() -> Self {
+        Self { log: Arc::new(MemoryAuditLog::new()), _folder: None }
+    }
+
+    async fn strict() -> Self {
+        Self::on_disk(AuditDurability::Strict).await
+    }
+
+    async fn relaxed() -> Self {
+        Self::on_disk(AuditDurability::Relaxed).await
+    }
+
+    async fn on_disk(durability: AuditDurability) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = SqliteAuditLog::open(folder.path().join("audit.db"), durability).await.unwrap();
+        Self { log: Arc::new(log), _folder: Some(folder) }
+    }
+}
+
+macro_rules! on_every_adapter {
+    ($($test:ident),+ $(,)?) => { on!(memory: $($test),+); on!(strict: $($test),+); on!(relaxed: $($test),+); };
+}
+
+macro_rules! on {
+    ($adapter:ident: $($test:ident),+) => {
+        mod $adapter {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                crate::audit::$test(crate::audit::Subject::$adapter().await).await;
+            })+
+        }
+    };
+}
+
+on_every_adapter! {
+    an_empty_log_has_no_attempts,
+    an_attempt_is_kept_whole,
+    attempts_come_newest_first_in_pages,
+    every_filter_holds,
+    a_clock_that_steps_back_hides_nothing,
+    racing_recorders_lose_nothing,
+}
+
+fn at(seconds: i64) -> Timestamp {
+    ManualClock::START.plus_seconds(seconds)
+}
+
+pub(crate) fn success(device_id: DeviceId, tenant_id: TenantId, timestamp: Timestamp) -> AuthenticationAttempt {
+    AuthenticationAttempt {
+        id: Uuid::now_v7(),
+        device_id: Some(device_id),
+        tenant_id: Some(tenant_id),
+        ip_address: IpAddr::from([192, 0, 2, 17]),
+        user_agent: Some("agent/1.0 \"quoted\" 'n'".to_owned()),
+        timestamp,
+        success: true,
+        method: AuthenticationMethod::Certificate,
+        failure_reason: None,
+        failure_code: None,
+        api_key_prefix: None,
+        certificate_serial_number: Some(SerialNumber::from_random([9; 20])),
+        correlation_id: CorrelationId::from_uuid(Uuid::now_v7()),
+    }
+}
+
+pub(crate) fn failure(timestamp: Timestamp, code: &str) -> AuthenticationAttempt {
+    AuthenticationAttempt {
+        id: Uuid::now_v7(),
+        device_id: None,
+        tenant_id: None,
+        ip_address: "2001:db8::17".parse().unwrap(),
+        user_agent: None,
+        timestamp,
+        success: false,
+        method: AuthenticationMethod::ApiKey,
+        failure_reason: Some("no such key".to_owned()),
+        failure_code: Some(code.to_owned()),
+        api_key_prefix: Some(Prefix::parse("Zz019aAb").unwrap()),
+        certificate_serial_number: None,
+        correlation_id: CorrelationId::parse("caller.chose_this-1").unwrap(),
+    }
+}
+
+/// All that pass, newest first.
+pub(crate) async fn all(log: &dyn AuditLog, filter: &AttemptFilter, limit: usize) -> Vec<AuthenticationAttempt> {
+    let mut attempts = vec![];
+    let mut after = None;
+    loop {
+        let page = log.query(filter, after, limit).await.unwrap();
+        assert!(page.attempts.len() <= limit);
+        attempts.extend(page.attempts);
+        let Some(next) = page.next else { return attempts };
+        assert!(after.is_none_or(|after| next < after), "every page gets further");
+        after = Some(next);
+    }
+}
+
+/// Waits until so many can be read: what is relaxed is on disk a little later.
+async fn until_readable(log: &dyn AuditLog, count: usize) {
+    let mut again = tokio::time::interval(Duration::from_millis(5));
+    let wait = async {
+        while all(log, &AttemptFilter::default(), 500).await.len() < count {
+            again.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap();
+}
+
+async fn an_empty_log_has_no_attempts(Subject { log, .. }: Subject) {
+    let spans = AttemptFilter { start: Some(at(0)), end: Some(at(1)), ..AttemptFilter::default() };
+    for filter in [AttemptFilter::default(), spans] {
+        let page = log.query(&filter, None, 10).await.unwrap();
+        assert_eq!((page.attempts, page.next), (vec![], None));
+    }
+    log.record(vec![]).await.unwrap();
+}
+
+async fn an_attempt_is_kept_whole(Subject { log, .. }: Subject) {
+    let attempts = [failure(at(0), "INVALID_API_KEY"), success(device_id(), tenant_id(), at(1))];
+    log.record(attempts.to_vec()).await.unwrap();
+    let mut read = all(&*log, &AttemptFilter::default(), 10).await;
+    read.reverse();
+    assert_eq!(read, attempts, "together with a failure a success is on disk at once");
+}
+
+async fn attempts_come_newest_first_in_pages(Subject { log, .. }: Subject) {
+    let (device, tenant) = (device_id(), tenant_id());
+    let mut recorded: Vec<_> = (0..25).map(|n| success(device, tenant, at(n))).collect();
+    for attempt in &recorded {
+        log.record(vec![attempt.clone()]).await.unwrap();
+    }
+    until_readable(&*log, 25).await;
+    recorded.reverse();
+    for limit in [1, 5, 24, 25, 26] {
+        assert_eq!(all(&*log, &AttemptFilter::default(), limit).await, recorded, "in pages of {limit}");
+    }
+}
+
+async fn every_filter_holds(Subject { log, .. }: Subject) {
+    let (devices, tenants) = ([device_id(), device_id(), device_id()], [tenant_id(), tenant_id()]);
+    let mut recorded = vec![];
+    for n in 0..60_u8 {
+        let mut attempt = match n % 5 {
+            0 => failure(at(n.into()), if n % 2 == 0 { "INVALID_API_KEY" } else { "API_KEY_EXPIRED" }),
+            _ => success(devices[usize::from(n % 3)], tenants[usize::from(n % 2)], at(n.into())),
+        };
+        if n % 5 == 4 {
+            attempt.method = AuthenticationMethod::ApiKey;
+        }
+        recorded.push(attempt);
+    }
+    for pair in recorded.chunks(2) {
+        log.record(pair.to_vec()).await.unwrap();
+    }
+    until_readable(&*log, 60).await;
+    recorded.reverse();
+    let none = AttemptFilter::default();
+    let filters = [
+        (AttemptFilter { device_id: Some(devices[1]), ..none.clone() }, 16),
+        (AttemptFilter { tenant_id: Some(tenants[0]), ..none.clone() }, 24),
+        (AttemptFilter { device_id: Some(devices[1]), tenant_id: Some(tenants[0]), ..none.clone() }, 8),
+        (AttemptFilter { start: Some(at(10)), end: Some(at(20)), ..none.clone() }, 10),
+        (AttemptFilter { start: Some(at(58)), ..none.clone() }, 2),
+        (AttemptFilter { end: Some(at(3)), ..none.clone() }, 3),
+        (AttemptFilter { start: Some(at(60)), ..none.clone() }, 0),
+        (AttemptFilter { success: Some(false), ..none.clone() }, 12),
+        (AttemptFilter { method: Some(AuthenticationMethod::ApiKey), ..none.clone() }, 24),
+        (AttemptFilter { failure_code: Some("API_KEY_EXPIRED".to_owned()), ..none.clone() }, 6),
+        (AttemptFilter { device_id: Some(device_id()), ..none.clone() }, 0),
+    ];
+    for (filter, count) in filters {
+        let expected: Vec<_> = recorded.iter().filter(|attempt| filter.matches(attempt)).cloned().collect();
+        assert_eq!(expected.len(), count, "{filter:?}");
+        for limit in [3, 100] {
+            assert_eq!(all(&*log, &filter, limit).await, expected, "{filter:?} in pages of {limit}");
+        }
+    }
+}
+
+/// Spans of time are found by blocks of rows, so this one has several blocks, and times that go to and fro.
+async fn a_clock_that_steps_back_hides_nothing(Subject { log, .. }: Subject) {
+    const ROWS: i64 = 10_000;
+    let (device, tenant) = (device_id(), tenant_id());
+    let moment = |n: i64| if n == 9_000 { at(-5) } else { at(n - 3_000 * (n / 4_000)) };
+    for first in (0..ROWS).step_by(1_000) {
+        let mut attempts: Vec<_> = (first..first + 1_000).map(|n| success(device, tenant, moment(n))).collect();
+        attempts[999] = failure(moment(first + 999), "INVALID_API_KEY");
+        log.record(attempts).await.unwrap();
+    }
+    for (start, end) in [(-10, 0), (0, 100), (1_500, 2_500), (3_990, 4_010), (3_000, 6_000), (6_500, 9_999)] {
+        let filter = AttemptFilter { start: Some(at(start)), end: Some(at(end)), ..AttemptFilter::default() };
+        let expected = (0..ROWS).filter(|n| (at(start)..at(end)).contains(&moment(*n))).count();
+        assert_eq!(all(&*log, &filter, 500).await.len(), expected, "from {start} to {end}");
+    }
+}
+
+async fn racing_recorders_lose_nothing(Subject { log, .. }: Subject) {
+    let mut recorders = JoinSet::new();
+    for _ in 0..32 {
+        let log = Arc::clone(&log);
+        recorders.spawn(async move {
+            let mut ids = vec![];
+            for n in 0..20 {
+                let attempts = vec![success(device_id(), tenant_id(), at(n)), failure(at(n), "INVALID_API_KEY")];
+                ids.extend(attempts.iter().map(|attempt| attempt.id));
+                log.record(attempts).await.unwrap();
+            }
+            ids
+        });
+    }
+    let mut recorded: Vec<_> = recorders.join_all().await.concat();
+    let mut read: Vec<_> = all(&*log, &AttemptFilter::default(), 200).await.iter().map(|attempt| attempt.id).collect();
+    recorded.sort_unstable();
+    read.sort_unstable();
+    assert_eq!(recorded, read);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_writes_what_was_queued_and_reopening_finds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.db");
+    let (device, tenant) = (device_id(), tenant_id());
+    for round in 1..=3 {
+        let log = SqliteAuditLog::open(&path, AuditDurability::Relaxed).await.unwrap();
+        assert!(matches!(SqliteAuditLog::open(&path, AuditDurability::Strict).await, Err(OpenError::InUse { .. })));
+        for n in 0..10 {
+            log.record(vec![success(device, tenant, at(n))]).await.unwrap();
+        }
+        log.close().await;
+        assert!(log.record(vec![success(device, tenant, at(0))]).await.is_err());
+        let log = SqliteAuditLog::open(&path, AuditDurability::Strict).await.unwrap();
+        assert_eq!(all(&log, &AttemptFilter::default(), 7).await.len(), round * 10);
+        log.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relaxed_success_is_on_disk_within_a_quarter_of_a_second() {
+    let subject = Subject::relaxed().await;
+    subject.log.record(vec![success(device_id(), tenant_id(), at(0))]).await.unwrap();
+    let recorded = std::time::Instant::now();
+    until_readable(&*subject.log, 1).await;
+    // Four times the promise: the machine that tests is busy.
+    assert!(recorded.elapsed() < Duration::from_secs(1), "{:?}", recorded.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn analysts_find_the_columns_and_readable_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.db");
+    let log = SqliteAuditLog::open(&path, AuditDurability::Strict).await.unwrap();
+    let attempt = success(device_id(), tenant_id(), ManualClock::START);
+    log.record(vec![attempt.clone(), failure(at(1), "INVALID_API_KEY")]).await.unwrap();
+
+    let mut connection = SqliteConnection::connect(&format!("sqlite://{}?mode=ro", path.display())).await.unwrap();
+    let row: (String, String, String, String, i64, Option<String>, String, Option<String>) = sqlx::query_as(
+        "SELECT id, device_id, ip_address, user_agent, success, failure_reason, timestamp, api_key_prefix
+         FROM device_authentication_logs WHERE device_id = ?",
+    )
+    .bind(attempt.device_id.unwrap().to_string())
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    let expected = (
+        attempt.id.to_string(),
+        attempt.device_id.unwrap().to_string(),
+        "192.0.2.17".to_owned(),
+        attempt.user_agent.unwrap(),
+        1,
+        None,
+        "2027-01-15T08:00:00.123456Z".to_owned(),
+        None,
+    );
+    assert_eq!(row, expected);
+}

@@ -1,0 +1,9 @@
+//! The adapters of the event log and the audit log against what their ports promise.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod audit;
+mod contract;
+mod crash;
+mod fixture;
+mod sqlite;
