@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use signalbeam_authn::http::extract::{PathParameters, QueryParameters};
+use signalbeam_authn::http::extract::QueryParameters;
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Caller, Permission};
 use signalbeam_domain::{DeviceId, Prefix, Timestamp};
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::ListedDevice;
 use crate::certificates::ListedCertificate;
-use crate::parameters::AsOf;
+use crate::parameters::{AsOf, PathParameter};
 use crate::reading::{audit_unavailable, store_unavailable};
 use crate::state::QueryApi;
 
@@ -97,7 +97,7 @@ impl ShownDevice {
 pub async fn get_device(
     State(api): State<QueryApi>,
     caller: Caller,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     QueryParameters(query): QueryParameters<AsOf>,
 ) -> Result<Json<ShownDevice>, Problem> {
     caller.require(Permission::Read)?;
