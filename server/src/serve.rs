@@ -100,12 +100,12 @@ pub enum StartError {
     /// There is no server certificate.
     #[error(transparent)]
     ServerCertificate(#[from] ServerCertificateError),
-    /// The documentation of the routes cannot be written.
-    #[error("the API's documentation cannot be written")]
-    Documentation(#[from] serde_json::Error),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
+    /// The API's documentation cannot be written.
+    #[error("the API's documentation cannot be written")]
+    Documentation(#[from] serde_json::Error),
     /// Metrics cannot be set up.
     #[error("metrics cannot be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
