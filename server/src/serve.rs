@@ -178,7 +178,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let (folder, authority) = (data_dir.join(TLS_FOLDER), Arc::clone(&parts.authority));
     let certificate = Arc::new(ServerCertificate::prepare(&folder, authority, clock, config.tls.clone()).await?);
     let tls = acceptor(&certificate, &parts, config.mtls.enabled)?;
-    let api = parts.routes()?;
+    let api = parts.routes();
     let (router, current) = watch::channel(around_api(&api, &config));
     let limits = limits(&config);
 

@@ -56,7 +56,10 @@ fn metrics_count_what_happens_and_carry_nothing_that_a_caller_chose() {
     device.beat(&by_certificate(&server, &identity)).expect(200);
     device.beat(&device.by_key(&server)).expect(200);
     let stranger = server.anonymous().header("x-correlation-id", "CHOSEN-id").header("user-agent", "CHOSEN-agent");
-    stranger.api_key("sb_device_CHOSENxx_A").post(&device.path("heartbeat"), &json!({})).refused(401, "INVALID_API_KEY");
+    stranger
+        .api_key("sb_device_CHOSENxx_A")
+        .post(&device.path("heartbeat"), &json!({}))
+        .refused(401, "INVALID_API_KEY");
     stranger.get("/CHOSEN-path?x=CHOSEN-query").refused(404, "NOT_FOUND");
     let method = http::Method::from_bytes(b"CHOSEN").unwrap();
     let odd = crate::wire::config(&site.ca_pem(), None, &[&rustls::version::TLS13]);
