@@ -13,9 +13,9 @@ fn certificates_that_are_not_ours_or_not_in_force_are_refused_each_by_its_code()
     let server = site.start();
     let admin = server.admin();
     let device = Device::approved(&server, &admin);
-    device.issue(&server, 90);
+    let real = device.issue(&server, 90);
     let (ca, key) = (site.ca_pem(), site.ca_key_pem());
-    let forged = || Forgery::of(&device.id);
+    let forged = || Forgery::of(&device.id, &real);
     let server_usage = Forgery { usage: ExtendedKeyUsagePurpose::ServerAuth, ..forged() };
     let cases: [(&str, Identity); 6] = [
         ("CERTIFICATE_EXPIRED", Forgery { life_days: (-90, -1), ..forged() }.signed_by(&ca, &key)),
@@ -38,6 +38,7 @@ fn certificates_that_are_not_ours_or_not_in_force_are_refused_each_by_its_code()
         assert!(codes.contains(&(json!(false), json!(code))), "{code}: {codes:?}");
         assert!(codes.iter().any(|(success, _)| success == true), "{code}: {codes:?}");
     }
+    device.beat(&by_certificate(&server, &real)).expect(200);
     let both_wrong = by_certificate(&server, &cases[0].1).api_key("sb_device_wrong");
     device.beat(&both_wrong).refused(401, "INVALID_API_KEY");
 }

@@ -2,9 +2,11 @@
 
 use rcgen::{
     CertificateParams, CertificateSigningRequest, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
-    PublicKeyData, SanType, SignatureAlgorithm,
+    PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
 };
 use time::{Duration, OffsetDateTime};
+
+use crate::device::TENANT;
 
 /// A certificate with its private key.
 #[derive(Clone, Debug)]
@@ -33,14 +35,18 @@ pub(crate) fn signing_request(key: &KeyPair) -> CertificateSigningRequest {
 /// A certificate for a device, as a forger who holds a CA's key would make it.
 pub(crate) struct Forgery<'a> {
     pub(crate) device_id: &'a str,
+    /// 40 hex digits, such as those of a certificate that exists.
+    pub(crate) serial_number: &'a str,
     /// Days from now to its first and its last moment.
     pub(crate) life_days: (i64, i64),
     pub(crate) usage: ExtendedKeyUsagePurpose,
 }
 
 impl Forgery<'_> {
-    pub(crate) fn of(device_id: &str) -> Forgery<'_> {
-        Forgery { device_id, life_days: (-1, 90), usage: ExtendedKeyUsagePurpose::ClientAuth }
+    /// The likeness of a certificate that exists.
+    pub(crate) fn of<'a>(device_id: &'a str, original: &'a Identity) -> Forgery<'a> {
+        let serial_number = &original.serial_number;
+        Forgery { device_id, serial_number, life_days: (-1, 90), usage: ExtendedKeyUsagePurpose::ClientAuth }
     }
 
     /// Signed under a CA that is given with its key.
@@ -68,8 +74,10 @@ impl Forgery<'_> {
         let mut name = DistinguishedName::new();
         name.push(DnType::CommonName, format!("device-{}", self.device_id));
         name.push(DnType::OrganizationName, "SignalBeam");
-        let uri = format!("spiffe://signalbeam.local/tenant/{}/device/{}", uuid::Uuid::nil(), self.device_id);
+        let uri = format!("spiffe://signalbeam.local/tenant/{}/device/{}", TENANT, self.device_id);
+        let digits = |at: usize| u8::from_str_radix(&self.serial_number[at..at + 2], 16).unwrap();
         let mut parameters = CertificateParams::default();
+        parameters.serial_number = Some(SerialNumber::from((0..40).step_by(2).map(digits).collect::<Vec<_>>()));
         parameters.distinguished_name = name;
         parameters.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
         parameters.extended_key_usages = vec![self.usage.clone()];
