@@ -25,7 +25,6 @@ fn replace(members: &mut Map<String, Value>, name: &str) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::path::Path;
 
