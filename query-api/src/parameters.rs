@@ -94,7 +94,6 @@ pub(crate) fn failure_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
