@@ -186,7 +186,8 @@ async fn what_the_audit_log_keeps_of_a_failed_registration() {
     let token = world.token(TENANT_A).await;
     let wrong = with_another_secret(token["token"].as_str().unwrap());
     let body = json!({"tenantId": TENANT_A, "token": wrong, "deviceName": "sensor"});
-    let call = world.post("/api/devices").json(&body).header("user-agent", b"agent/1\tx").header("x-correlation-id", "c-1");
+    let call =
+        world.post("/api/devices").json(&body).header("user-agent", b"agent/1\tx").header("x-correlation-id", "c-1");
     call.header("x-forwarded-for", "203.0.113.9").send().await.problem(ErrorCode::InvalidRegistrationToken);
     let attempt = world.attempts().await.pop().unwrap();
     assert_eq!(attempt.api_key_prefix, Some(prefix(&token)));

@@ -35,12 +35,15 @@ async fn a_token_is_shown_once_with_what_the_agent_needs() {
 #[tokio::test]
 async fn the_validity_is_bounded_and_never_clamped() {
     let world = World::new().await;
-    let create = |days: Value| world.post(ROUTE).admin(Role::Admin).json(&json!({"tenantId": TENANT_A, "validityDays": days}));
+    let create =
+        |days: Value| world.post(ROUTE).admin(Role::Admin).json(&json!({"tenantId": TENANT_A, "validityDays": days}));
     for days in [1, 365] {
         let body = create(json!(days)).send().await.expect(201);
         assert_eq!(body["expiresAt"], world.now().plus_days(days).to_string());
     }
-    for days in [json!(0), json!(-1), json!(366), json!(65_537), json!(i64::MAX), json!(u64::MAX), json!(1.5), json!("7")] {
+    for days in
+        [json!(0), json!(-1), json!(366), json!(65_537), json!(i64::MAX), json!(u64::MAX), json!(1.5), json!("7")]
+    {
         assert_eq!(create(days.clone()).send().await.pointers(), ["/validityDays"], "{days}");
     }
 }

@@ -135,19 +135,7 @@ impl World {
         let proxies = Arc::new(TrustedProxies::default());
         let router = router.layer(from_fn_with_state(proxies, provide_request_context));
         let admins = AdminTokens::new(&key_octets(2));
-        Self {
-            clock,
-            store,
-            audit,
-            keys,
-            index,
-            projector,
-            authority,
-            router,
-            documentation,
-            admins,
-            _folder: folder,
-        }
+        Self { clock, store, audit, keys, index, projector, authority, router, documentation, admins, _folder: folder }
     }
 
     pub(crate) fn post(&self, path: impl Into<String>) -> Call<'_> {
@@ -164,8 +152,7 @@ impl World {
 
     /// An admin token that is valid for an hour.
     pub(crate) fn admin_token(&self, role: Role, tenant_id: Option<&str>) -> String {
-        let admin =
-            AdminPrincipal { subject: format!("{role}@example"), role, tenant_id: tenant_id.map(tenant) };
+        let admin = AdminPrincipal { subject: format!("{role}@example"), role, tenant_id: tenant_id.map(tenant) };
         self.admins.sign(&admin, self.clock.now(), 3_600).unwrap()
     }
 

@@ -39,7 +39,12 @@ pub(crate) struct FaultyStore {
 
 impl FaultyStore {
     pub(crate) fn new(inner: MemoryEventStore) -> Self {
-        Self { inner, reads_fail: Switch::default(), appends_fail: Switch::default(), is_frozen: watch::Sender::default() }
+        Self {
+            inner,
+            reads_fail: Switch::default(),
+            appends_fail: Switch::default(),
+            is_frozen: watch::Sender::default(),
+        }
     }
 
     /// Gives way to other tasks first, as every store does that waits for a disk.
