@@ -267,7 +267,6 @@ impl<T: Serialize> Body for Json<T> {
     }
 }
 
-#[expect(private_bounds, reason = "only bodies of this crate are answered")]
 impl<T: Body> IntoResponse for Changed<T> {
     fn into_response(self) -> Response {
         let mut response = self.body.respond(self.status);

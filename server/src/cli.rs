@@ -94,9 +94,9 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::AdminToken(args) => admin_token::run(&args),
-        Command::Config(command) => config::run(command),
+        Command::Config(command) => config::run(&command),
         Command::Events(command) => events::run(command),
-        Command::Projections(command) => projections::run(command),
+        Command::Projections(command) => projections::run(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,14 +107,14 @@ pub fn main() -> ExitCode {
 
 /// Prints an error with its causes on standard error.
 fn complain(error: &dyn Error, code: u8) -> ExitCode {
-    let mut text = format!("error: {error}");
+    let mut output = io::stderr().lock();
+    // If standard error is gone, the exit code has to do.
+    let mut _unprintable = writeln!(output, "error: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!("\n  because: {error}"));
+        _unprintable = writeln!(output, "  because: {error}");
         cause = error.source();
     }
-    // If standard error is gone, the exit code has to do.
-    let _unprintable = writeln!(io::stderr(), "{text}");
     ExitCode::from(code)
 }
 

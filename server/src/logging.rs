@@ -1,5 +1,7 @@
 //! What the server says: on standard error, for people or as JSON, at a level that can change while running.
 
+use std::io::{self, IsTerminal};
+
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -31,7 +33,7 @@ pub enum LogError {
 pub fn begin(log: &Log) -> Result<LogControl, LogError> {
     let (filter, handle) = reload::Layer::new(filter(log)?);
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(io::stderr().is_terminal());
     match log.format {
         LogFormat::Human => registry.with(lines).try_init()?,
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,

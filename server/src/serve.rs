@@ -103,6 +103,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
+    /// The API's documentation cannot be written.
+    #[error("the API's documentation cannot be written")]
+    Documentation(#[from] serde_json::Error),
     /// Metrics cannot be set up.
     #[error("metrics cannot be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -176,7 +179,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let certificate = Arc::new(ServerCertificate::prepare(&folder, authority, clock, config.tls.clone()).await?);
     let tls = acceptor(&certificate, &parts, config.mtls.enabled)?;
     let api = parts.routes();
-    let (router, routes) = watch::channel(around_api(&api, &config));
+    let (router, current) = watch::channel(around_api(&api, &config));
     let limits = limits(&config);
 
     let (stop_ops, stopping_ops) = watch::channel(false);
@@ -191,7 +194,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     }
     let (stop, stopping) = watch::channel(false);
     let mut listener = JoinSet::new();
-    listener.spawn(Listener { socket, tls: Some(tls), limits, router: routes, describe: connection }.run(stopping));
+    listener.spawn(Listener { socket, tls: Some(tls), limits, router: current, describe: connection }.run(stopping));
     Ok(RunningServer {
         address,
         ops_address,
@@ -247,14 +250,20 @@ impl RunningServer {
     }
 
     /// Stops accepting, lets running requests finish (10 s), and closes the stores.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(self) {
+        let Self {
+            parts, api, router, certificate, stop, stop_ops, mut listener, mut ops_listener, background, ..
+        } = self;
         // No receiver is left where a listener has ended by itself.
-        let _ended = self.stop.send(true);
-        while self.listener.join_next().await.is_some() {}
-        let _ended = self.stop_ops.send(true);
-        while self.ops_listener.join_next().await.is_some() {}
-        self.background.clear();
-        self.parts.close().await;
+        let _ended = stop.send(true);
+        while listener.join_next().await.is_some() {}
+        let _ended = stop_ops.send(true);
+        while ops_listener.join_next().await.is_some() {}
+        // Whatever follows the log ends before the log is closed.
+        drop((background, certificate, router, api));
+        let stores = parts.stores();
+        drop(parts);
+        stores.close().await;
     }
 }
 

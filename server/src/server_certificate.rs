@@ -98,7 +98,7 @@ impl ServerCertificate {
     /// # Errors
     /// [`ServerCertificateError`]
     pub async fn refresh(&self) -> Result<bool, ServerCertificateError> {
-        self.take(self.settings.lock().await.clone()).await
+        self.take(None).await
     }
 
     /// Takes other settings, and a certificate by them.
@@ -106,12 +106,13 @@ impl ServerCertificate {
     /// # Errors
     /// [`ServerCertificateError`]; the settings stay as they were then.
     pub async fn reconfigure(&self, settings: Tls) -> Result<bool, ServerCertificateError> {
-        self.take(settings).await
+        self.take(Some(settings)).await
     }
 
-    async fn take(&self, wanted: Tls) -> Result<bool, ServerCertificateError> {
+    async fn take(&self, wanted: Option<Tls>) -> Result<bool, ServerCertificateError> {
         // Held all the while, so that two refreshes do not issue two.
         let mut settings = self.settings.lock().await;
+        let wanted = wanted.unwrap_or_else(|| settings.clone());
         let fresh = obtain(&self.file, &self.authority, &*self.clock, &wanted).await?;
         *settings = wanted;
         let is_other = fresh.cert != self.slot.current().cert;

@@ -113,7 +113,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
                 ErrorKind::InvalidUtf8InPathParam { key } => (key.clone(), "is not UTF-8".to_owned()),
                 _ => (String::new(), "is not valid".to_owned()),
             };
-            return Err(Problem::invalid(format!("/path/{key}"), detail));
+            let pointer = if key.is_empty() { "/path".to_owned() } else { format!("/path/{key}") };
+            return Err(Problem::invalid(pointer, detail));
         }
         Err(Problem::new(ErrorCode::InternalError, "the route has no such parameter"))
     }

@@ -4,5 +4,6 @@
 
 mod audit;
 mod contract;
+mod crash;
 mod fixture;
 mod sqlite;

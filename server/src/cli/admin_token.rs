@@ -12,7 +12,7 @@ use crate::data_dir::read_secret;
 use crate::serve::ADMIN_KEY_FILE;
 
 /// The longest life of a token: what is lost should not be good for ever.
-const LONGEST_TTL: Duration = Duration::from_secs(366 * 86_400);
+const LONGEST_TTL: Duration = Duration::from_hours(366 * 24);
 
 /// Whose token.
 #[derive(Debug, Args)]

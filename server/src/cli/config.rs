@@ -26,8 +26,8 @@ pub(super) struct ConfigArgs {
     data_dir: DataDirArgs,
 }
 
-pub(super) fn run(command: ConfigCommand) -> Result<(), Failure> {
-    let (ConfigCommand::Check(args) | ConfigCommand::Print(args)) = &command;
+pub(super) fn run(command: &ConfigCommand) -> Result<(), Failure> {
+    let (ConfigCommand::Check(args) | ConfigCommand::Print(args)) = command;
     let sources = Sources::find(args.config.clone(), &args.data_dir.data_dir, Flags::default());
     let config = sources.load()?;
     let from = sources.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());

@@ -24,13 +24,13 @@ pub(super) enum ProjectionsCommand {
     },
 }
 
-pub(super) fn run(command: ProjectionsCommand) -> Result<(), Failure> {
+pub(super) fn run(command: &ProjectionsCommand) -> Result<(), Failure> {
     block_on(async {
-        let (ProjectionsCommand::Status { data_dir } | ProjectionsCommand::Rebuild { data_dir, .. }) = &command;
+        let (ProjectionsCommand::Status { data_dir } | ProjectionsCommand::Rebuild { data_dir, .. }) = command;
         let folder = &data_dir.data_dir;
         let reader = SqliteEventReader::open(folder.join(EVENTS_FILE)).await.map_err(Failure::of)?;
         let tables = Tables::attach(&folder.join(PROJECTIONS_FILE)).await.map_err(Failure::of)?;
-        let ProjectionsCommand::Rebuild { name, .. } = &command else { return status(&reader, &tables).await };
+        let ProjectionsCommand::Rebuild { name, .. } = command else { return status(&reader, &tables).await };
         let rebuilt = rebuild(name, &tables, &reader, |_| {}).await.map_err(Failure::of)?;
         print(&format!("{name}: rebuilt from {} events, up to position {}\n", rebuilt.events, rebuilt.position))
     })

@@ -12,7 +12,7 @@ use crate::server_certificate::ServerCertificate;
 use crate::supervise::{Supervised, supervise};
 
 /// How often the server's certificate is looked at. It is renewed with a third of its life left: a month.
-const CERTIFICATE_ROUND: Duration = Duration::from_secs(3_600);
+const CERTIFICATE_ROUND: Duration = Duration::from_hours(1);
 /// How long to wait before the log is searched for open intents again, where that failed.
 const INTENTS_PAUSE: Duration = Duration::from_secs(30);
 

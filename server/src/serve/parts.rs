@@ -16,6 +16,7 @@ use signalbeam_pki::{
     TrustDomain,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
+use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
 
 use super::measured_store::MeasuredStore;
 use super::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE};
@@ -33,6 +34,8 @@ pub(super) struct Parts {
     pub(super) clock: Arc<dyn Clock>,
     /// The end of the log before anything was served.
     pub(super) head_at_start: Position,
+    /// One for reads and writes: what one side appends, the other waits for.
+    freshness: Freshness,
     keeper: Arc<SecretKeeper>,
     authenticator: Arc<Authenticator>,
     policy: CommandPolicy,
@@ -83,6 +86,7 @@ impl Parts {
         Ok(Arc::new(Self {
             store,
             audit,
+            freshness: Freshness::new(Arc::clone(&projector)),
             projector,
             index,
             authority,
@@ -94,30 +98,66 @@ impl Parts {
         }))
     }
 
-    /// Lets the writers finish and closes the files.
-    pub(super) async fn close(&self) {
-        self.audit.close().await;
-        self.store.0.close().await;
-        self.projector.tables().close().await;
+    /// What has to be closed at the end, when all else is gone.
+    pub(super) fn stores(&self) -> Stores {
+        Stores {
+            store: Arc::clone(&self.store),
+            audit: Arc::clone(&self.audit),
+            tables: self.projector.tables().clone(),
+        }
     }
 
-    /// Every route of the API, bare.
+    /// Every route of the API and its documentation, bare.
     pub(super) fn routes(&self) -> Router {
-        let read_model = Arc::new(ReadModel::new(self.projector.tables().clone()));
-        let commands = CommandApi::new(CommandParts {
+        let commands = signalbeam_command_api::router(self.command_api());
+        let queries = signalbeam_query_api::router(self.query_api());
+        let (routes, document) = commands.merge(queries).split_for_parts();
+        routes.merge(documentation(document))
+    }
+
+    fn command_api(&self) -> CommandApi {
+        CommandApi::new(CommandParts {
             store: Arc::clone(&self.store) as _,
             index: Arc::clone(&self.index),
-            read_model,
-            freshness: Freshness::new(Arc::clone(&self.projector)),
+            read_model: Arc::new(ReadModel::new(self.projector.tables().clone())),
+            freshness: self.freshness.clone(),
             authenticator: Arc::clone(&self.authenticator),
             keeper: Arc::clone(&self.keeper),
             authority: Arc::clone(&self.authority),
             device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::per_processor())),
             clock: Arc::clone(&self.clock),
             policy: self.policy,
-        });
-        let (routes, _api) = signalbeam_command_api::router(commands).split_for_parts();
-        routes
+        })
+    }
+
+    fn query_api(&self) -> QueryApi {
+        QueryApi::new(QueryParts {
+            read_model: ReadModel::new(self.projector.tables().clone()),
+            index: Arc::clone(&self.index),
+            freshness: self.freshness.clone(),
+            events: Arc::clone(&self.store) as _,
+            audit: Arc::clone(&self.audit) as _,
+            authenticator: Arc::clone(&self.authenticator),
+            clock: Arc::clone(&self.clock),
+            ca: CaCertificate { pem: self.authority.certificate_pem(), der: self.authority.certificate_der().to_vec() },
+            renewal_window_days: self.policy.renewal_window_days,
+        })
+    }
+}
+
+/// The files that are open.
+pub(super) struct Stores {
+    store: Arc<MeasuredStore<SqliteEventStore>>,
+    audit: Arc<SqliteAuditLog>,
+    tables: Tables,
+}
+
+impl Stores {
+    /// Lets the writers finish and closes the files.
+    pub(super) async fn close(self) {
+        self.audit.close().await;
+        self.store.0.close().await;
+        self.tables.close().await;
     }
 }
 

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod commands;
 mod dependencies;
+mod hostile;
 mod listener;
 mod metrics;
+mod process;
+mod server_certificate;
