@@ -53,8 +53,7 @@ pub(crate) async fn decommission_device(
         let revoke_keys =
             ApiKeyCommand::RevokeAll { cause: KeyRevocationCause::Decommissioned, reason: reason.clone() };
         let decommission = DeviceCommand::Decommission(body.value.reason());
-        let device =
-            plan::<Device>(&api, StreamId::device(id), tenant_id, decommission, |error| refused(&error)).await;
+        let device = plan::<Device>(&api, StreamId::device(id), tenant_id, decommission, |error| refused(&error)).await;
         let device = match (device, api.repeated(&cause).await?) {
             // The same command was carried out in the meantime: this is no refusal but a repetition.
             (Err(_), Some(outcome)) => return Ok(Changed::new(StatusCode::OK, answer(), outcome.position)),

@@ -171,7 +171,8 @@ async fn a_key_that_is_not_ours_is_refused_in_the_same_words() {
         (device.api_key.to_uppercase(), false),
         (device.api_key.replace("sb_device_", "sbt_"), false),
     ] {
-        let (answer, attempts) = world.attempts_during(world.post(device.route("heartbeat")).api_key(&wrong).send()).await;
+        let (answer, attempts) =
+            world.attempts_during(world.post(device.route("heartbeat")).api_key(&wrong).send()).await;
         let mut problem = answer.problem(ErrorCode::InvalidApiKey);
         problem["correlationId"] = Value::Null;
         bodies.push(problem);

@@ -137,7 +137,9 @@ async fn fallback(policy: ApiKeyFallback) -> (World, TestDevice, [u16; 2]) {
     let expired = DeviceCertificate::shown(expiring.send().await.expect(201));
     world.clock.advance_days(2);
     let mut statuses = [0; 2];
-    for (at, (certificate, code)) in [(revoked, "CERTIFICATE_REVOKED"), (expired, "CERTIFICATE_EXPIRED")].iter().enumerate() {
+    for (at, (certificate, code)) in
+        [(revoked, "CERTIFICATE_REVOKED"), (expired, "CERTIFICATE_EXPIRED")].iter().enumerate()
+    {
         let call = world.post(device.route("heartbeat")).certificate(certificate).device(&device);
         let (answer, attempts) = world.attempts_during(call.send()).await;
         statuses[at] = answer.status.as_u16();
@@ -226,7 +228,10 @@ async fn a_heartbeat_tells_the_device_what_it_should_know() {
         (json!({"status": "x".repeat(129)}), "/status"),
         (json!({"temperature": 20}), "/temperature"),
     ] {
-        assert_eq!(world.post(device.route("heartbeat")).device(&device).json(&body).send().await.pointers(), [pointer]);
+        assert_eq!(
+            world.post(device.route("heartbeat")).device(&device).json(&body).send().await.pointers(),
+            [pointer]
+        );
     }
 }
 

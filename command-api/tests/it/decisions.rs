@@ -122,7 +122,9 @@ async fn of_those_who_approve_and_reject_at_once_one_wins() {
             let (world, device) = (Arc::clone(&world), device.clone());
             tasks.spawn(async move {
                 let answer = world.decide(&device, action).await;
-                if answer.status == 200 { Some(answer.expect(200)["status"].clone()) } else {
+                if answer.status == 200 {
+                    Some(answer.expect(200)["status"].clone())
+                } else {
                     answer.problem(ErrorCode::InvalidState);
                     None
                 }
