@@ -32,7 +32,8 @@ fn certificates_that_are_not_ours_or_not_in_force_are_refused_each_by_its_code()
         let attempt = format!("fallback-{code}");
         device.beat(&client.api_key(&device.api_key).header("x-correlation-id", &attempt)).expect(200);
         let log = admin.get("/api/authentication-logs?limit=500").expect(200);
-        let entries = log["items"].as_array().unwrap().iter().filter(|entry| entry["correlationId"] == attempt.as_str());
+        let entries =
+            log["items"].as_array().unwrap().iter().filter(|entry| entry["correlationId"] == attempt.as_str());
         let codes: Vec<_> = entries.map(|entry| (entry["success"].clone(), entry["failureCode"].clone())).collect();
         assert!(codes.contains(&(json!(false), json!(code))), "{code}: {codes:?}");
         assert!(codes.iter().any(|(success, _)| success == true), "{code}: {codes:?}");
@@ -113,9 +114,8 @@ fn requests_for_certificates_are_judged() {
     let server = site.start();
     let admin = server.admin();
     let device = Device::approved(&server, &admin);
-    let issue = |body: &serde_json::Value| {
-        device.by_key(&server).post(&format!("/api/certificates/{}/issue", device.id), body)
-    };
+    let issue =
+        |body: &serde_json::Value| device.by_key(&server).post(&format!("/api/certificates/{}/issue", device.id), body);
     issue(&json!({"csrPem": "no request"})).refused(422, "INVALID_CSR");
     issue(&json!({"csrPem": tampered_request()})).refused(422, "INVALID_CSR");
     issue(&json!({"csrPem": request_by(&rcgen::PKCS_ED25519)})).refused(422, "WEAK_KEY");

@@ -55,8 +55,20 @@ fn ordinary_mistakes_are_problems_with_codes() {
     let kept = anonymous.header("x-correlation-id", "chosen-1").get("/nowhere").refused(404, "NOT_FOUND");
     assert_eq!(kept["correlationId"], "chosen-1");
     let replaced = anonymous.header("x-correlation-id", &"x".repeat(129)).get("/nowhere").refused(404, "NOT_FOUND");
-    assert_eq!(replaced["correlationId"].as_str().map(|id| (1..=128).contains(&id.len()) && !id.starts_with("xxx")), Some(true));
-    for query in ["limit=0", "limit=501", "limit=-1", "limit=99999999999999999999", "cursor=%00", "cursor=AAAA", "status=Nope", "nosuch=1"] {
+    assert_eq!(
+        replaced["correlationId"].as_str().map(|id| (1..=128).contains(&id.len()) && !id.starts_with("xxx")),
+        Some(true)
+    );
+    for query in [
+        "limit=0",
+        "limit=501",
+        "limit=-1",
+        "limit=99999999999999999999",
+        "cursor=%00",
+        "cursor=AAAA",
+        "status=Nope",
+        "nosuch=1",
+    ] {
         let answer = admin.get(&format!("/api/devices?{query}"));
         answer.refused(400, "INVALID_REQUEST");
     }
@@ -76,7 +88,8 @@ fn what_is_too_large_or_too_deep_is_refused_and_the_server_goes_on() {
     post(deep).unwrap().refused(400, "INVALID_REQUEST");
 
     let chunk = format!("{:x}\r\n{}\r\n", 32_768, "x".repeat(32_768));
-    let head = "POST /api/devices HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head =
+        "POST /api/devices HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let chunked = answer_to(&server, format!("{head}{}", chunk.repeat(4)).as_bytes());
     chunked.expect("an answer").refused(413, "BODY_TOO_LARGE");
 
@@ -107,7 +120,9 @@ fn who_is_too_slow_is_cut_off() {
     let mut idle = wire(&server);
     let mut half_body = wire(&server);
     half_body
-        .send(b"POST /api/devices HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{")
+        .send(
+            b"POST /api/devices HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{",
+        )
         .unwrap();
     half_body.answer().unwrap().refused(408, "REQUEST_TIMEOUT");
     for stream in [&mut silent, &mut half_shaken] {

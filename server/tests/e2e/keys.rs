@@ -109,9 +109,5 @@ impl rcgen::SigningKey for AnyKey {
 }
 
 fn identity(key: &KeyPair, certificate_pem: &str) -> Identity {
-    Identity {
-        key_pem: key.serialize_pem(),
-        certificate_pem: certificate_pem.to_owned(),
-        serial_number: String::new(),
-    }
+    Identity { key_pem: key.serialize_pem(), certificate_pem: certificate_pem.to_owned(), serial_number: String::new() }
 }

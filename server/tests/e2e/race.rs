@@ -43,10 +43,8 @@ fn one_of_many_that_race_for_a_token_registers() {
         let body = registration(&token, &draw_claim_secret(&site));
         server.anonymous().post("/api/devices", &body)
     });
-    let expected = BTreeMap::from([
-        ((201, String::new()), 1),
-        ((409, "REGISTRATION_TOKEN_USED".to_owned()), RACERS - 1),
-    ]);
+    let expected =
+        BTreeMap::from([((201, String::new()), 1), ((409, "REGISTRATION_TOKEN_USED".to_owned()), RACERS - 1)]);
     assert_eq!(outcomes, expected);
     let devices = admin.get("/api/devices?limit=500").expect(200);
     assert_eq!(devices["items"].as_array().unwrap().len(), 1);
@@ -61,8 +59,7 @@ fn one_of_many_approvals_counts_and_one_certificate_is_active_after_many_are_iss
     let admin = server.admin();
     let mut device = Device::pending(&server, &admin);
     let outcomes = race(|| admin.post(&device.path("approve"), &json!({})));
-    let expected =
-        BTreeMap::from([((200, String::new()), 1), ((409, "INVALID_STATE".to_owned()), RACERS - 1)]);
+    let expected = BTreeMap::from([((200, String::new()), 1), ((409, "INVALID_STATE".to_owned()), RACERS - 1)]);
     assert_eq!(outcomes, expected);
 
     device.api_key = device.claim(&server).expect(200)["apiKey"].as_str().unwrap().to_owned();

@@ -23,9 +23,8 @@ fn of_two_first_starts_on_one_directory_one_serves_and_the_other_says_why_not() 
     };
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.said.contains("another server") && refused.said.contains("--data-dir"), "{refused:?}");
-    let created = |site: &Site| {
-        site.export().iter().filter(|event| event["type"] == "certificate_authority.created").count()
-    };
+    let created =
+        |site: &Site| site.export().iter().filter(|event| event["type"] == "certificate_authority.created").count();
     assert_eq!(created(&site), 1);
     let admin = server.admin();
     let device = Device::approved(&server, &admin);

@@ -22,7 +22,8 @@ fn a_certificate_without_its_key_is_refused_in_the_handshake() {
         let mismatched = Arc::new(Thief::new(&real));
         let mut stolen = (*config(&site.ca_pem(), None, &[version])).clone();
         stolen.client_auth_cert_resolver = mismatched;
-        let outcome = Wire::open(server.address, &Arc::new(stolen)).and_then(|mut wire| wire.post(&device.path("heartbeat")));
+        let outcome =
+            Wire::open(server.address, &Arc::new(stolen)).and_then(|mut wire| wire.post(&device.path("heartbeat")));
         let error = outcome.expect_err("the handshake must fail");
         assert!(error.to_string().contains("alert"), "{error}");
     }
@@ -74,7 +75,10 @@ fn headers_of_proxies_from_a_stranger_are_ignored() {
         ("x-ssl-client-cert", one_line.clone()),
         ("x-ssl-client-verify", "SUCCESS".to_owned()),
         ("ssl-client-cert", one_line.clone()),
-        ("client-cert", format!(":{}:", identity.certificate_pem.lines().filter(|line| !line.starts_with('-')).collect::<String>())),
+        (
+            "client-cert",
+            format!(":{}:", identity.certificate_pem.lines().filter(|line| !line.starts_with('-')).collect::<String>()),
+        ),
         ("x-user-id", "admin".to_owned()),
         ("x-tenant-id", crate::device::TENANT.to_owned()),
         ("x-device-id", device.id.clone()),
@@ -116,7 +120,9 @@ fn what_strangers_write_into_the_log_stays_in_one_row() {
     let wire_config = config(&site.ca_pem(), None, &[&TLS13]);
     let mut wire = Wire::open(server.address, &wire_config).unwrap();
     let path = format!("/api/devices/{}/heartbeat", uuid::Uuid::nil());
-    let request = format!("POST {path} HTTP/1.1\r\nhost: x\r\nuser-agent: {agent}\r\nx-api-key: sb_device_\u{fffd}\r\ncontent-length: 0\r\n\r\n");
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nuser-agent: {agent}\r\nx-api-key: sb_device_\u{fffd}\r\ncontent-length: 0\r\n\r\n"
+    );
     wire.send(request.as_bytes()).unwrap();
     let answer = wire.answer().unwrap();
     assert!(matches!(answer.status, 400 | 401), "{answer:?}");
@@ -140,10 +146,9 @@ fn admin_names_are_labels(site: &Site) {
     let admin = server.admin();
     let register = |name: &str| {
         let token = crate::device::new_token(site, &admin);
-        server.anonymous().post(
-            "/api/devices",
-            &json!({"tenantId": crate::device::TENANT, "token": token, "deviceName": name}),
-        )
+        server
+            .anonymous()
+            .post("/api/devices", &json!({"tenantId": crate::device::TENANT, "token": token, "deviceName": name}))
     };
     register("a\nb").refused(400, "INVALID_REQUEST");
     register(&"x".repeat(129)).refused(400, "INVALID_REQUEST");

@@ -90,7 +90,8 @@ fn a_device_enrols_authenticates_by_certificate_and_is_turned_away_after_revocat
     admin.post(&format!("/api/devices/{id}/revoke-api-key"), &json!({})).expect(204);
     agent.run(&["run", "--once"]).expect(5);
     let log = admin.get(&format!("/api/authentication-logs?deviceId={id}")).expect(200);
-    let codes: Vec<_> = log["items"].as_array().unwrap().iter().filter_map(|entry| entry["failureCode"].as_str()).collect();
+    let codes: Vec<_> =
+        log["items"].as_array().unwrap().iter().filter_map(|entry| entry["failureCode"].as_str()).collect();
     assert!(codes.contains(&"CERTIFICATE_REVOKED") && codes.contains(&"API_KEY_REVOKED"), "{codes:?}");
 
     admin.post(&format!("/api/devices/{id}/rotate-api-key"), &json!({})).expect(200);
@@ -102,7 +103,8 @@ fn a_device_enrols_authenticates_by_certificate_and_is_turned_away_after_revocat
 }
 
 fn check_certificate_files(agent: &Agent, id: &str) {
-    let [ca, certificate, key] = ["ca-cert.pem", "client-cert.pem", "client-key.pem"].map(|name| agent.certs().join(name));
+    let [ca, certificate, key] =
+        ["ca-cert.pem", "client-cert.pem", "client-key.pem"].map(|name| agent.certs().join(name));
     openssl(&["verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", text(&ca), text(&certificate)]);
     let described = openssl(&["x509", "-noout", "-subject", "-ext", "subjectAltName", "-in", text(&certificate)]);
     assert!(described.contains(&format!("device-{id}")) && described.contains("SignalBeam"), "{described}");
@@ -136,9 +138,8 @@ fn an_agent_whose_certificate_is_in_its_window_renews_it_by_itself() {
 fn an_agent_refuses_a_server_whose_authority_it_was_not_told_of() {
     let (site, strange_site) = (Site::new(), Site::new());
     let (server, stranger) = (site.start(), strange_site.start());
-    let token = |server: &Server<'_>| {
-        server.admin().post("/api/registration-tokens", &json!({"tenantId": TENANT})).expect(201)
-    };
+    let token =
+        |server: &Server<'_>| server.admin().post("/api/registration-tokens", &json!({"tenantId": TENANT})).expect(201);
     let (ours, theirs) = (token(&server), token(&stranger));
     let agent = Agent::new();
     let ran = agent.run(&Agent::registration(
