@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{Method, Uri};
 use signalbeam_authn::Problem;
 use signalbeam_authn::secrets::sha256;
-use signalbeam_domain::Actor;
+use signalbeam_domain::{Actor, TenantId};
 use signalbeam_event_store::Idempotency;
 
 /// The header that names a command.
@@ -25,11 +25,13 @@ struct Named {
 }
 
 impl IdempotencyKey {
-    /// Binds the key to who calls, to the route and to the body's bytes; `None` where the request has no key.
-    pub(crate) fn bind(&self, actor: &Actor, body: &[u8]) -> Option<Idempotency> {
+    /// Binds the key to who calls and the tenant that they are confined to (two tenants' admins may have one name), to
+    /// the route and to the body's bytes; `None` where the request has no key.
+    pub(crate) fn bind(&self, actor: &Actor, confined_to: Option<TenantId>, body: &[u8]) -> Option<Idempotency> {
         let Named { key, method, uri } = self.0.as_ref()?;
+        let tenant = confined_to.map(|tenant_id| tenant_id.to_string()).unwrap_or_default();
         // The parts are told apart by a separator that none of them can contain.
-        let name = [actor.kind.as_str(), &actor.id, method.as_str(), uri.path(), key].join("\n");
+        let name = [actor.kind.as_str(), &actor.id, &tenant, method.as_str(), uri.path(), key].join("\n");
         Some(Idempotency { command_id: sha256(name.as_bytes()), body_sha256: sha256(body) })
     }
 }

@@ -274,7 +274,7 @@ async fn patch<K: Serialize, P: Serialize>(
     if patches.is_empty() { Ok(()) } else { execute(connection, statement, patches).await }
 }
 
-/// Hands all rows to one statement, as one JSON text that it takes apart with `json_each`.
+/// Hands all rows to one statement, as one JSON text that it takes apart with `jsonb_each`.
 async fn execute(
     connection: &mut SqliteConnection,
     statement: &'static str,

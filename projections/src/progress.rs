@@ -1,6 +1,7 @@
 //! How far a reader of the log has come, and whether it had to stop: published by one task, waited for by many.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use signalbeam_domain::{DecodeError, Envelope, Position, StreamId};
@@ -78,23 +79,27 @@ struct State {
 
 /// How far a reader has come. It only moves forward, unless it is told to start over.
 #[derive(Debug, Default)]
-pub(crate) struct Progress(watch::Sender<State>);
+pub(crate) struct Progress {
+    state: watch::Sender<State>,
+    /// Beside the state, since it is asked on every request.
+    has_failed: AtomicBool,
+}
 
 impl Progress {
     pub(crate) fn position(&self) -> Position {
-        self.0.borrow().position
+        self.state.borrow().position
     }
 
     pub(crate) fn failure(&self) -> Option<ProjectionFailure> {
-        self.0.borrow().failure.clone()
+        self.state.borrow().failure.clone()
     }
 
     pub(crate) fn has_failed(&self) -> bool {
-        self.0.borrow().failure.is_some()
+        self.has_failed.load(Ordering::Acquire)
     }
 
     pub(crate) fn reach(&self, position: Position) {
-        self.0.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             let is_ahead = position > state.position;
             state.position = state.position.max(position);
             is_ahead
@@ -102,14 +107,14 @@ impl Progress {
     }
 
     pub(crate) fn fail(&self, failure: ProjectionFailure) {
-        self.0.send_modify(|state| state.failure = Some(failure));
+        self.has_failed.store(true, Ordering::Release);
+        self.state.send_modify(|state| state.failure = Some(failure));
     }
 
     /// Waits until `wanted` is reached; without a bound only where a failure ends the wait.
     pub(crate) async fn reached(&self, wanted: Position) -> Result<(), Behind> {
-        let mut states = self.0.subscribe();
-        let waited = states.wait_for(|state| state.position >= wanted || state.failure.is_some()).await;
-        match waited {
+        let mut states = self.state.subscribe();
+        match states.wait_for(|state| state.position >= wanted || state.failure.is_some()).await {
             Ok(state) if state.position >= wanted => Ok(()),
             _ => Err(Behind { reached: self.position(), wanted }),
         }
@@ -119,8 +124,8 @@ impl Progress {
         if self.position() >= wanted {
             return Ok(());
         }
-        let waited = tokio::time::timeout(timeout, self.reached(wanted)).await;
-        waited.unwrap_or_else(|_| Err(Behind { reached: self.position(), wanted }))
+        let timely = tokio::time::timeout(timeout, self.reached(wanted)).await;
+        timely.unwrap_or_else(|_| Err(Behind { reached: self.position(), wanted }))
     }
 }
 
@@ -135,8 +140,8 @@ mod tests {
         assert_eq!(progress.wait_for(Position(3), Duration::ZERO).await, Ok(()));
         let behind = Behind { reached: Position(3), wanted: Position(4) };
         assert_eq!(progress.wait_for(Position(4), Duration::from_millis(1)).await, Err(behind));
-        let (waited, ()) = tokio::join!(progress.wait_for(Position(4), Duration::from_secs(60)), async {
-            progress.reach(Position(9))
+        let (waited, ()) = tokio::join!(progress.wait_for(Position(4), Duration::from_mins(1)), async {
+            progress.reach(Position(9));
         });
         assert_eq!(waited, Ok(()));
         progress.reach(Position(5));

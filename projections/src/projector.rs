@@ -13,8 +13,9 @@ use crate::directory::Changes;
 use crate::progress::{Behind, Progress, ProjectionFailure};
 use crate::tables::{Tables, result_code};
 
-/// The most events of one transaction, so that none holds the writer or the memory for long.
-const BATCH_EVENTS: usize = 2_000;
+/// The most events of one transaction: many, since pages are then written once and not over and over, but not so many
+/// that they hold the writer or the memory for long.
+const PAGE_EVENTS: usize = 4_096;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -55,6 +56,9 @@ pub(crate) enum ApplyError {
     /// The tables do not answer.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The log does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl From<sqlx::Error> for ApplyError {
@@ -119,8 +123,8 @@ impl Drop for Projector {
 enum Ended {
     /// The log was closed.
     Closed,
-    /// The tables have to be asked again where they stand: at once, or after a pause where they did not answer.
-    StartOver(Option<ReadError>),
+    /// The tables have to be asked again where they stand.
+    StartOver(ApplyError),
     /// For good.
     Failed(ProjectionFailure),
 }
@@ -128,9 +132,8 @@ enum Ended {
 impl From<ApplyError> for Ended {
     fn from(error: ApplyError) -> Self {
         match error {
-            ApplyError::Overtaken => Self::StartOver(None),
-            ApplyError::Read(error) => Self::StartOver(Some(error)),
             ApplyError::Failure(failure) => Self::Failed(failure),
+            error => Self::StartOver(error),
         }
     }
 }
@@ -141,10 +144,14 @@ async fn follow(reader: Arc<dyn EventReader>, followed: Arc<Followed>) {
         let before = followed.progress.position();
         match follow_from_checkpoint(reader.as_ref(), &followed).await {
             Ended::Closed => return,
-            Ended::StartOver(None) => tracing::debug!("another runner keeps the projections too"),
-            Ended::StartOver(Some(error)) => {
+            Ended::StartOver(ApplyError::Overtaken) => tracing::debug!("another runner keeps the projections too"),
+            Ended::StartOver(error) => {
                 pause = if followed.progress.position() > before { FIRST_PAUSE } else { pause };
-                tracing::warn!(error = &error as &dyn std::error::Error, ?pause, "cannot write the projections");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    ?pause,
+                    "the projections cannot follow the log"
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -158,38 +165,58 @@ async fn follow(reader: Arc<dyn EventReader>, followed: Arc<Followed>) {
 }
 
 async fn follow_from_checkpoint(reader: &dyn EventReader, followed: &Followed) -> Ended {
+    let reach = |checkpoint: Checkpoint| followed.progress.reach(checkpoint.position);
     let mut checkpoint = match followed.tables.checkpoint().await {
         Ok(checkpoint) => checkpoint,
-        Err(error) => return Ended::StartOver(Some(error)),
+        Err(error) => return Ended::StartOver(error.into()),
     };
-    followed.progress.reach(checkpoint.position);
+    reach(checkpoint);
+    checkpoint = match catch_up(reader, &followed.tables, checkpoint, |checkpoint, _| reach(checkpoint)).await {
+        Ok(checkpoint) => checkpoint,
+        Err(error) => return error.into(),
+    };
     let mut items = reader.subscribe(checkpoint.position);
     let mut is_failing = false;
     while let Some(item) = items.next().await {
+        if let SubscriptionItem::Failed(error) = &item
+            && !is_failing
+        {
+            tracing::warn!(error = error as &dyn std::error::Error, "cannot read the event log");
+        }
+        is_failing = matches!(item, SubscriptionItem::Failed(_));
         match item {
             SubscriptionItem::Events(events) => {
-                is_failing = false;
-                for batch in events.chunks(BATCH_EVENTS) {
-                    checkpoint = match apply(&followed.tables, checkpoint, batch).await {
-                        Ok(checkpoint) => checkpoint,
-                        Err(error) => return error.into(),
-                    };
-                    followed.progress.reach(checkpoint.position);
-                }
+                checkpoint = match apply(&followed.tables, checkpoint, &events).await {
+                    Ok(checkpoint) => checkpoint,
+                    Err(error) => return error.into(),
+                };
+                reach(checkpoint);
             }
-            SubscriptionItem::CaughtUp(position) => {
-                is_failing = false;
-                followed.progress.reach(position);
-            }
-            SubscriptionItem::Failed(error) => {
-                if !is_failing {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot read the event log");
-                }
-                is_failing = true;
-            }
+            SubscriptionItem::CaughtUp(position) => followed.progress.reach(position),
+            SubscriptionItem::Failed(_) => {}
         }
     }
     Ended::Closed
+}
+
+/// Applies everything from a checkpoint up to the end of the log, a page while the next one is read. `reached` is told of
+/// every checkpoint and how many events it is behind the one before.
+pub(crate) async fn catch_up(
+    reader: &dyn EventReader,
+    tables: &Tables,
+    mut checkpoint: Checkpoint,
+    mut reached: impl FnMut(Checkpoint, usize),
+) -> Result<Checkpoint, ApplyError> {
+    let everything = Filter::default();
+    let mut page = reader.read_all(checkpoint.position, PAGE_EVENTS, &everything).await?.events;
+    while let Some(last) = page.last() {
+        let next = reader.read_all(last.envelope.position, PAGE_EVENTS, &everything);
+        let (applied, next) = tokio::join!(apply(tables, checkpoint, &page), next);
+        checkpoint = applied?;
+        reached(checkpoint, page.len());
+        page = next?.events;
+    }
+    Ok(checkpoint)
 }
 
 /// Writes the rows of a batch and moves the checkpoint, both or neither.

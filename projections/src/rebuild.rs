@@ -7,16 +7,14 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use signalbeam_domain::Position;
-use signalbeam_event_store::{EventReader, Filter, StoreError};
+use signalbeam_event_store::{EventReader, StoreError};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use crate::checkpoint::{Checkpoint, DIRECTORY};
 use crate::columns::ReadError;
 use crate::progress::ProjectionFailure;
-use crate::projector::{ApplyError, apply};
+use crate::projector::{ApplyError, catch_up};
 use crate::tables::{OpenError, Tables, beside, remove};
-
-const PAGE_EVENTS: usize = 2_000;
 
 /// Every table, with the order of its rows; where that is the rowid, it tells which came first.
 const TABLES: [(&str, &str); 5] = [
@@ -33,7 +31,7 @@ pub struct Rebuilt {
     /// The position up to which the tables were made anew.
     pub position: Position,
     /// Of how many events.
-    pub events: u64,
+    pub events: usize,
 }
 
 /// Why a projection could not be rebuilt. The live tables are as they were.
@@ -83,6 +81,7 @@ impl From<ApplyError> for RebuildError {
             ApplyError::Overtaken => Self::Running,
             ApplyError::Failure(failure) => failure.into(),
             ApplyError::Read(error) => error.into(),
+            ApplyError::Store(error) => error.into(),
         }
     }
 }
@@ -104,17 +103,17 @@ pub async fn rebuild(
     let path = beside(tables.path(), ".rebuild");
     let _lock = lock(&beside(&path, ".lock"))?;
     let fresh = Tables::create_anew(&path).await?;
-    let mut rebuilt = Rebuilt { position: Position(0), events: 0 };
     let mut checkpoint = Checkpoint::default();
+    let mut rebuilt = Rebuilt { position: Position(0), events: 0 };
     loop {
-        let page = reader.read_all(checkpoint.position, PAGE_EVENTS, &Filter::default()).await?;
-        if page.events.is_empty() && swap(tables, &path, checkpoint).await? {
+        let reached = |reached: Checkpoint, events| {
+            rebuilt = Rebuilt { position: reached.position, events: rebuilt.events + events };
+            progress(reached.position);
+        };
+        checkpoint = catch_up(reader, &fresh, checkpoint, reached).await?;
+        if swap(tables, &path, checkpoint).await? {
             break;
         }
-        checkpoint = apply(&fresh, checkpoint, &page.events).await?;
-        rebuilt.events += page.events.len() as u64;
-        rebuilt.position = checkpoint.position;
-        progress(checkpoint.position);
     }
     fresh.close().await;
     remove(&path)?;

@@ -61,3 +61,27 @@ pub(crate) fn standing(row: &impl Columns) -> Result<Standing, ReadError> {
         _ => Err(()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+    use super::*;
+
+    fn authority(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    }
+
+    #[test]
+    fn an_authority_that_another_one_signed_is_an_intermediate() {
+        let root_key = KeyPair::generate().unwrap();
+        let root = authority("Root").self_signed(&root_key).unwrap();
+        assert_eq!(CertificateType::of_authority(&root.pem()), CertificateType::RootCA);
+        let issuer = Issuer::new(authority("Root"), root_key);
+        let intermediate = authority("Intermediate").signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+        assert_eq!(CertificateType::of_authority(&intermediate.pem()), CertificateType::IntermediateCA);
+    }
+}

@@ -145,7 +145,7 @@ impl Tables {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
-        let writer = pool(1).connect_lazy_with(options(path));
+        let writer = pool(1).connect_lazy_with(options(path).pragma("cache_size", "-65536"));
         let readers = pool(READERS).connect_lazy_with(options(path).pragma("query_only", "ON").row_buffer_size(1024));
         Self(Arc::new(Pools { path: path.to_owned(), writer, readers }))
     }
@@ -190,7 +190,9 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(false)
         .busy_timeout(BUSY_TIMEOUT)
         .synchronous(SqliteSynchronous::Normal)
-        .pragma("cache_size", "-65536")
+        .pragma("cache_size", "-8192")
+        // In pages of 4 KiB. A rebuild writes the same pages again and again; they need not go to the file each time.
+        .pragma("wal_autocheckpoint", "8192")
         .pragma("temp_store", "MEMORY")
 }
 

@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, RawPathParams, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -105,12 +105,12 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
         };
         if let PathRejection::FailedToDeserializePathParams(failed) = &rejection {
             let (key, detail) = match failed.kind() {
+                ErrorKind::Message(message) => (only_parameter(parts, state).await, message.clone()),
                 ErrorKind::DeserializeError { key, message, .. } => (key.clone(), message.clone()),
                 ErrorKind::ParseErrorAtKey { key, expected_type, .. } => {
                     (key.clone(), format!("is not a {expected_type}"))
                 }
                 ErrorKind::InvalidUtf8InPathParam { key } => (key.clone(), "is not UTF-8".to_owned()),
-                ErrorKind::Message(message) => (String::new(), message.clone()),
                 _ => (String::new(), "is not valid".to_owned()),
             };
             let pointer = if key.is_empty() { "/path".to_owned() } else { format!("/path/{key}") };
@@ -118,6 +118,12 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
         }
         Err(Problem::new(ErrorCode::InternalError, "the route has no such parameter"))
     }
+}
+
+/// The name of a route's only parameter, which axum does not tell where the type is a plain one.
+async fn only_parameter<S: Send + Sync>(parts: &mut Parts, state: &S) -> String {
+    let parameters = RawPathParams::from_request_parts(parts, state).await;
+    parameters.ok().and_then(|all| all.iter().next().map(|(name, _)| name.to_owned())).unwrap_or_default()
 }
 
 /// The query string, parsed into one type; unknown parameters are refused where the type denies them.

@@ -53,7 +53,7 @@ pub(crate) async fn claim_api_key(
     let claimant = api.authenticator.claimant(&context, id, &claim).await?;
     let body = body?;
     let actor = Actor::device(id);
-    let idempotency = key.bind(&actor, &body.bytes);
+    let idempotency = key.bind(&actor, None, &body.bytes);
     let cause = Cause { actor, context, idempotency };
     if let Some(outcome) = api.repeated(&cause).await? {
         outcome.require_first()?;

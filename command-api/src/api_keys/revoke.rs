@@ -50,7 +50,7 @@ pub(crate) async fn revoke_api_key(
 ) -> Result<Changed<()>, Problem> {
     admin.require(Permission::ManageApiKeys)?;
     let tenant_id = api.device(id, admin.tenant_id).await?.device.registered.tenant_id;
-    let idempotency = key.bind(&admin.actor(), &body.bytes);
+    let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
     let command = || ApiKeyCommand::RevokeAll { cause: KeyRevocationCause::Admin, reason: body.value.reason.clone() };
     let outcome =

@@ -61,7 +61,7 @@ pub(crate) async fn rotate_api_key(
     let days = api.policy.api_key_validity.judge(body.value.expiration_days);
     let days = days.map_err(|error| Problem::invalid("/expirationDays", error.to_string()))?;
     let device = api.device(id, caller.tenant_id()).await?;
-    let idempotency = key.bind(&caller.actor(), &body.bytes);
+    let idempotency = key.bind(&caller.actor(), caller.tenant_id(), &body.bytes);
     let cause = Cause { actor: caller.actor(), context, idempotency };
     if let Some(outcome) = api.repeated(&cause).await? {
         outcome.require_first()?;

@@ -72,7 +72,7 @@ pub(crate) async fn issue_certificate(
         ));
     }
     let device = api.device(device_id, caller.tenant_id()).await?;
-    let idempotency = key.bind(&caller.actor(), &body.bytes);
+    let idempotency = key.bind(&caller.actor(), caller.tenant_id(), &body.bytes);
     let cause = Cause { actor: caller.actor(), context, idempotency };
     if let Some(outcome) = api.repeated(&cause).await? {
         let outcome = if request.csr_pem.is_some() { outcome } else { outcome.require_first()? };

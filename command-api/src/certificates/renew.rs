@@ -94,7 +94,7 @@ async fn renew(
     if certificates.find(serial_number).is_none() {
         return Err(Problem::not_found("certificate"));
     }
-    let cause = Cause { idempotency: key.bind(&device.actor(), &body.bytes), actor: device.actor(), context };
+    let cause = Cause { idempotency: key.bind(&device.actor(), None, &body.bytes), actor: device.actor(), context };
     if let Some(outcome) = api.repeated(&cause).await? {
         let outcome = if request.csr_pem.is_some() { outcome } else { outcome.require_first()? };
         let issued = issued_by(&outcome)?;

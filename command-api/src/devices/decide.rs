@@ -163,7 +163,7 @@ impl DecisionRequest<'_> {
         self.admin.require(Permission::DecideDevices)?;
         let device = self.api.device(id, self.admin.tenant_id).await?.device;
         let actor = self.admin.actor();
-        let idempotency = self.key.bind(&actor, self.body);
+        let idempotency = self.key.bind(&actor, self.admin.tenant_id, self.body);
         let cause = Cause { actor, context: self.context, idempotency };
         let tenant_id = device.registered.tenant_id;
         let outcome = self

@@ -44,7 +44,7 @@ pub(crate) async fn decommission_device(
 ) -> Result<Changed<Json<Decided>>, Problem> {
     admin.require(Permission::ManageDevices)?;
     let tenant_id = api.device(id, admin.tenant_id).await?.device.registered.tenant_id;
-    let idempotency = key.bind(&admin.actor(), &body.bytes);
+    let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
     let answer = || Json(Decided { device_id: id, status: DeviceStatus::Decommissioned });
     if let Some(outcome) = api.repeated(&cause).await? {

@@ -113,13 +113,8 @@ pub(crate) async fn register_device(
         return Err(fail(&api, &context, &RegistrationTokenError::Invalid, None, None).await);
     };
     let actor = Actor { kind: ActorKind::RegistrationToken, id: token.prefix().to_string() };
-    let idempotency = key.bind(&actor, &body.bytes);
+    let idempotency = key.bind(&actor, None, &body.bytes);
     let cause = Cause { actor, context, idempotency };
-    if request.claim_secret.is_none()
-        && let Some(outcome) = api.repeated(&cause).await?
-    {
-        outcome.require_first()?;
-    }
     let registration = TokenConsumed {
         device_id: DeviceId::from_uuid(Uuid::now_v7()),
         tenant_id: request.tenant_id,
@@ -160,6 +155,12 @@ async fn consume(
         let events = match known.decide(command, &Context { now: api.now() }) {
             Ok(events) => events,
             Err(error) => {
+                // Whoever left drawing the claim secret to us, and named the command, asks for it a second time.
+                if error == RegistrationTokenError::Used
+                    && let Some(outcome) = api.repeated(cause).await?
+                {
+                    outcome.require_first()?;
+                }
                 let tenant_id = known.issued().map(|issued| issued.tenant_id);
                 return Err(fail(api, &cause.context, &error, Some(token.prefix()), tenant_id).await);
             }
@@ -179,8 +180,10 @@ async fn consume(
             expected: ExpectedVersion::Exact(version),
             events: new_events(tenant_id, events),
         };
-        if let Some(appended) = api.append(cause, vec![token_write, device]).await? {
-            return Ok((registration, Some(appended.position)));
+        match api.append(cause, vec![token_write, device]).await? {
+            Some(appended) if !appended.is_repeat => return Ok((registration, Some(appended.position))),
+            // Others were faster, perhaps with the same command: what they recorded decides.
+            Some(_) | None => {}
         }
     }
     Err(contended())

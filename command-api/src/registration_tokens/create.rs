@@ -88,7 +88,7 @@ pub(crate) async fn create_registration_token(
     admin.require_tenant(request.tenant_id)?;
     let days = api.policy.registration_token_validity.judge(request.validity_days);
     let days = days.map_err(|error| Problem::invalid("/validityDays", error.to_string()))?;
-    let idempotency = key.bind(&admin.actor(), &body.bytes);
+    let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
     if let Some(outcome) = api.repeated(&cause).await? {
         outcome.require_first()?;

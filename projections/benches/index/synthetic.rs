@@ -94,89 +94,89 @@ fn pem() -> String {
     format!("-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n")
 }
 
-impl SyntheticLog {
-    /// What happens to one device, from its token to the first use of its certificate.
-    pub(crate) fn of_device(&self, number: usize) -> Vec<Recorded> {
-        let device_id = device_id(number);
-        let tenant_id = TenantId::from_uuid(Uuid::from_u128((number % TENANTS) as u128 + 1));
-        let token_prefix = prefix_of_kind(5, number);
-        let device_name = DeviceName::parse(&format!("Gateway {number}")).unwrap();
-        let claim_secret_sha256 = digest(6, number);
-        let key_id = ApiKeyId::from_uuid(uuid(7, number));
-        let serial_number = serial_number(number);
-        let issued = TokenIssued {
-            token_id: RegistrationTokenId::from_uuid(uuid(8, number)),
-            tenant_id,
-            prefix: token_prefix,
-            verifier: verifier(9, number),
-            expires_at: now().plus_days(30),
-            description: None,
-        };
-        let consumed = TokenConsumed {
-            device_id,
-            tenant_id,
-            device_name: device_name.clone(),
-            metadata: Metadata::default(),
-            claim_secret_sha256,
-        };
-        let registered = DeviceRegistered {
-            device_id,
-            tenant_id,
-            device_name,
-            metadata: Metadata::default(),
-            token_prefix,
-            claim_secret_sha256,
-        };
-        let key = KeyIssued {
-            key_id,
-            device_id,
-            tenant_id,
-            prefix: prefix(number),
-            verifier: verifier(10, number),
-            expires_at: now().plus_days(90),
-            origin: KeyOrigin::Claim,
-        };
-        let intended = CertificateIntended {
-            serial_number,
-            device_id,
-            tenant_id,
-            profile: "device".into(),
-            public_key_sha256: digest(11, number),
-            not_before: now(),
-            not_after: now().plus_days(90),
-            renewal_of: None,
-        };
-        let certificate = CertificateIssued {
-            intended: intended.clone(),
-            fingerprint: fingerprint(number),
-            subject: format!("CN=device-{device_id}, O=SignalBeam"),
-            authority_id: AuthorityId::from_uuid(Uuid::from_u128(1)),
-            certificate_pem: pem(),
-        };
-        let token_stream = StreamId::registration_token(token_prefix);
-        let (device, keys, certificates) =
-            (StreamId::device(device_id), StreamId::api_keys(device_id), StreamId::certificates(device_id));
-        let approved = DeviceApproved { api_key_validity_days: ValidityBounds::API_KEY.judge(None).unwrap() };
-        let all: [(&StreamId, Event); EVENTS_PER_DEVICE] = [
-            (&token_stream, RegistrationTokenEvent::from(issued).into()),
-            (&token_stream, RegistrationTokenEvent::from(consumed).into()),
-            (&device, DeviceEvent::from(registered).into()),
-            (&device, DeviceEvent::from(approved).into()),
-            (&keys, ApiKeyEvent::from(key).into()),
-            (&keys, ApiKeyEvent::from(KeyFirstUsed { key_id }).into()),
-            (&certificates, CertificateEvent::from(intended).into()),
-            (&certificates, CertificateEvent::from(certificate).into()),
-            (&certificates, CertificateEvent::from(CertificateFirstUsed { serial_number }).into()),
-        ];
-        let first = number * EVENTS_PER_DEVICE + 1;
-        let all = all.into_iter().enumerate();
-        all.map(|(at, (stream, event))| recorded(first + at, stream.clone(), tenant_id, &event)).collect()
-    }
+/// What happens to one device, from its token to the first use of its certificate.
+pub(crate) fn of_device(number: usize) -> Vec<Recorded> {
+    let device_id = device_id(number);
+    let tenant_id = TenantId::from_uuid(Uuid::from_u128((number % TENANTS) as u128 + 1));
+    let token_prefix = prefix_of_kind(5, number);
+    let device_name = DeviceName::parse(&format!("Gateway {number}")).unwrap();
+    let claim_secret_sha256 = digest(6, number);
+    let key_id = ApiKeyId::from_uuid(uuid(7, number));
+    let serial_number = serial_number(number);
+    let issued = TokenIssued {
+        token_id: RegistrationTokenId::from_uuid(uuid(8, number)),
+        tenant_id,
+        prefix: token_prefix,
+        verifier: verifier(9, number),
+        expires_at: now().plus_days(30),
+        description: None,
+    };
+    let consumed = TokenConsumed {
+        device_id,
+        tenant_id,
+        device_name: device_name.clone(),
+        metadata: Metadata::default(),
+        claim_secret_sha256,
+    };
+    let registered = DeviceRegistered {
+        device_id,
+        tenant_id,
+        device_name,
+        metadata: Metadata::default(),
+        token_prefix,
+        claim_secret_sha256,
+    };
+    let key = KeyIssued {
+        key_id,
+        device_id,
+        tenant_id,
+        prefix: prefix(number),
+        verifier: verifier(10, number),
+        expires_at: now().plus_days(90),
+        origin: KeyOrigin::Claim,
+    };
+    let intended = CertificateIntended {
+        serial_number,
+        device_id,
+        tenant_id,
+        profile: "device".into(),
+        public_key_sha256: digest(11, number),
+        not_before: now(),
+        not_after: now().plus_days(90),
+        renewal_of: None,
+    };
+    let certificate = CertificateIssued {
+        intended: intended.clone(),
+        fingerprint: fingerprint(number),
+        subject: format!("CN=device-{device_id}, O=SignalBeam"),
+        authority_id: AuthorityId::from_uuid(Uuid::from_u128(1)),
+        certificate_pem: pem(),
+    };
+    let token_stream = StreamId::registration_token(token_prefix);
+    let (device, keys, certificates) =
+        (StreamId::device(device_id), StreamId::api_keys(device_id), StreamId::certificates(device_id));
+    let approved = DeviceApproved { api_key_validity_days: ValidityBounds::API_KEY.judge(None).unwrap() };
+    let all: [(&StreamId, Event); EVENTS_PER_DEVICE] = [
+        (&token_stream, RegistrationTokenEvent::from(issued).into()),
+        (&token_stream, RegistrationTokenEvent::from(consumed).into()),
+        (&device, DeviceEvent::from(registered).into()),
+        (&device, DeviceEvent::from(approved).into()),
+        (&keys, ApiKeyEvent::from(key).into()),
+        (&keys, ApiKeyEvent::from(KeyFirstUsed { key_id }).into()),
+        (&certificates, CertificateEvent::from(intended).into()),
+        (&certificates, CertificateEvent::from(certificate).into()),
+        (&certificates, CertificateEvent::from(CertificateFirstUsed { serial_number }).into()),
+    ];
+    let first = number * EVENTS_PER_DEVICE + 1;
+    let all = all.into_iter().enumerate();
+    all.map(|(at, (stream, event))| recorded(first + at, stream.clone(), tenant_id, &event)).collect()
+}
 
+impl SyntheticLog {
     fn page(&self, after: Position, limit: usize) -> Vec<Recorded> {
         let after = usize::try_from(after.0).unwrap();
         let devices = after / EVENTS_PER_DEVICE..self.devices;
-        devices.flat_map(|device| self.of_device(device)).skip(after % EVENTS_PER_DEVICE).take(limit).collect()
+        devices.flat_map(of_device).skip(after % EVENTS_PER_DEVICE).take(limit).collect()
     }
 }
 
@@ -212,7 +212,7 @@ impl EventReader for SyntheticLog {
     }
 
     async fn event(&self, id: EventId) -> Result<Option<Recorded>, StoreError> {
-        let last = self.devices.checked_sub(1).and_then(|device| self.of_device(device).pop());
+        let last = self.devices.checked_sub(1).and_then(|device| of_device(device).pop());
         Ok(last.filter(|last| last.envelope.event_id == id))
     }
 

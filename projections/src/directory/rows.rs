@@ -2,7 +2,9 @@
 
 use serde::{Serialize, Serializer};
 use signalbeam_domain::api_key::{KeyOrigin, KeyRevocationCause};
-use signalbeam_domain::device::{DecisionReason, DeviceDecommissioned, DeviceEvent, DeviceRejected, DeviceSuspended};
+use signalbeam_domain::device::{
+    DecisionReason, DeviceDecommissioned, DeviceEvent, DeviceReinstated, DeviceRejected, DeviceSuspended,
+};
 use signalbeam_domain::registration_token::RegistrationTokenEvent;
 use signalbeam_domain::{
     ApiKeyId, AuthorityId, Days, Description, DeviceId, DeviceName, DeviceStatus, Digest, EventId, Fingerprint,
@@ -38,7 +40,7 @@ macro_rules! row {
             pub(super) const INSERT: &'static str = concat!(
                 "INSERT INTO ", $table, " (", stringify!($first), $(", ", row!(@column $column),)+
                 ") SELECT value ->> '", stringify!($first), "'", $(", value ->> '", stringify!($column), "'",)+
-                " FROM json_each($1)"
+                " FROM jsonb_each($1)"
             );
         }
     };
@@ -160,7 +162,9 @@ impl DevicePatch {
             DeviceEvent::Suspended(DeviceSuspended(decision)) => {
                 self.becomes(DeviceStatus::Suspended, decision.reason, moment);
             }
-            DeviceEvent::Reinstated(_) => self.becomes(DeviceStatus::Approved, None, moment),
+            DeviceEvent::Reinstated(DeviceReinstated(decision)) => {
+                self.becomes(DeviceStatus::Approved, decision.reason, moment);
+            }
             DeviceEvent::Decommissioned(DeviceDecommissioned(decision)) => {
                 self.becomes(DeviceStatus::Decommissioned, decision.reason, moment);
             }

@@ -16,7 +16,7 @@ UPDATE devices SET
     status_changed_at = coalesce(patch ->> 'status_changed_at', status_changed_at),
     status_changed_by = coalesce(patch ->> 'status_changed_by', status_changed_by),
     status_reason = iif(patch ->> 'status' IS NULL, status_reason, patch ->> 'status_reason')
-FROM (SELECT key AS patched, value AS patch FROM json_each($1))
+FROM (SELECT key AS patched, value AS patch FROM jsonb_each($1))
 WHERE device_id = patched";
 
 /// By key id.
@@ -28,7 +28,7 @@ UPDATE device_api_keys SET
     revocation_cause = coalesce(patch ->> 'revocation_cause', revocation_cause),
     revocation_reason = iif(patch ->> 'revocation_cause' IS NULL, revocation_reason, patch ->> 'revocation_reason'),
     noticed_days = coalesce(patch ->> 'noticed_days', noticed_days)
-FROM (SELECT key AS patched, value AS patch FROM json_each($1))
+FROM (SELECT key AS patched, value AS patch FROM jsonb_each($1))
 WHERE id = patched";
 
 /// By prefix.
@@ -40,7 +40,7 @@ UPDATE device_registration_tokens SET
     revoked_at = coalesce(patch ->> 'revoked_at', revoked_at),
     revoked_by = coalesce(patch ->> 'revoked_by', revoked_by),
     revocation_reason = coalesce(patch ->> 'revocation_reason', revocation_reason)
-FROM (SELECT key AS patched, value AS patch FROM json_each($1))
+FROM (SELECT key AS patched, value AS patch FROM jsonb_each($1))
 WHERE token_prefix = patched";
 
 /// By serial number.
@@ -53,7 +53,7 @@ UPDATE device_certificates SET
     revoked_at = coalesce(revoked_at, patch ->> 'revoked_at'),
     revoked_by = coalesce(patch ->> 'revoked_by', revoked_by),
     revocation_reason = iif(patch ->> 'standing' IS NULL, revocation_reason, patch ->> 'revocation_reason')
-FROM (SELECT key AS patched, value AS patch FROM json_each($1))
+FROM (SELECT key AS patched, value AS patch FROM jsonb_each($1))
 WHERE serial_number = patched";
 
 /// Takes a JSON array of authorities that are trusted no longer.
@@ -62,5 +62,5 @@ UPDATE device_certificates SET
     standing = 'revoked',
     revoked_at = coalesce(revoked_at, ended ->> 'revoked_at'),
     revoked_by = ended ->> 'revoked_by'
-FROM (SELECT value AS ended FROM json_each($1))
+FROM (SELECT value AS ended FROM jsonb_each($1))
 WHERE authority_id = ended ->> 'authority_id' AND type <> 'Device'";

@@ -114,8 +114,8 @@ pub(crate) fn tenant(number: u128) -> TenantId {
     TenantId::from_uuid(Uuid::from_u128(0xaaaa_0000 + number))
 }
 
-pub(crate) fn reason(text: &str) -> Option<Reason> {
-    Some(Reason::parse(text).unwrap())
+fn reason(text: &str) -> Reason {
+    Reason::parse(text).unwrap()
 }
 
 impl Fleet {
@@ -172,7 +172,7 @@ impl Fleet {
             Step::RevokeToken(nth) => {
                 let Some(token) = self.tokens.get(nth) else { return };
                 let stream = StreamId::registration_token(token.prefix);
-                let command = RegistrationTokenCommand::Revoke { reason: reason("lost") };
+                let command = RegistrationTokenCommand::Revoke { reason: Some(reason("lost")) };
                 self.decide::<RegistrationToken>(stream, token.tenant_id, command).await;
             }
             Step::Register(nth) => self.register(nth).await,
@@ -187,12 +187,13 @@ impl Fleet {
                 self.decide_device(nth, DeviceCommand::Rename(renamed)).await;
             }
             Step::Suspend(nth) => self.decide_device(nth, DeviceCommand::Suspend(said("stolen"))).await,
-            Step::Reinstate(nth) => self.decide_device(nth, DeviceCommand::Reinstate).await,
+            Step::Reinstate(nth) => self.decide_device(nth, DeviceCommand::Reinstate(said("found"))).await,
             Step::Decommission(nth) => self.decide_device(nth, DeviceCommand::Decommission(said("scrap"))).await,
             Step::IssueKey(nth, origin) => self.issue_key(nth, origin).await,
             Step::UseKeys(nth) => self.use_keys(nth).await,
             Step::RevokeKeys(nth) => {
-                let command = ApiKeyCommand::RevokeAll { cause: KeyRevocationCause::Admin, reason: reason("leaked") };
+                let command =
+                    ApiKeyCommand::RevokeAll { cause: KeyRevocationCause::Admin, reason: Some(reason("leaked")) };
                 self.decide_keys(nth, command).await;
             }
             Step::IssueCertificate(nth) => self.issue_certificate(nth, true).await,
@@ -210,7 +211,7 @@ impl Fleet {
         let number = self.draw();
         let issued = TokenIssued {
             token_id: RegistrationTokenId::from_uuid(Uuid::from_u128(number)),
-            tenant_id: tenant(number % 2),
+            tenant_id: tenant(u128::from(self.tokens.len() % 2 == 1)),
             prefix: Prefix::parse(&format!("T{number:07}")).unwrap(),
             verifier: self.verifier(),
             expires_at: self.clock.now().plus_days(30),
@@ -322,7 +323,7 @@ impl Fleet {
         let Some(device_id) = self.devices.get(nth).copied() else { return };
         if let Some(certificate) = self.certificates(device_id).await.issued().get(which) {
             let serial_number = certificate.serial_number();
-            let command = CertificateCommand::Revoke { serial_number, reason: reason("key compromise") };
+            let command = CertificateCommand::Revoke { serial_number, reason: Some(reason("key compromise")) };
             self.decide_certificates(nth, command).await;
         }
     }
@@ -409,7 +410,7 @@ impl Fleet {
 }
 
 fn said(text: &str) -> DecisionReason {
-    DecisionReason { reason: reason(text) }
+    DecisionReason { reason: Some(reason(text)) }
 }
 
 fn metadata() -> CommandMetadata {

@@ -126,7 +126,7 @@ async fn what_is_appended_is_known_once_its_position_is_reached() {
     let (mut fleet, device) = Fleet::with_device().await;
     let index = CredentialIndex::start(fleet.store.clone(), None);
     index.wait_until_ready(LONG).await.unwrap();
-    assert_eq!(index.device(device).unwrap().tenant_id, tenant(1));
+    assert_eq!(index.device(device).unwrap().tenant_id, tenant(0));
     assert_eq!(index.device(device).unwrap().status, DeviceStatus::Approved);
     assert!(index.active_certificate(device).is_none() && index.api_key_expiry(device).is_none());
     fleet.perform(Step::IssueCertificate(0)).await;

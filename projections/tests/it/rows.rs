@@ -14,7 +14,7 @@ use crate::fleet::{Fleet, Step};
 /// A row's columns in order, as text.
 pub(crate) type TextRow = Vec<(String, Option<String>)>;
 
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// Every row that a query answers.
 pub(crate) async fn query(path: &Path, sql: String) -> Vec<TextRow> {
@@ -84,7 +84,7 @@ impl Projected {
 }
 
 const ADMIN: &str = "admin:alice";
-const TENANT: &str = "00000000-0000-0000-0000-0000aaaa0001";
+const TENANT: &str = "00000000-0000-0000-0000-0000aaaa0000";
 
 #[tokio::test]
 async fn a_token_is_issued_used_or_revoked() {
@@ -125,7 +125,7 @@ async fn a_device_goes_through_its_life() {
     for (step, expected) in [
         (Step::Approve(0), "Approved\nstatus_changed_at=2026-01-31T12:00:03.000000Z"),
         (Step::Suspend(0), "Suspended\nstatus_changed_at=2026-01-31T12:00:04.000000Z\nstatus_reason=stolen"),
-        (Step::Reinstate(0), "Approved\nstatus_changed_at=2026-01-31T12:00:05.000000Z"),
+        (Step::Reinstate(0), "Approved\nstatus_changed_at=2026-01-31T12:00:05.000000Z\nstatus_reason=found"),
         (Step::Decommission(0), "Decommissioned\nstatus_changed_at=2026-01-31T12:00:06.000000Z\nstatus_reason=scrap"),
     ] {
         fleet.perform(step).await;

@@ -1,0 +1,242 @@
+//! What durable appends and audit rows cost, beside a bare loop that commits the same rows: `cargo bench -p signalbeam-event-store`.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss)]
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use signalbeam_domain::device::{DeviceEvent, DeviceRegistered};
+use signalbeam_domain::{
+    Actor, CorrelationId, DeviceId, DeviceName, Digest, EventId, Metadata, Position, Prefix, SerialNumber, StreamId,
+    TenantId, Version,
+};
+use signalbeam_event_store::{
+    AuditDurability, AuditLog, AuthenticationAttempt, AuthenticationMethod, Batch, Clock, CommandMetadata, EventReader,
+    EventStore, ExpectedVersion, NewEvent, Recorded, SqliteAuditLog, SqliteEventStore, StreamWrite, SubscriptionItem,
+    SystemClock,
+};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+const CALLERS: usize = 64;
+const EVENTS: usize = 64 * 600;
+const LONE: usize = 500;
+const ROUNDS: usize = 5;
+const ATTEMPTS: usize = 64 * 1_500;
+const SCHEMA: &str = include_str!("../../migrations/sqlite/events/0001_events.sql");
+
+#[tokio::main]
+async fn main() {
+    let (mut ratios, mut lone_ratios) = (vec![], vec![]);
+    for _ in 0..ROUNDS {
+        let folder = tempfile::tempdir().unwrap();
+        let (appended, events) = concurrent(&folder.path().join("events.db")).await;
+        let bare = bare_groups(&folder.path().join("bare.db"), &events).await;
+        println!("{CALLERS} callers: {appended:.0} appends/s; bare groups of 64: {bare:.0} rows/s");
+        ratios.push(appended / bare);
+        let (lone, bare) = lone(folder.path(), &events).await;
+        println!("lone append: {:.0} us; bare commit: {:.0} us", lone * 1e6, bare * 1e6);
+        lone_ratios.push(lone / bare);
+    }
+    println!("ratio of concurrent appends to the bare loop (target >= 0.7): {:.2}", median(ratios));
+    println!("ratio of a lone append to a bare commit (target <= 1.5): {:.2}", median(lone_ratios));
+    for durability in [AuditDurability::Strict, AuditDurability::Relaxed] {
+        audit(durability).await;
+    }
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+fn cpu_time() -> Duration {
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(spent.tv_sec.try_into().unwrap(), spent.tv_nsec.try_into().unwrap())
+}
+
+fn registration() -> Batch {
+    let (device_id, tenant_id) = (DeviceId::from_uuid(Uuid::now_v7()), TenantId::from_uuid(Uuid::now_v7()));
+    let event = DeviceEvent::from(DeviceRegistered {
+        device_id,
+        tenant_id,
+        device_name: DeviceName::parse("Pump 7 in hall 3").unwrap(),
+        metadata: Metadata::default(),
+        token_prefix: Prefix::parse("a1B2c3D4").unwrap(),
+        claim_secret_sha256: Digest([7; 32]),
+    });
+    let event =
+        NewEvent { event_id: EventId::from_uuid(Uuid::now_v7()), tenant_id: Some(tenant_id), event: event.into() };
+    let write = StreamWrite {
+        stream: StreamId::device(device_id),
+        expected: ExpectedVersion::Exact(Version(0)),
+        events: vec![event],
+    };
+    let metadata = CommandMetadata {
+        actor: Actor::device(device_id),
+        correlation_id: CorrelationId::from_uuid(Uuid::now_v7()),
+        causation_id: None,
+        idempotency: None,
+    };
+    Batch { metadata, writes: vec![write] }
+}
+
+/// Appends per second, and what was appended.
+async fn concurrent(path: &Path) -> (f64, Vec<Recorded>) {
+    let store = Arc::new(SqliteEventStore::open(path, Arc::new(SystemClock)).await.unwrap());
+    let (started, cpu) = (Instant::now(), cpu_time());
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let store = Arc::clone(&store);
+        callers.spawn(async move {
+            for _ in 0..EVENTS / CALLERS {
+                store.append(registration()).await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+    let (elapsed, cpu) = (started.elapsed(), cpu_time() - cpu);
+    println!("  CPU per append, callers included: {:.1} us", cpu.as_secs_f64() * 1e6 / EVENTS as f64);
+    let events = caught_up(&store).await;
+    store.close().await;
+    (EVENTS as f64 / elapsed.as_secs_f64(), events)
+}
+
+/// All events, by a subscription.
+async fn caught_up(store: &SqliteEventStore) -> Vec<Recorded> {
+    let mut subscription = store.subscribe(Position(0));
+    let (started, cpu) = (Instant::now(), cpu_time());
+    let mut events = vec![];
+    while let Some(SubscriptionItem::Events(page)) = subscription.next().await {
+        events.extend(page);
+    }
+    let elapsed = started.elapsed();
+    let cpu = (cpu_time() - cpu).as_secs_f64() * 1e6 / EVENTS as f64;
+    println!("  catching up: {:.0} events/s, {cpu:.1} us of CPU an event", EVENTS as f64 / elapsed.as_secs_f64());
+    events
+}
+
+async fn bare_connection(path: &Path) -> SqliteConnection {
+    let mut connection = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .disable_statement_logging()
+        .connect()
+        .await
+        .unwrap();
+    sqlx::raw_sql(SCHEMA).execute(&mut connection).await.unwrap();
+    connection
+}
+
+async fn bare_insert(connection: &mut SqliteConnection, sql: &str, events: &[Recorded]) {
+    let mut insert = sqlx::query(AssertSqlSafe(sql.to_owned()));
+    for Recorded { envelope, hash } in events {
+        insert = insert
+            .bind(envelope.position.0.cast_signed())
+            .bind(envelope.event_id.as_uuid())
+            .bind(envelope.stream.as_str())
+            .bind(envelope.version.0.cast_signed())
+            .bind(&envelope.event_type)
+            .bind(envelope.schema_version)
+            .bind(envelope.recorded_at.unix_microseconds())
+            .bind(envelope.tenant_id.as_ref().map(TenantId::as_uuid))
+            .bind(envelope.actor.kind.as_str())
+            .bind(&envelope.actor.id)
+            .bind(None::<&[u8]>)
+            .bind(envelope.correlation_id.as_str())
+            .bind(None::<&[u8]>)
+            .bind(&envelope.data)
+            .bind(hash.0.as_slice());
+    }
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    insert.execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
+fn bare_sql(rows: usize) -> String {
+    let row = format!("({}?)", "?,".repeat(14));
+    format!("INSERT INTO events VALUES {}", vec![row; rows].join(","))
+}
+
+/// Rows per second of a loop that does nothing but commit them in groups.
+async fn bare_groups(path: &Path, events: &[Recorded]) -> f64 {
+    let mut connection = bare_connection(path).await;
+    let sql = bare_sql(64);
+    let started = Instant::now();
+    for group in events.chunks_exact(64) {
+        bare_insert(&mut connection, &sql, group).await;
+    }
+    events.len() as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Seconds for one append with nobody beside it, and for one bare commit.
+async fn lone(folder: &Path, events: &[Recorded]) -> (f64, f64) {
+    let store = SqliteEventStore::open(folder.join("lone.db"), Arc::new(SystemClock)).await.unwrap();
+    let mut connection = bare_connection(&folder.join("lone-bare.db")).await;
+    let sql = bare_sql(1);
+    let (mut appends, mut commits) = (vec![], vec![]);
+    for event in events.chunks_exact(1).take(LONE) {
+        let started = Instant::now();
+        store.append(registration()).await.unwrap();
+        appends.push(started.elapsed().as_secs_f64());
+        let started = Instant::now();
+        bare_insert(&mut connection, &sql, event).await;
+        commits.push(started.elapsed().as_secs_f64());
+    }
+    store.close().await;
+    (median(appends), median(commits))
+}
+
+fn attempt(devices: &[(DeviceId, TenantId)], n: usize) -> AuthenticationAttempt {
+    let (device_id, tenant_id) = devices[n * 7_919 % devices.len()];
+    AuthenticationAttempt {
+        id: Uuid::now_v7(),
+        device_id: Some(device_id),
+        tenant_id: Some(tenant_id),
+        ip_address: IpAddr::from([10, 0, 0, (n % 250).try_into().unwrap()]),
+        user_agent: Some("signalbeam-agent/0.1.0 (linux; x86_64)".to_owned()),
+        timestamp: SystemClock.now(),
+        success: true,
+        method: AuthenticationMethod::Certificate,
+        failure_reason: None,
+        failure_code: None,
+        api_key_prefix: None,
+        certificate_serial_number: Some(SerialNumber::from_random([9; 20])),
+        correlation_id: CorrelationId::from_uuid(Uuid::now_v7()),
+    }
+}
+
+async fn audit(durability: AuditDurability) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Arc::new(SqliteAuditLog::open(folder.path().join("audit.db"), durability).await.unwrap());
+    let tenants: Vec<_> = (0..50).map(|_| TenantId::from_uuid(Uuid::now_v7())).collect();
+    let devices: Arc<Vec<_>> =
+        Arc::new((0..10_000).map(|n| (DeviceId::from_uuid(Uuid::now_v7()), tenants[n % 50])).collect());
+    let (started, cpu) = (Instant::now(), cpu_time());
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let (log, devices) = (Arc::clone(&log), Arc::clone(&devices));
+        callers.spawn(async move {
+            for n in 0..ATTEMPTS / CALLERS {
+                log.record(vec![attempt(&devices, n * CALLERS + caller)]).await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+    log.close().await;
+    let (elapsed, cpu) = (started.elapsed(), cpu_time() - cpu);
+    let bytes = std::fs::metadata(folder.path().join("audit.db")).unwrap().len();
+    println!(
+        "audit rows, {durability:?}: {:.0} rows/s, {:.1} us of CPU a row (target <= 7), {} octets a row on disk",
+        ATTEMPTS as f64 / elapsed.as_secs_f64(),
+        cpu.as_secs_f64() * 1e6 / ATTEMPTS as f64,
+        bytes / ATTEMPTS as u64
+    );
+}
