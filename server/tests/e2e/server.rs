@@ -98,7 +98,9 @@ impl Site {
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     let status = child.wait().unwrap();
-                    readers.into_iter().for_each(|reader| reader.join().unwrap());
+                    for reader in readers {
+                        reader.join().unwrap();
+                    }
                     return Err(Ended { code: status.code(), said: self.said() });
                 }
             }
