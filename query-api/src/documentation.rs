@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use ring::digest;
 use utoipa::openapi::OpenApi;
 
@@ -30,25 +31,24 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
     form-action 'none'; frame-ancestors 'none'";
 
 /// Serves the documentation of the routes that `api` names; [`describe`] completes it first. Public.
-///
-/// # Errors
-/// Where the document cannot be written as JSON.
-pub fn documentation(api: OpenApi) -> Result<Router, serde_json::Error> {
-    let document = Document::new(describe(api).to_pretty_json()?);
-    Ok(Router::new()
-        .route("/openapi.json", get(openapi).with_state(Arc::new(document)))
+pub fn documentation(api: OpenApi) -> Router {
+    Router::new()
+        .route("/openapi.json", get(openapi).with_state(Arc::new(Document::new(&describe(api)))))
         .route("/docs", get(page))
-        .route("/docs/scalar.js", get(script::scalar)))
+        .route("/docs/scalar.js", get(script::scalar))
 }
 
+/// The document as it is served, written once.
 struct Document {
-    json: String,
+    json: Bytes,
     tag: String,
 }
 
 impl Document {
-    fn new(json: String) -> Self {
-        Self { tag: entity_tag(json.as_bytes()), json }
+    fn new(api: &OpenApi) -> Self {
+        // All of its maps have texts for keys, so it always becomes JSON.
+        let json = Bytes::from(api.to_pretty_json().unwrap_or_default());
+        Self { tag: entity_tag(&json), json }
     }
 }
 

@@ -19,6 +19,15 @@ use utoipa_axum::routes;
 
 /// All routes of this crate, with their documentation.
 pub fn router(state: QueryApi) -> OpenApiRouter {
+    all_routes().with_state(state)
+}
+
+/// The documentation of this crate's routes, without anything to serve them from.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    all_routes().into_openapi()
+}
+
+fn all_routes() -> OpenApiRouter<QueryApi> {
     OpenApiRouter::new()
         .routes(routes!(registration_tokens::list::list_registration_tokens))
         .routes(routes!(devices::list::list_devices))
@@ -33,5 +42,4 @@ pub fn router(state: QueryApi) -> OpenApiRouter {
         .routes(routes!(certificates::renewal_info::get_renewal_info))
         .routes(routes!(authentication_logs::list_authentication_logs))
         .routes(routes!(events::list::list_events))
-        .with_state(state)
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::metrics::HTTP_DURATION;
-use bounded_body::{BodyFate, BoundedBody};
+use bounded_body::{BodyFate, BoundedBody, discard};
 
 /// The bounds of a request.
 #[derive(Debug, Clone)]
@@ -69,6 +69,10 @@ async fn answer(limits: &RequestLimits, request: Request, next: Next) -> Respons
         Problem::new(ErrorCode::BodyTooLarge, detail).into_response()
     };
     if declared_length(request.headers()).is_some_and(|length| length > limits.max_body_bytes) {
+        // Who asks first whether to send has not sent (RFC 9110, section 10.1.1).
+        if !request.headers().contains_key(EXPECT) {
+            discard(request.into_body(), limits.body_timeout);
+        }
         return too_large();
     }
     let fate = Arc::new(BodyFate::default());

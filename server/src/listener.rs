@@ -104,6 +104,7 @@ where
         let handshakes = Semaphore::new(limits.max_concurrent_handshakes);
         let shared = Arc::new(Shared { tls, limits, router, describe, handshakes });
         let mut connections = JoinSet::new();
+        let mut is_failing = false;
 
         loop {
             let accept = async {
@@ -118,6 +119,7 @@ where
             };
             match accepted {
                 Ok((stream, address)) => {
+                    is_failing = false;
                     let (shared, stop) = (Arc::clone(&shared), stop.clone());
                     connections.spawn(async move {
                         shared.serve(stream, address, stop).await;
@@ -125,7 +127,11 @@ where
                     });
                 }
                 Err(error) => {
-                    warn!(%error, "cannot accept connections; trying again");
+                    // Said once, not ten times a second for as long as it lasts.
+                    if !is_failing {
+                        warn!(%error, "cannot accept connections; trying again until it works");
+                    }
+                    is_failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -103,9 +103,6 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
-    /// The API's documentation cannot be written.
-    #[error("the API's documentation cannot be written")]
-    Documentation(#[from] serde_json::Error),
     /// Metrics cannot be set up.
     #[error("metrics cannot be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -178,7 +175,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let (folder, authority) = (data_dir.join(TLS_FOLDER), Arc::clone(&parts.authority));
     let certificate = Arc::new(ServerCertificate::prepare(&folder, authority, clock, config.tls.clone()).await?);
     let tls = acceptor(&certificate, &parts, config.mtls.enabled)?;
-    let api = parts.routes()?;
+    let api = parts.routes();
     let (router, current) = watch::channel(around_api(&api, &config));
     let limits = limits(&config);
 

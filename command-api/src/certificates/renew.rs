@@ -12,8 +12,8 @@ use signalbeam_domain::certificate::{Certificate, Certificates};
 use signalbeam_domain::{Days, SerialNumber, StreamId};
 use utoipa::ToSchema;
 
-use super::issuance::{Issuance, issue, issued_before, issued_by};
-use super::issue::keys;
+use super::issuance::{Issuance, issue, issued_before};
+use super::issue::{answer, keys};
 use super::{ShownCertificate, public_key};
 use crate::command::{Cause, Changed};
 use crate::idempotency::IdempotencyKey;
@@ -96,10 +96,7 @@ async fn renew(
     }
     let cause = Cause { idempotency: key.bind(&device.actor(), None, &body.bytes), actor: device.actor(), context };
     if let Some(outcome) = api.repeated(&cause).await? {
-        let outcome = if request.csr_pem.is_some() { outcome } else { outcome.require_first()? };
-        let issued = issued_by(&outcome)?;
-        let shown = ShownCertificate::new(api, issued.certificate, issued.at, None);
-        return Ok(Changed::new(StatusCode::CREATED, Json(shown), issued.position));
+        return answer(api, outcome, request.csr_pem.is_some(), None);
     }
     if let Some(csr_pem) = &request.csr_pem
         && let Some(successor) = certificates.repeated_renewal(serial_number, public_key(csr_pem)?.sha256())
@@ -112,12 +109,11 @@ async fn renew(
         .map_err(|error| super::refused(&error))?;
     let (private_key, public_key) = keys(api, request.csr_pem.as_deref()).await?;
     let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number) };
-    let issued = issue(api, &cause, loaded, issuance).await?;
-    metrics::counter!("signalbeam_certificates_renewed_total").increment(1);
-    let successor = issued.certificate.intended.serial_number;
-    tracing::info!(device_id = %device.device_id, %serial_number, %successor, "certificate renewed");
-    let shown = ShownCertificate::new(api, issued.certificate, issued.at, private_key.as_ref());
-    Ok(Changed::new(StatusCode::CREATED, Json(shown), issued.position))
+    let outcome = issue(api, &cause, loaded, issuance).await?;
+    if !outcome.is_repeat {
+        metrics::counter!("signalbeam_certificates_renewed_total").increment(1);
+    }
+    answer(api, outcome, request.csr_pem.is_some(), private_key.as_ref())
 }
 
 fn validity(api: &CommandApi, request: &RenewCertificate) -> Result<Days, Problem> {

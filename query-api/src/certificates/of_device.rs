@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use signalbeam_authn::http::extract::{PathParameters, QueryParameters};
+use signalbeam_authn::http::extract::QueryParameters;
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Caller, Permission};
 use signalbeam_domain::DeviceId;
 
 use super::ListedCertificate;
 use crate::listing::List;
-use crate::parameters::AsOf;
+use crate::parameters::{AsOf, PathParameter};
 use crate::reading::store_unavailable;
 use crate::state::QueryApi;
 
@@ -32,7 +32,7 @@ use crate::state::QueryApi;
 pub async fn list_certificates_of_device(
     State(api): State<QueryApi>,
     caller: Caller,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     QueryParameters(query): QueryParameters<AsOf>,
 ) -> Result<Json<List<ListedCertificate>>, Problem> {
     caller.require(Permission::Read)?;

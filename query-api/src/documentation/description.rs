@@ -83,8 +83,11 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [get, put, post, delete, options, head, patch].into_iter().flatten()
 }
 
-/// Errors are problem JSON, and any route may be limited or fail.
+/// A summary is a title, not a sentence. Errors are problem JSON, and any route may be limited or fail.
 fn complete(operation: &mut Operation) {
+    if let Some(summary) = &mut operation.summary {
+        summary.truncate(summary.trim_end_matches('.').len());
+    }
     let responses = &mut operation.responses.responses;
     for (status, response) in responses.iter_mut() {
         if let RefOr::T(response) = response

@@ -146,3 +146,14 @@ fn what_is_printed_is_read_back_the_same() {
     let config = load("[tls]\nserver_names = ['a.example']\n[ca]\nocsp_url = 'http://o/'\n", &[]).unwrap();
     assert_eq!(load(&toml::to_string(&config).unwrap(), &[]).unwrap(), config);
 }
+
+#[test]
+fn every_key_is_documented_with_its_variable() {
+    let documentation = include_str!("sections.rs");
+    for key in layer::flatten_config(&Config::default()).into_keys() {
+        let variable = format!("SIGNALBEAM__{}", key.to_ascii_uppercase().replace('.', "__"));
+        // The three sections of validity share a struct, whose documentation names one variable for all.
+        let is_shared = key.ends_with("_validity_days");
+        assert!(is_shared || documentation.contains(&format!("`{variable}`")), "{variable} is not documented");
+    }
+}

@@ -1,5 +1,6 @@
 //! A request's body that ends where it has become too large or taken too long.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,22 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
+
+/// How much of a body that is too large is read and thrown away.
+const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
+
+/// Reads what is left of a body for nobody, beside the answer. A connection that is closed with bytes unread is reset, and the
+/// sender may lose the answer with it (RFC 9112, section 9.6).
+pub(super) fn discard(mut body: Body, max_time: Duration) {
+    tokio::spawn(timeout(max_time, async move {
+        let mut left = MAX_DISCARDED_BYTES;
+        while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let Some(less) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { break };
+            left = less;
+        }
+    }));
+}
 
 /// What became of a body, for whoever answers: the handler that read it can only say that reading failed.
 #[derive(Debug, Default)]
@@ -43,6 +59,7 @@ enum BodyEnded {
 pub(super) struct BoundedBody {
     body: Body,
     remaining: usize,
+    max_time: Duration,
     deadline: Pin<Box<Sleep>>,
     fate: Arc<BodyFate>,
 }
@@ -50,7 +67,7 @@ pub(super) struct BoundedBody {
 impl BoundedBody {
     /// Starts the clock.
     pub(super) fn new(body: Body, max_bytes: usize, max_time: Duration, fate: Arc<BodyFate>) -> Self {
-        Self { body, remaining: max_bytes, deadline: Box::pin(sleep(max_time)), fate }
+        Self { body, remaining: max_bytes, max_time, deadline: Box::pin(sleep(max_time)), fate }
     }
 }
 
@@ -67,6 +84,7 @@ impl HttpBody for BoundedBody {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 let Some(remaining) = self.remaining.checked_sub(length) else {
                     self.fate.too_large.store(true, Ordering::Relaxed);
+                    discard(std::mem::take(&mut self.body), self.max_time);
                     return Poll::Ready(Some(Err(axum::Error::new(BodyEnded::TooLarge))));
                 };
                 self.remaining = remaining;

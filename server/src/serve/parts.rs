@@ -16,7 +16,7 @@ use signalbeam_pki::{
     TrustDomain,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
-use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi};
+use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
 
 use super::measured_store::MeasuredStore;
 use super::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE};
@@ -108,14 +108,11 @@ impl Parts {
     }
 
     /// Every route of the API and its documentation, bare.
-    ///
-    /// # Errors
-    /// [`StartError::Documentation`]
-    pub(super) fn routes(&self) -> Result<Router, StartError> {
+    pub(super) fn routes(&self) -> Router {
         let commands = signalbeam_command_api::router(self.command_api());
         let queries = signalbeam_query_api::router(self.query_api());
         let (routes, document) = commands.merge(queries).split_for_parts();
-        Ok(routes.merge(signalbeam_query_api::documentation(document)?))
+        routes.merge(documentation(document))
     }
 
     fn command_api(&self) -> CommandApi {

@@ -4,6 +4,7 @@
 
 mod commands;
 mod dependencies;
+mod hostile;
 mod listener;
 mod metrics;
 mod process;
