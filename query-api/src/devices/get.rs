@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use signalbeam_authn::http::extract::QueryParameters;
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Caller, Permission};
 use signalbeam_domain::{DeviceId, Prefix, Timestamp};
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::ListedDevice;
 use crate::certificates::ListedCertificate;
-use crate::parameters::{AsOf, PathParameter};
+use crate::parameters::AsOf;
 use crate::reading::store_unavailable;
 use crate::state::QueryApi;
 

@@ -12,8 +12,10 @@ mod server;
 mod waiting;
 mod wire;
 
+mod admin_tokens;
 mod certificates;
 mod codes;
+mod full_disk;
 mod hostile_input;
 mod kill;
 mod lost_replies;
