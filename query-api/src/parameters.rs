@@ -1,4 +1,4 @@
-//! Query parameters that need more than a parse: words out of a list, moments, and how fresh an answer must be.
+//! Parameters that need more than a parse: words out of a list, moments, and how fresh an answer must be.
 
 use serde::{Deserialize, Deserializer, de};
 use signalbeam_authn::ErrorCode;
@@ -71,7 +71,6 @@ pub(crate) fn failure_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -65,13 +65,14 @@ fn issued_event(recorded: &Recorded) -> Option<(CertificateIssued, Timestamp)> {
     }
 }
 
-/// Issues a certificate for an approved device; its other active certificate is superseded in the same append.
+/// Issues a certificate for an approved device; its other active certificate is superseded in the same append. Where the
+/// same command was carried out meanwhile, its outcome is that of the first.
 pub(crate) async fn issue(
     api: &CommandApi,
     cause: &Cause,
     device: LoadedDevice,
     issuance: Issuance,
-) -> Result<Issued, Problem> {
+) -> Result<Outcome, Problem> {
     device.require_approved()?;
     let registered = &device.device.registered;
     let (device_id, tenant_id) = (registered.device_id, registered.tenant_id);
@@ -87,7 +88,7 @@ pub(crate) async fn issue(
             intended.not_after.to_offset_date_time(),
         ),
     };
-    let serial_number = intended.serial_number;
+    let (serial_number, renewal_of) = (intended.serial_number, intended.renewal_of);
     let signed = match api.authority.issue_device(&request).await {
         Ok(signed) => signed,
         Err(error) => {
@@ -101,7 +102,9 @@ pub(crate) async fn issue(
         }
     };
     let recorded = record(api, cause, device, intended, signed).await;
-    if recorded.is_err() {
+    if recorded.as_ref().is_ok_and(|outcome| !outcome.is_repeat) {
+        tracing::info!(%device_id, %serial_number, renewal_of = ?renewal_of.map(|old| old.to_string()), "certificate issued");
+    } else {
         abandon(api, cause, device_id, tenant_id, serial_number, AbandonCause::NoLongerEligible).await;
     }
     recorded
@@ -151,7 +154,7 @@ async fn record(
     mut device: LoadedDevice,
     intended: CertificateIntended,
     signed: IssuedCertificate,
-) -> Result<Issued, Problem> {
+) -> Result<Outcome, Problem> {
     let (device_id, tenant_id) = (intended.device_id, intended.tenant_id);
     let stream = StreamId::certificates(device_id);
     let issued = CertificateIssued {
@@ -170,7 +173,7 @@ async fn record(
             events: new_events(Some(tenant_id), decided.map_err(|error| refused(&error))?),
         };
         if let Some(appended) = api.append(cause, vec![write, device.unchanged()]).await? {
-            return issued_by(&appended.into());
+            return Ok(appended.into());
         }
         device = api.device(device_id, None).await?;
         device.require_approved()?;

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Caller, KeyHolder, Permission, RequestContext};
 use signalbeam_domain::DeviceId;
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::issuance::{DEVICE_PROFILE, Issuance, issue, issued_by};
 use super::{ShownCertificate, public_key};
-use crate::command::{Cause, Changed, internal};
+use crate::command::{Cause, Changed, Outcome, internal};
 use crate::idempotency::IdempotencyKey;
 use crate::state::CommandApi;
 
@@ -54,7 +54,7 @@ pub(crate) async fn issue_certificate(
     State(api): State<CommandApi>,
     KeyHolder(caller): KeyHolder,
     context: RequestContext,
-    PathParameters(device_id): PathParameters<DeviceId>,
+    PathParameter(device_id): PathParameter<DeviceId>,
     key: IdempotencyKey,
     body: JsonBody<IssueCertificate>,
 ) -> Result<Changed<Json<ShownCertificate>>, Problem> {
@@ -75,18 +75,28 @@ pub(crate) async fn issue_certificate(
     let idempotency = key.bind(&caller.actor(), caller.tenant_id(), &body.bytes);
     let cause = Cause { actor: caller.actor(), context, idempotency };
     if let Some(outcome) = api.repeated(&cause).await? {
-        let outcome = if request.csr_pem.is_some() { outcome } else { outcome.require_first()? };
-        let issued = issued_by(&outcome)?;
-        let shown = ShownCertificate::new(&api, issued.certificate, issued.at, None);
-        return Ok(Changed::new(StatusCode::CREATED, Json(shown), issued.position));
+        return answer(&api, outcome, request.csr_pem.is_some(), None);
     }
     device.require_approved()?;
     let (private_key, public_key) = keys(&api, request.csr_pem.as_deref()).await?;
-    let issued = issue(&api, &cause, device, Issuance { public_key, validity, renewal_of: None }).await?;
-    metrics::counter!("signalbeam_certificates_issued_total").increment(1);
-    let serial_number = issued.certificate.intended.serial_number;
-    tracing::info!(%device_id, %serial_number, "certificate issued");
-    let shown = ShownCertificate::new(&api, issued.certificate, issued.at, private_key.as_ref());
+    let outcome = issue(&api, &cause, device, Issuance { public_key, validity, renewal_of: None }).await?;
+    if !outcome.is_repeat {
+        metrics::counter!("signalbeam_certificates_issued_total").increment(1);
+    }
+    answer(&api, outcome, request.csr_pem.is_some(), private_key.as_ref())
+}
+
+/// The answer to an issuance. A key pair that was made for the first of several equal requests was shown to that one, and
+/// fits no other certificate.
+pub(super) fn answer(
+    api: &CommandApi,
+    outcome: Outcome,
+    has_csr: bool,
+    private_key: Option<&PrivateKeyPem>,
+) -> Result<Changed<Json<ShownCertificate>>, Problem> {
+    let outcome = if has_csr { outcome } else { outcome.require_first()? };
+    let issued = issued_by(&outcome)?;
+    let shown = ShownCertificate::new(api, issued.certificate, issued.at, private_key);
     Ok(Changed::new(StatusCode::CREATED, Json(shown), issued.position))
 }
 

@@ -5,15 +5,15 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use signalbeam_authn::device::{DeviceCredential, DevicePrincipal};
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{ErrorCode, RequestContext};
 use signalbeam_domain::certificate::{Certificate, Certificates};
 use signalbeam_domain::{Days, SerialNumber, StreamId};
 use utoipa::ToSchema;
 
-use super::issuance::{Issuance, issue, issued_before, issued_by};
-use super::issue::keys;
+use super::issuance::{Issuance, issue, issued_before};
+use super::issue::{answer, keys};
 use super::{ShownCertificate, public_key};
 use crate::command::{Cause, Changed};
 use crate::idempotency::IdempotencyKey;
@@ -57,17 +57,17 @@ pub(crate) async fn renew_certificate(
     State(api): State<CommandApi>,
     context: RequestContext,
     headers: HeaderMap,
-    serial_number: Result<PathParameters<SerialNumber>, Problem>,
+    serial_number: Result<PathParameter<SerialNumber>, Problem>,
     key: IdempotencyKey,
     body: Result<JsonBody<RenewCertificate>, Problem>,
 ) -> Result<Answer, Problem> {
-    if let (Ok(PathParameters(serial)), Ok(body)) = (&serial_number, &body)
+    if let (Ok(PathParameter(serial)), Ok(body)) = (&serial_number, &body)
         && let Some(answer) = repeat_by_superseded_certificate(&api, &context, *serial, &body.value).await?
     {
         return Ok(answer);
     }
     let device = api.authenticator.any_device(&context, &headers).await?;
-    let (PathParameters(serial_number), body) = (serial_number?, body?);
+    let (PathParameter(serial_number), body) = (serial_number?, body?);
     let renewed = renew(&api, context, device, serial_number, &key, &body).await;
     if let Err(problem) = &renewed {
         metrics::counter!("signalbeam_certificate_renewal_failures_total", "code" => problem.code().as_str())
@@ -96,10 +96,7 @@ async fn renew(
     }
     let cause = Cause { idempotency: key.bind(&device.actor(), None, &body.bytes), actor: device.actor(), context };
     if let Some(outcome) = api.repeated(&cause).await? {
-        let outcome = if request.csr_pem.is_some() { outcome } else { outcome.require_first()? };
-        let issued = issued_by(&outcome)?;
-        let shown = ShownCertificate::new(api, issued.certificate, issued.at, None);
-        return Ok(Changed::new(StatusCode::CREATED, Json(shown), issued.position));
+        return answer(api, outcome, request.csr_pem.is_some(), None);
     }
     if let Some(csr_pem) = &request.csr_pem
         && let Some(successor) = certificates.repeated_renewal(serial_number, public_key(csr_pem)?.sha256())
@@ -112,12 +109,11 @@ async fn renew(
         .map_err(|error| super::refused(&error))?;
     let (private_key, public_key) = keys(api, request.csr_pem.as_deref()).await?;
     let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number) };
-    let issued = issue(api, &cause, loaded, issuance).await?;
-    metrics::counter!("signalbeam_certificates_renewed_total").increment(1);
-    let successor = issued.certificate.intended.serial_number;
-    tracing::info!(device_id = %device.device_id, %serial_number, %successor, "certificate renewed");
-    let shown = ShownCertificate::new(api, issued.certificate, issued.at, private_key.as_ref());
-    Ok(Changed::new(StatusCode::CREATED, Json(shown), issued.position))
+    let outcome = issue(api, &cause, loaded, issuance).await?;
+    if !outcome.is_repeat {
+        metrics::counter!("signalbeam_certificates_renewed_total").increment(1);
+    }
+    answer(api, outcome, request.csr_pem.is_some(), private_key.as_ref())
 }
 
 fn validity(api: &CommandApi, request: &RenewCertificate) -> Result<Days, Problem> {

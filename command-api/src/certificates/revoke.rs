@@ -2,15 +2,15 @@
 
 use axum::extract::State;
 use serde::Deserialize;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
-use signalbeam_authn::{Admin, Permission, RequestContext};
+use signalbeam_authn::{Admin, AdminPrincipal, Permission, RequestContext};
 use signalbeam_domain::certificate::{CertificateCommand, Certificates};
-use signalbeam_domain::{Reason, SerialNumber, StreamId};
+use signalbeam_domain::{DeviceId, Reason, SerialNumber, StreamId, TenantId};
 use utoipa::ToSchema;
 
 use super::refused;
-use crate::command::{Cause, Changed};
+use crate::command::{Cause, Changed, store_unavailable};
 use crate::state::CommandApi;
 
 /// Why the certificate is revoked.
@@ -42,20 +42,35 @@ pub(crate) async fn revoke_certificate(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
-    PathParameters(serial_number): PathParameters<SerialNumber>,
+    PathParameter(serial_number): PathParameter<SerialNumber>,
     body: JsonBody<RevokeCertificate>,
 ) -> Result<Changed<()>, Problem> {
     admin.require(Permission::ManageCertificates)?;
-    let entry = api.index.certificate_by_serial(serial_number).ok_or_else(|| Problem::not_found("certificate"))?;
-    let device = api.index.device(entry.device_id).filter(|device| admin.sees(device.tenant_id));
-    let tenant_id = device.ok_or_else(|| Problem::not_found("certificate"))?.tenant_id;
+    let (device_id, tenant_id) = owner(&api, &admin, serial_number).await?;
     let cause = Cause { actor: admin.actor(), context, idempotency: None };
-    let stream = StreamId::certificates(entry.device_id);
+    let stream = StreamId::certificates(device_id);
     let command = || CertificateCommand::Revoke { serial_number, reason: body.value.reason.clone() };
     let outcome = api.execute::<Certificates>(&cause, &stream, tenant_id, command, |error| refused(&error)).await?;
     if outcome.position.is_some() {
         metrics::counter!("signalbeam_certificates_revoked_total").increment(1);
-        tracing::info!(device_id = %entry.device_id, %serial_number, "certificate revoked");
+        tracing::info!(%device_id, %serial_number, "certificate revoked");
     }
     Ok(Changed::no_content(outcome.position))
+}
+
+/// The device that a certificate was issued to. The index knows all that may still authenticate; what ended long ago only
+/// the tables know.
+async fn owner(
+    api: &CommandApi,
+    admin: &AdminPrincipal,
+    serial_number: SerialNumber,
+) -> Result<(DeviceId, TenantId), Problem> {
+    let not_found = || Problem::not_found("certificate");
+    if let Some(entry) = api.index.certificate_by_serial(serial_number) {
+        let device = api.index.device(entry.device_id).filter(|device| admin.sees(device.tenant_id));
+        return device.map(|device| (entry.device_id, device.tenant_id)).ok_or_else(not_found);
+    }
+    let found = api.tables().await?.certificate(admin.tenant_id, serial_number).await;
+    let row = found.map_err(|error| store_unavailable(&error))?.ok_or_else(not_found)?;
+    row.device_id.zip(row.tenant_id).ok_or_else(not_found)
 }

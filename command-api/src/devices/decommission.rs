@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission, RequestContext};
 use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeys, KeyRevocationCause};
@@ -38,7 +38,7 @@ pub(crate) async fn decommission_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     key: IdempotencyKey,
     body: JsonBody<Decide>,
 ) -> Result<Changed<Json<Decided>>, Problem> {
@@ -47,23 +47,20 @@ pub(crate) async fn decommission_device(
     let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
     let answer = || Json(Decided { device_id: id, status: DeviceStatus::Decommissioned });
-    if let Some(outcome) = api.repeated(&cause).await? {
-        return Ok(Changed::new(StatusCode::OK, answer(), outcome.position));
-    }
     for _ in 0..MAX_DECISIONS {
         let reason = body.value.reason.clone();
         let (keys, certificates) = (StreamId::api_keys(id), StreamId::certificates(id));
         let revoke_keys =
             ApiKeyCommand::RevokeAll { cause: KeyRevocationCause::Decommissioned, reason: reason.clone() };
+        let decommission = DeviceCommand::Decommission(body.value.reason());
+        let device = plan::<Device>(&api, StreamId::device(id), tenant_id, decommission, |error| refused(&error)).await;
+        let device = match (device, api.repeated(&cause).await?) {
+            // The same command was carried out in the meantime: this is no refusal but a repetition.
+            (Err(_), Some(outcome)) => return Ok(Changed::new(StatusCode::OK, answer(), outcome.position)),
+            (device, _) => device?,
+        };
         let writes = vec![
-            plan::<Device>(
-                &api,
-                StreamId::device(id),
-                tenant_id,
-                DeviceCommand::Decommission(body.value.reason()),
-                |error| refused(&error),
-            )
-            .await?,
+            device,
             plan::<ApiKeys>(&api, keys, tenant_id, revoke_keys, |error| internal(&error)).await?,
             plan::<Certificates>(&api, certificates, tenant_id, CertificateCommand::RevokeAll { reason }, |error| {
                 internal(&error)

@@ -1,12 +1,10 @@
 //! `DELETE /api/registration-tokens/{id}`
 
-use std::time::Duration;
-
 use axum::extract::State;
 use serde::Deserialize;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
-use signalbeam_authn::{Admin, ErrorCode, Permission, RequestContext};
+use signalbeam_authn::{Admin, Permission, RequestContext};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenCommand};
 use signalbeam_domain::{Reason, RegistrationTokenId, StreamId};
 use utoipa::ToSchema;
@@ -14,9 +12,6 @@ use utoipa::ToSchema;
 use super::refused;
 use crate::command::{Cause, Changed, store_unavailable};
 use crate::state::CommandApi;
-
-/// How long the tables may take to hold what this node appended.
-const TABLES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why something is taken back.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -47,14 +42,12 @@ pub(crate) async fn revoke_registration_token(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
-    PathParameters(id): PathParameters<RegistrationTokenId>,
+    PathParameter(id): PathParameter<RegistrationTokenId>,
     body: JsonBody<RevokeRegistrationToken>,
 ) -> Result<Changed<()>, Problem> {
     admin.require(Permission::ManageRegistrationTokens)?;
     // The stream is named by the prefix, which only the table knows by the token's id.
-    let awaited = api.freshness.wait_for_own_writes(TABLES_TIMEOUT).await;
-    awaited.map_err(|_| Problem::new(ErrorCode::ProjectionBehind, "the tables are behind; try again"))?;
-    let found = api.read_model.registration_token(admin.tenant_id, id).await;
+    let found = api.tables().await?.registration_token(admin.tenant_id, id).await;
     let token =
         found.map_err(|error| store_unavailable(&error))?.ok_or_else(|| Problem::not_found("registration token"))?;
     let cause = Cause { actor: admin.actor(), context, idempotency: None };

@@ -14,6 +14,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection, SqlitePo
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many connections read beside the writer, each with a thread of its own.
 const READERS: u32 = 4;
+/// How much of the file the writer keeps in memory, in KiB.
+const WRITER_CACHE_KIB: u32 = 16 << 10;
 /// What a write-ahead log that grew under a long read is cut back to.
 const WAL_KEPT_BYTES: u32 = 64 << 20;
 
@@ -146,6 +148,8 @@ fn writing(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("journal_size_limit", WAL_KEPT_BYTES.to_string())
+        .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
+        .pragma("temp_store", "MEMORY")
         .busy_timeout(BUSY_TIMEOUT)
         .thread_name(|number| format!("sqlite-write-{number}"))
         .disable_statement_logging()

@@ -9,15 +9,12 @@ use uuid::Uuid;
 
 use crate::ledger::KnownCommand;
 use crate::port::Recorded;
-use crate::sqlite::insert::multi_row_insert;
+use crate::sqlite::insert::{BoxError, multi_row_insert, text};
 
 /// The columns in the order in which they are written and read.
 pub(super) const COLUMNS: &str = "position, event_id, stream, version, event_type, schema_version, recorded_at, \
      tenant_id, actor_kind, actor_id, command_id, correlation_id, causation_id, data, hash";
 pub(super) const COLUMN_COUNT: usize = 15;
-
-/// What cannot be bound or read back: a bug or a damaged file.
-pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A row that is no event.
 #[derive(Debug, thiserror::Error)]
@@ -37,16 +34,16 @@ pub(super) fn bind(arguments: &mut SqliteArguments, recorded: &Recorded) -> Resu
     let envelope = &recorded.envelope;
     arguments.add(envelope.position.0.cast_signed())?;
     arguments.add(*envelope.event_id.as_uuid())?;
-    arguments.add(envelope.stream.as_str())?;
+    arguments.add(text(envelope.stream.as_str()))?;
     arguments.add(envelope.version.0.cast_signed())?;
-    arguments.add(envelope.event_type.as_str())?;
+    arguments.add(text(&envelope.event_type))?;
     arguments.add(envelope.schema_version)?;
     arguments.add(envelope.recorded_at.unix_microseconds())?;
     arguments.add(envelope.tenant_id.map(|id| *id.as_uuid()))?;
-    arguments.add(envelope.actor.kind.as_str())?;
-    arguments.add(envelope.actor.id.as_str())?;
+    arguments.add(text(envelope.actor.kind.as_str()))?;
+    arguments.add(text(&envelope.actor.id))?;
     arguments.add(envelope.command_id.as_ref().map(|id| id.0.as_slice()))?;
-    arguments.add(envelope.correlation_id.as_str())?;
+    arguments.add(text(envelope.correlation_id.as_str()))?;
     arguments.add(envelope.causation_id.map(|id| *id.as_uuid()))?;
     arguments.add(envelope.data.as_slice())?;
     arguments.add(recorded.hash.0.as_slice())

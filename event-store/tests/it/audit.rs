@@ -62,7 +62,7 @@ on_every_adapter! {
     an_attempt_is_kept_whole,
     attempts_come_newest_first_in_pages,
     every_filter_holds,
-    a_clock_that_steps_back_hides_nothing,
+    blocks_of_rows_hide_nothing,
     racing_recorders_lose_nothing,
 }
 
@@ -202,20 +202,41 @@ async fn every_filter_holds(Subject { log, .. }: Subject) {
     }
 }
 
-/// Spans of time are found by blocks of rows, so this one has several blocks, and times that go to and fro.
-async fn a_clock_that_steps_back_hides_nothing(Subject { log, .. }: Subject) {
-    const ROWS: i64 = 10_000;
-    let (device, tenant) = (device_id(), tenant_id());
-    let moment = |n: i64| if n == 9_000 { at(-5) } else { at(n - 3_000 * (n / 4_000)) };
-    for first in (0..ROWS).step_by(1_000) {
-        let mut attempts: Vec<_> = (first..first + 1_000).map(|n| success(device, tenant, moment(n))).collect();
-        attempts[999] = failure(moment(first + 999), "INVALID_API_KEY");
-        log.record(attempts).await.unwrap();
+/// Rows are found by blocks of 16,384, so these fill several, with times that go to and fro, and odd numbers at a time.
+async fn blocks_of_rows_hide_nothing(Subject { log, .. }: Subject) {
+    let devices: Vec<_> = std::iter::repeat_with(device_id).take(300).collect();
+    let tenants = [tenant_id(), tenant_id()];
+    let moment = |n: usize| match i64::try_from(n).unwrap() {
+        39_000 => at(-5),
+        n => at(n - 12_000 * (n / 16_000)),
+    };
+    let mut recorded: Vec<_> = (0..42_000)
+        .map(|n| match n % 40 {
+            0 => failure(moment(n), "INVALID_API_KEY"),
+            _ => success(devices[n * 7 % 300], tenants[usize::from(n % 1_000 == 1)], moment(n)),
+        })
+        .collect();
+    for attempts in recorded.chunks(1_311) {
+        // A failure in it makes a relaxed log wait as well.
+        assert!(attempts.iter().any(|attempt| !attempt.success));
+        log.record(attempts.to_vec()).await.unwrap();
     }
-    for (start, end) in [(-10, 0), (0, 100), (1_500, 2_500), (3_990, 4_010), (3_000, 6_000), (6_500, 9_999)] {
-        let filter = AttemptFilter { start: Some(at(start)), end: Some(at(end)), ..AttemptFilter::default() };
-        let expected = (0..ROWS).filter(|n| (at(start)..at(end)).contains(&moment(*n))).count();
-        assert_eq!(all(&*log, &filter, 500).await.len(), expected, "from {start} to {end}");
+    recorded.reverse();
+    let none = AttemptFilter::default();
+    let spans = [(-10, 0), (0, 100), (6_000, 10_000), (15_990, 16_010), (12_000, 24_000), (26_000, 36_000)];
+    let spans = spans.map(|(start, end)| AttemptFilter { start: Some(at(start)), end: Some(at(end)), ..none.clone() });
+    let filters = [
+        AttemptFilter { device_id: Some(devices[17]), ..none.clone() },
+        AttemptFilter { device_id: Some(devices[18]), start: Some(at(9_000)), end: Some(at(19_000)), ..none.clone() },
+        AttemptFilter { device_id: Some(devices[19]), tenant_id: Some(tenants[1]), ..none.clone() },
+        AttemptFilter { tenant_id: Some(tenants[1]), ..none.clone() },
+        AttemptFilter { tenant_id: Some(tenants[1]), success: Some(false), ..none.clone() },
+        AttemptFilter { success: Some(false), ..none.clone() },
+    ];
+    for filter in spans.iter().chain(&filters) {
+        let expected: Vec<_> = recorded.iter().filter(|attempt| filter.matches(attempt)).collect();
+        let found = all(&*log, filter, 41).await;
+        assert!(found.iter().eq(expected.iter().copied()), "{} of {}: {filter:?}", found.len(), expected.len());
     }
 }
 

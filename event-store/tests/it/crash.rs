@@ -55,10 +55,10 @@ async fn child_that_writes_until_it_is_killed() {
     let Some(folder) = child_folder() else { return };
     let (store, log) = open(&folder).await;
     let (store, log) = (Arc::new(store), Arc::new(log));
-    let mut writers = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for _ in 0..8 {
         let (store, log) = (Arc::clone(&store), Arc::clone(&log));
-        writers.spawn(async move {
+        tasks.spawn(async move {
             let (one, other) = (new_stream(), new_stream());
             for version in 0.. {
                 let writes = vec![
@@ -75,7 +75,7 @@ async fn child_that_writes_until_it_is_killed() {
             }
         });
     }
-    writers.join_all().await;
+    tasks.join_all().await;
 }
 
 /// Numbers that are the same in every run (xorshift).

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ring::digest::{SHA256, digest};
 use signalbeam_domain::{Digest, Position};
 use signalbeam_event_store::{
-    AppendError, EventReader, EventStore, Filter, OpenError, SqliteAuditLog, SqliteEventReader, SqliteEventStore,
-    SubscriptionItem,
+    AppendError, AuditDurability, EventReader, EventStore, Filter, OpenError, SqliteAuditLog, SqliteEventReader,
+    SqliteEventStore, SubscriptionItem,
 };
 use sqlx::{Connection, Row, SqliteConnection};
 use tempfile::TempDir;
@@ -125,7 +125,7 @@ async fn another_file_is_refused_and_left_untouched() {
     assert_eq!(std::fs::read(&other).unwrap(), before);
 
     let audit = folder.path().join("audit.db");
-    SqliteAuditLog::open(&audit, Default::default()).await.unwrap().close().await;
+    SqliteAuditLog::open(&audit, AuditDurability::Strict).await.unwrap().close().await;
     refused(&audit).await;
     assert!(matches!(SqliteEventReader::open(folder.path().join("absent.db")).await, Err(OpenError::Database { .. })));
     let no_folder = SqliteEventStore::open(folder.path().join("no/folder.db"), clock.clone()).await;

@@ -17,14 +17,29 @@ CREATE TABLE device_authentication_logs (
     correlation_id            TEXT    NOT NULL
 ) STRICT;
 
--- An index ends with the row's number, and rows are in the order of time: each serves "newest first" as well.
-CREATE INDEX device_authentication_logs_by_device ON device_authentication_logs (device_id) WHERE device_id IS NOT NULL;
-CREATE INDEX device_authentication_logs_by_tenant ON device_authentication_logs (tenant_id) WHERE tenant_id IS NOT NULL;
-
--- The earliest and the latest moment in each block of 4,096 rows: finds the rows of a span of time without an index on
--- time, and is right also where the clock was set back.
+-- Rows come in blocks of 16,384: block n holds the rows whose number divided by 16,384 is n. The earliest and the latest
+-- moment of each find the rows of a span of time without an index on time, also where the clock was set back.
 CREATE TABLE device_authentication_log_blocks (
-    block    INTEGER PRIMARY KEY, -- the row's number divided by 4,096
+    block    INTEGER PRIMARY KEY,
     earliest TEXT    NOT NULL,
     latest   TEXT    NOT NULL
 ) STRICT;
+
+-- Which rows of a block are a device's, or a tenant's. Filled for a whole block at once, in order, when the first row of a
+-- later block is written: an index over the whole table would touch a page of its own for nearly every row, and cost more
+-- than all the rest. So every block but the newest is indexed; the newest is searched row by row. To find a device's rows:
+--   SELECT logs.* FROM device_authentication_log_devices AS found JOIN device_authentication_logs AS logs USING (row)
+--   WHERE found.block IN (SELECT block FROM device_authentication_log_blocks) AND found.device_id = '...'
+CREATE TABLE device_authentication_log_devices (
+    block     INTEGER NOT NULL,
+    device_id TEXT    NOT NULL,
+    row       INTEGER NOT NULL,
+    PRIMARY KEY (block, device_id, row)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device_authentication_log_tenants (
+    block     INTEGER NOT NULL,
+    tenant_id TEXT    NOT NULL,
+    row       INTEGER NOT NULL,
+    PRIMARY KEY (block, tenant_id, row)
+) STRICT, WITHOUT ROWID;

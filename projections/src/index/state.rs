@@ -31,7 +31,7 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 struct Device {
     entry: Option<DeviceEntry>,
-    active_certificate: Option<SerialNumber>,
+    active_certificate: Option<Fingerprint>,
     /// In the order of issue.
     api_keys: Vec<(ApiKeyId, Prefix)>,
 }
@@ -67,7 +67,7 @@ impl State {
     }
 
     pub(super) fn active_certificate(&self, id: DeviceId) -> Option<CertificateEntry> {
-        self.certificate_by_serial(self.devices.get(&id)?.active_certificate?)
+        self.certificate(self.devices.get(&id)?.active_certificate.as_ref()?)
     }
 
     pub(super) fn newest_api_key(&self, id: DeviceId) -> Option<&ApiKeyEntry> {
@@ -147,7 +147,7 @@ impl State {
     pub(super) fn add_certificate(&mut self, entry: CertificateEntry) {
         match entry.standing {
             Standing::Active => {
-                self.devices.entry(entry.device_id).or_default().active_certificate = Some(entry.serial_number);
+                self.devices.entry(entry.device_id).or_default().active_certificate = Some(entry.fingerprint);
             }
             Standing::Superseded { .. } | Standing::Revoked => {
                 self.ended.push(Reverse((entry.not_after, Ended::Certificate(entry.fingerprint))));
@@ -173,7 +173,7 @@ impl State {
         });
         let Some(certificate) = ended.flatten() else { return };
         if let Some(device) = self.devices.get_mut(&certificate.device_id)
-            && device.active_certificate == Some(serial_number)
+            && device.active_certificate == Some(certificate.fingerprint)
         {
             device.active_certificate = None;
         }

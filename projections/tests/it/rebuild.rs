@@ -1,5 +1,7 @@
 //! Rebuilding gives the same rows as living did, whatever has happened.
 
+use std::sync::atomic::Ordering;
+
 use proptest::prelude::*;
 use signalbeam_domain::Position;
 use signalbeam_projections::{DIRECTORY, RebuildError, Tables, rebuild};
@@ -7,6 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::fleet::{Fleet, Step, steps};
 use crate::rows::{Projected, query};
+use crate::tampered::TamperedLog;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
@@ -63,6 +66,18 @@ async fn a_rebuild_works_while_the_projector_runs_and_heals_what_was_changed_by_
         .filter(|name| name.starts_with("projections.db.") && name != "projections.db.rebuild.lock")
         .collect();
     assert!(leftovers.is_empty(), "{leftovers:?}");
+}
+
+#[tokio::test]
+async fn live_tables_are_never_replaced_by_older_ones() {
+    let (fleet, _) = Fleet::with_device().await;
+    let projected = Projected::of(&fleet).await;
+    let before = projected.dump().await;
+    let log = TamperedLog::new(fleet.store.clone(), Position(u64::MAX));
+    log.is_late.store(true, Ordering::SeqCst);
+    let rebuilt = rebuild(DIRECTORY, projected.projector.tables(), &log, |_| {}).await.unwrap();
+    assert_eq!(rebuilt.position, fleet.head().await, "it read on when it saw that it was behind");
+    assert_eq!(projected.dump().await, before);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A log in which one event is of a type that nobody knows, and which can be out of reach.
+//! A log in which one event is of a type that nobody knows, which can be out of reach, and which can be late.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +14,14 @@ pub(crate) struct TamperedLog {
     store: Arc<MemoryEventStore>,
     unknown: Position,
     pub(crate) is_out_of_reach: AtomicBool,
+    /// Whether the next page is empty, as if its reader had asked before anything was there.
+    pub(crate) is_late: AtomicBool,
 }
 
 impl TamperedLog {
     /// The log of `store` with the event at `unknown` changed.
     pub(crate) fn new(store: Arc<MemoryEventStore>, unknown: Position) -> Self {
-        Self { store, unknown, is_out_of_reach: AtomicBool::new(false) }
+        Self { store, unknown, is_out_of_reach: AtomicBool::default(), is_late: AtomicBool::default() }
     }
 }
 
@@ -36,6 +38,9 @@ impl EventReader for TamperedLog {
     }
 
     async fn read_all(&self, after: Position, limit: usize, filter: &Filter) -> Result<Page, StoreError> {
+        if self.is_late.swap(false, Ordering::SeqCst) {
+            return Ok(Page { events: vec![], reached: after });
+        }
         let mut page = self.store.read_all(after, limit, filter).await?;
         tamper(self.unknown, &mut page.events);
         Ok(page)

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use signalbeam_authn::http::extract::{PathParameters, QueryParameters};
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission};
 use signalbeam_domain::SerialNumber;
@@ -31,7 +31,7 @@ use crate::state::QueryApi;
 pub async fn get_certificate(
     State(api): State<QueryApi>,
     Admin(admin): Admin,
-    PathParameters(serial_number): PathParameters<SerialNumber>,
+    PathParameter(serial_number): PathParameter<SerialNumber>,
     QueryParameters(query): QueryParameters<AsOf>,
 ) -> Result<Json<ListedCertificate>, Problem> {
     admin.require(Permission::Read)?;

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use signalbeam_authn::http::extract::{PathParameters, QueryParameters};
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Caller, Permission};
 use signalbeam_domain::DeviceId;
@@ -32,7 +32,7 @@ use crate::state::QueryApi;
 pub async fn list_certificates_of_device(
     State(api): State<QueryApi>,
     caller: Caller,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     QueryParameters(query): QueryParameters<AsOf>,
 ) -> Result<Json<List<ListedCertificate>>, Problem> {
     caller.require(Permission::Read)?;

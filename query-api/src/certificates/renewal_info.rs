@@ -6,7 +6,7 @@ use axum::http::HeaderValue;
 use axum::http::header::RETRY_AFTER;
 use axum::response::IntoResponse;
 use serde::Serialize;
-use signalbeam_authn::http::extract::{PathParameters, QueryParameters};
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_domain::certificate::Standing;
 use signalbeam_domain::{SerialNumber, Timestamp};
@@ -72,7 +72,7 @@ impl SuggestedWindow {
 )]
 pub async fn get_renewal_info(
     State(api): State<QueryApi>,
-    PathParameters(serial_number): PathParameters<SerialNumber>,
+    PathParameter(serial_number): PathParameter<SerialNumber>,
     QueryParameters(query): QueryParameters<AsOf>,
 ) -> Result<impl IntoResponse, Problem> {
     api.settle_index(query.min_position).await?;

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use signalbeam_authn::Caller;
-use signalbeam_authn::http::extract::{PathParameters, QueryParameters};
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_domain::{DeviceStatus, TenantId};
 use signalbeam_projections::DeviceFilter;
@@ -56,7 +56,7 @@ pub struct ListDevicesByStatus {
 pub async fn list_devices_by_status(
     State(api): State<QueryApi>,
     caller: Caller,
-    PathParameters(status): PathParameters<DeviceStatus>,
+    PathParameter(status): PathParameter<DeviceStatus>,
     QueryParameters(query): QueryParameters<ListDevicesByStatus>,
 ) -> Result<Json<List<ListedDevice>>, Problem> {
     let filter = DeviceFilter { status: Some(status), tenant_id: query.tenant_id, name_contains: None };

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use signalbeam_authn::http::extract::{PathParameters, QueryParameters};
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission};
 use signalbeam_domain::{DeviceId, Position, TenantId};
@@ -51,7 +51,7 @@ pub struct DeviceHistory {
 pub async fn get_device_history(
     State(api): State<QueryApi>,
     Admin(admin): Admin,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     QueryParameters(query): QueryParameters<DeviceHistory>,
 ) -> Result<Json<List<ShownEvent>>, Problem> {
     admin.require(Permission::Read)?;

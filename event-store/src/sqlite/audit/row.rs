@@ -1,12 +1,14 @@
 //! How an attempt becomes a row, and a row an attempt.
 
+use std::sync::Arc;
+
 use signalbeam_domain::{CorrelationId, DeviceId, Prefix, SerialNumber, TenantId, Timestamp};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Row};
 use uuid::Uuid;
 
 use crate::audit::{AuthenticationAttempt, AuthenticationMethod};
-use crate::sqlite::insert::multi_row_insert;
+use crate::sqlite::insert::{BoxError, hex_text, multi_row_insert, text};
 
 /// The columns in the order in which they are written and read.
 pub(super) const COLUMNS: &str = "row, id, device_id, tenant_id, ip_address, user_agent, success, failure_reason, \
@@ -27,25 +29,25 @@ pub(super) fn insert(rows: usize) -> String {
 }
 
 /// Binds one attempt's columns.
-pub(super) fn bind(
-    arguments: &mut SqliteArguments,
-    row: i64,
-    attempt: &AuthenticationAttempt,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+pub(super) fn bind(arguments: &mut SqliteArguments, row: i64, attempt: &AuthenticationAttempt) -> Result<(), BoxError> {
     arguments.add(row)?;
-    arguments.add(attempt.id.hyphenated())?;
-    arguments.add(attempt.device_id.map(|id| id.as_uuid().hyphenated()))?;
-    arguments.add(attempt.tenant_id.map(|id| id.as_uuid().hyphenated()))?;
+    arguments.add(uuid_text(&attempt.id))?;
+    arguments.add(attempt.device_id.map(|id| uuid_text(id.as_uuid())))?;
+    arguments.add(attempt.tenant_id.map(|id| uuid_text(id.as_uuid())))?;
     arguments.add(attempt.ip_address.to_string())?;
-    arguments.add(attempt.user_agent.as_deref())?;
+    arguments.add(attempt.user_agent.as_deref().map(text))?;
     arguments.add(attempt.success)?;
-    arguments.add(attempt.failure_reason.as_deref())?;
-    arguments.add(attempt.failure_code.as_deref())?;
+    arguments.add(attempt.failure_reason.as_deref().map(text))?;
+    arguments.add(attempt.failure_code.as_deref().map(text))?;
     arguments.add(attempt.timestamp.to_string())?;
-    arguments.add(attempt.api_key_prefix.as_ref().map(Prefix::as_str))?;
-    arguments.add(attempt.method.as_str())?;
-    arguments.add(attempt.certificate_serial_number.map(|serial| serial.to_string()))?;
-    arguments.add(attempt.correlation_id.as_str())
+    arguments.add(attempt.api_key_prefix.as_ref().map(|prefix| text(prefix.as_str())))?;
+    arguments.add(text(attempt.method.as_str()))?;
+    arguments.add(attempt.certificate_serial_number.map(|serial| hex_text(serial.as_octets())))?;
+    arguments.add(text(attempt.correlation_id.as_str()))
+}
+
+fn uuid_text(id: &Uuid) -> Arc<str> {
+    text(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
 }
 
 /// Reads a row of [`COLUMNS`] with its number.

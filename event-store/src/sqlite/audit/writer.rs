@@ -1,6 +1,7 @@
 //! The one task that writes attempts: what waits is inserted with one statement and committed once.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,8 +15,8 @@ use tokio::time::{Instant, timeout_at};
 use super::row;
 use crate::audit::{AuditError, AuthenticationAttempt};
 use crate::sqlite::database::Database;
+use crate::sqlite::insert::BoxError;
 use crate::sqlite::queue;
-use crate::sqlite::row::BoxError;
 
 /// From this many attempts on a group takes no more.
 const GROUP: usize = 1_000;
@@ -23,8 +24,8 @@ const GROUP: usize = 1_000;
 const ROWS_PER_STATEMENT: usize = 2_048;
 /// How long a success that nobody waits for may stay in memory; with the commit it stays below the promised 250 ms.
 const LINGER: Duration = Duration::from_millis(200);
-/// How many rows share an entry in the table of moments.
-pub(super) const BLOCK: i64 = 4_096;
+/// How many rows share an entry in the table of moments, and are indexed together.
+pub(super) const BLOCK: i64 = 16_384;
 
 const NOTE_BLOCK: &str = "
 INSERT INTO device_authentication_log_blocks (block, earliest, latest) VALUES (?, ?, ?)
@@ -188,14 +189,36 @@ impl Writer {
             Some(open) => open,
             closed => closed.insert(Open::new(&self.database).await?),
         };
-        let (sql, arguments) = statement(open.last_row, rows).map_err(sqlx::Error::Encode)?;
-        sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut open.connection).await?;
-        open.last_row += number(rows.len());
+        let last_row = open.last_row + number(rows.len());
+        let (mut sql, arguments) = statement(open.last_row, rows).map_err(sqlx::Error::Encode)?;
+        let completed = open.last_row / BLOCK..last_row / BLOCK;
+        // A statement that names a block comes once, so it is not worth keeping.
+        let is_worth_keeping = completed.is_empty();
+        completed.for_each(|block| index(&mut sql, block));
+        sql.push_str("COMMIT");
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(is_worth_keeping);
+        query.execute(&mut open.connection).await?;
+        open.last_row = last_row;
         Ok(())
     }
 }
 
-/// One transaction for all rows, in one turn of the connection's thread.
+/// Adds the statements that index a block whose rows are all there.
+fn index(sql: &mut String, block: i64) {
+    let rows = block * BLOCK..(block + 1) * BLOCK;
+    for (table, column) in [("devices", "device_id"), ("tenants", "tenant_id")] {
+        // Writing to a string does not fail.
+        let _ = write!(
+            sql,
+            "INSERT OR ROLLBACK INTO device_authentication_log_{table} (block, {column}, row)
+             SELECT {block}, {column}, row FROM device_authentication_logs
+             WHERE row >= {} AND row < {} AND {column} IS NOT NULL ORDER BY {column}, row;",
+            rows.start, rows.end
+        );
+    }
+}
+
+/// The beginning of a transaction for all rows, which runs in one turn of the connection's thread.
 fn statement(last_row: i64, rows: &[Row]) -> Result<(String, SqliteArguments), BoxError> {
     let mut arguments = SqliteArguments::default();
     arguments.reserve(rows.len() * row::COLUMN_COUNT, 0);
@@ -206,7 +229,7 @@ fn statement(last_row: i64, rows: &[Row]) -> Result<(String, SqliteArguments), B
         arguments.add(latest.to_string())?;
         sql.push_str(NOTE_BLOCK);
     }
-    // Only the last statement may have parameters that are not bound.
+    // Only the last statement with parameters may have some that are not bound.
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         sql.push_str(&row::insert(chunk.len()));
         sql.push(';');
@@ -214,7 +237,6 @@ fn statement(last_row: i64, rows: &[Row]) -> Result<(String, SqliteArguments), B
     for (row, number) in rows.iter().zip(last_row + 1..) {
         row::bind(&mut arguments, number, &row.attempt)?;
     }
-    sql.push_str("COMMIT");
     Ok((sql, arguments))
 }
 

@@ -161,10 +161,10 @@ pub(super) async fn a_taken_event_id_is_refused_alone(Subject { store, .. }: Sub
 
 pub(super) async fn positions_and_versions_are_dense_under_racing_writers(Subject { store, .. }: Subject) {
     let streams: Arc<Vec<_>> = Arc::new(std::iter::repeat_with(new_stream).take(5).collect());
-    let mut writers = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for writer in 0..16 {
         let (store, streams) = (Arc::clone(&store), Arc::clone(&streams));
-        writers.spawn(async move {
+        tasks.spawn(async move {
             for n in 0..20 {
                 let (one, other) = (&streams[(writer + n) % 5], &streams[(writer + n + 1) % 5]);
                 let writes = vec![
@@ -178,7 +178,7 @@ pub(super) async fn positions_and_versions_are_dense_under_racing_writers(Subjec
             }
         });
     }
-    writers.join_all().await;
+    tasks.join_all().await;
     let events = everything(&*store).await;
     assert!((1..=960).eq(events.iter().map(|r| r.envelope.position.0)));
     for stream in &*streams {

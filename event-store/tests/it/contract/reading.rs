@@ -144,10 +144,10 @@ pub(super) async fn no_reader_misses_a_position_while_writers_race(Subject { sto
             }
         });
     }
-    let mut writers = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for _ in 0..8 {
         let store = Arc::clone(&store);
-        writers.spawn(async move {
+        tasks.spawn(async move {
             let stream = new_stream();
             for n in 0..40 {
                 let events = std::iter::repeat_with(reinstated).take(1 + n % 4).collect();
@@ -155,7 +155,7 @@ pub(super) async fn no_reader_misses_a_position_while_writers_race(Subject { sto
             }
         });
     }
-    writers.join_all().await;
+    tasks.join_all().await;
     is_over.store(true, Ordering::SeqCst);
     assert_eq!(readers.join_all().await, [Position(800); 3]);
 }

@@ -45,17 +45,17 @@ pub(super) async fn a_subscription_catches_up_then_follows_without_gap_or_double
         let mut subscription = store.subscribe(Position(after));
         subscribers.spawn(async move { follow(&mut subscription, Position(after), Position(1_800)).await });
     }
-    let mut writers = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for _ in 0..8 {
         let store = Arc::clone(&store);
-        writers.spawn(async move {
+        tasks.spawn(async move {
             let stream = new_stream();
             for _ in 0..50 {
                 store.append(single(&stream)).await.unwrap();
             }
         });
     }
-    writers.join_all().await;
+    tasks.join_all().await;
     subscribers.join_all().await;
 }
 
