@@ -41,15 +41,12 @@ async fn every_transition_is_allowed_or_refused_by_the_device_s_status() {
         for action in ACTIONS {
             let device = device_in(&world, status).await;
             let answer = world.decide(&device, action).await;
-            match allowed.iter().find(|(name, _)| *name == action) {
-                Some((_, to)) => {
-                    assert!(answer.position().is_some());
-                    assert_eq!(answer.expect(200), json!({"deviceId": device.id, "status": to}), "{status} {action}");
-                }
-                None => {
-                    let problem = answer.problem(ErrorCode::InvalidState);
-                    assert_eq!(problem["deviceStatus"], status, "{status} {action}");
-                }
+            if let Some((_, to)) = allowed.iter().find(|(name, _)| *name == action) {
+                assert!(answer.position().is_some());
+                assert_eq!(answer.expect(200), json!({"deviceId": device.id, "status": to}), "{status} {action}");
+            } else {
+                let problem = answer.problem(ErrorCode::InvalidState);
+                assert_eq!(problem["deviceStatus"], status, "{status} {action}");
             }
         }
     }

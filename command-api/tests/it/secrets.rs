@@ -98,7 +98,7 @@ async fn a_whole_life_leaves_no_secret_behind() {
     let events: Vec<_> = log.iter().map(|r| String::from_utf8_lossy(&r.envelope.data).into_owned()).collect();
     let events = format!("{log:?}{}", events.concat());
     for secret in &secrets {
-        let hex: String = secret.bytes().map(|octet| format!("{octet:02x}")).collect();
+        let hex = secret.bytes().fold(String::new(), |hex, octet| hex + &format!("{octet:02x}"));
         for (place, text) in [("log", &logged), ("problem", &problems), ("audit", &attempts), ("event", &events)] {
             assert!(!text.contains(secret.as_str()) && !text.contains(&hex), "a secret stands in a {place}");
         }

@@ -131,7 +131,7 @@ impl World {
         let mut device = self.pending_device(tenant_id).await;
         self.decide(&device, "approve").await.expect(200);
         let claimed = self.claim(&device).await.expect(200);
-        device.api_key = claimed["apiKey"].as_str().unwrap().to_owned();
+        claimed["apiKey"].as_str().unwrap().clone_into(&mut device.api_key);
         device
     }
 
