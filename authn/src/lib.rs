@@ -1,1 +1,26 @@
-//! Who is calling: device certificate, API key, admin token; every attempt recorded.
+//! Who is calling: a device with its certificate or API key, whoever holds a claim secret, or an admin with a token.
+//! Every attempt is recorded. Beside it, what all HTTP routes share: problems, the request's context, strict parsing.
+
+pub mod admin;
+pub mod authenticator;
+pub mod claim;
+pub mod client_address;
+pub mod code;
+pub mod connection;
+pub mod device;
+pub mod draw;
+pub mod extractors;
+pub mod http;
+pub mod permission;
+pub mod secrets;
+pub mod tls;
+
+pub use admin::{AdminPrincipal, AdminTokens};
+pub use authenticator::Authenticator;
+pub use code::ErrorCode;
+pub use connection::Connection;
+pub use device::{ApiKeyFallback, AuthenticationPolicy, DevicePrincipal};
+pub use extractors::{Admin, Caller, Device, KeyHolder};
+pub use http::context::RequestContext;
+pub use http::problem::Problem;
+pub use permission::{Permission, Role};

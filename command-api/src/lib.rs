@@ -1,1 +1,37 @@
-//! The HTTP routes that change things.
+//! The HTTP routes that change things: each handler extracts, executes, maps. The rules live in the domain.
+
+mod api_keys;
+mod certificates;
+mod command;
+mod devices;
+mod idempotency;
+mod registration_tokens;
+mod state;
+
+pub use certificates::issuance::abandon_open_intents;
+pub use state::{CommandApi, CommandPolicy, Parts};
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// All routes of this crate, with their documentation.
+pub fn router(state: CommandApi) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(registration_tokens::create::create_registration_token))
+        .routes(routes!(registration_tokens::revoke::revoke_registration_token))
+        .routes(routes!(devices::register::register_device))
+        .routes(routes!(devices::decide::approve_device))
+        .routes(routes!(devices::decide::reject_device))
+        .routes(routes!(devices::decide::suspend_device))
+        .routes(routes!(devices::decide::reinstate_device))
+        .routes(routes!(devices::decommission::decommission_device))
+        .routes(routes!(devices::rename::rename_device))
+        .routes(routes!(devices::heartbeat::heartbeat))
+        .routes(routes!(api_keys::claim::claim_api_key))
+        .routes(routes!(api_keys::rotate::rotate_api_key))
+        .routes(routes!(api_keys::revoke::revoke_api_key))
+        .routes(routes!(certificates::issue::issue_certificate))
+        .routes(routes!(certificates::renew::renew_certificate))
+        .routes(routes!(certificates::revoke::revoke_certificate))
+        .with_state(state)
+}

@@ -128,6 +128,9 @@ pub enum ApiKeyError {
     /// The claim is closed: a key has authenticated, or an admin has revoked one, since the claim was last opened.
     #[error("the API key has been claimed")]
     AlreadyClaimed,
+    /// The device has no key in force that it could replace by itself: an admin must give it one.
+    #[error("the device has no API key to rotate; an admin's rotation gives it one")]
+    NothingToRotate,
     /// The set has no such key.
     #[error("there is no such API key")]
     Unknown,
@@ -184,6 +187,9 @@ impl ApiKeys {
     fn issue(&self, issued: KeyIssued) -> Result<Vec<ApiKeyEvent>, ApiKeyError> {
         if issued.origin == KeyOrigin::Claim && !self.is_claimable {
             return Err(ApiKeyError::AlreadyClaimed);
+        }
+        if issued.origin == KeyOrigin::DeviceRotation && self.unrevoked().next().is_none() {
+            return Err(ApiKeyError::NothingToRotate);
         }
         // A device's own rotation keeps the key in force until the successor is used; only a successor that an
         // earlier rotation left unused gives way.

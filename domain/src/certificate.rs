@@ -1,136 +1,18 @@
 //! A device's set of certificates: intended before signing, issued, superseded by the next one, or revoked. At most one
 //! is active.
 
-use serde::{Deserialize, Serialize};
+mod events;
+
+pub use self::events::{
+    AbandonCause, CertificateAbandoned, CertificateEvent, CertificateExpiryNoticed, CertificateFirstUsed,
+    CertificateIntended, CertificateIssued, CertificateRevoked, CertificateSuperseded,
+};
 
 use crate::aggregate::{Aggregate, Context};
 use crate::credential::Digest;
-use crate::event::events;
-use crate::ids::{AuthorityId, DeviceId, TenantId};
-use crate::serial::{Fingerprint, SerialNumber};
+use crate::serial::SerialNumber;
 use crate::text::Reason;
 use crate::timestamp::Timestamp;
-
-/// A certificate is about to be signed. Recorded first, so that a crash leaves a record and never an unknown certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CertificateIntended {
-    /// The serial number that it will have.
-    pub serial_number: SerialNumber,
-    /// Whose it will be.
-    pub device_id: DeviceId,
-    /// The device's tenant.
-    pub tenant_id: TenantId,
-    /// The profile that decides its contents.
-    pub profile: String,
-    /// The SHA-256 of its `SubjectPublicKeyInfo`.
-    pub public_key_sha256: Digest,
-    /// The first moment of its validity, to the second.
-    pub not_before: Timestamp,
-    /// The last moment of its validity, to the second.
-    pub not_after: Timestamp,
-    /// The certificate that it renews, where it renews one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub renewal_of: Option<SerialNumber>,
-}
-
-/// A certificate was signed, and is valid from here on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CertificateIssued {
-    /// What was intended.
-    #[serde(flatten)]
-    pub intended: CertificateIntended,
-    /// The SHA-256 of its DER.
-    pub fingerprint: Fingerprint,
-    /// Its subject, as `CN=device-..., O=SignalBeam`.
-    pub subject: String,
-    /// Who signed it.
-    pub authority_id: AuthorityId,
-    /// The certificate itself.
-    pub certificate_pem: String,
-}
-
-/// An intended certificate will not be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CertificateAbandoned {
-    /// Its serial number.
-    pub serial_number: SerialNumber,
-    /// Why not.
-    pub cause: AbandonCause,
-}
-
-/// Why an intended certificate was not issued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AbandonCause {
-    /// The key store could not sign.
-    SigningFailed,
-    /// The device was suspended or decommissioned, or the renewed certificate revoked, in between.
-    NoLongerEligible,
-    /// The process ended in between; found when it started again.
-    Interrupted,
-}
-
-/// A certificate authenticated for the first time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CertificateFirstUsed {
-    /// Its serial number.
-    pub serial_number: SerialNumber,
-}
-
-/// Another certificate took its place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CertificateSuperseded {
-    /// Its serial number.
-    pub serial_number: SerialNumber,
-    /// The serial number of the one that took its place.
-    pub superseded_by: SerialNumber,
-}
-
-/// A certificate was revoked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CertificateRevoked {
-    /// Its serial number.
-    pub serial_number: SerialNumber,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Reason>,
-}
-
-/// Somebody was told that a certificate is about to expire, so that each threshold is told once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CertificateExpiryNoticed {
-    /// Its serial number.
-    pub serial_number: SerialNumber,
-    /// The threshold that was reached, in days before the end.
-    pub threshold_days: u16,
-}
-
-events! {
-    /// What can happen to a device's set of certificates.
-    CertificateEvent {
-        /// One is about to be signed.
-        Intended(CertificateIntended) = ("certificate.intended", 1),
-        /// One was signed.
-        Issued(CertificateIssued) = ("certificate.issued", 1),
-        /// An intended one will not be.
-        Abandoned(CertificateAbandoned) = ("certificate.abandoned", 1),
-        /// One authenticated for the first time.
-        FirstUsed(CertificateFirstUsed) = ("certificate.first_used", 1),
-        /// Another one took its place.
-        Superseded(CertificateSuperseded) = ("certificate.superseded", 1),
-        /// One was revoked.
-        Revoked(CertificateRevoked) = ("certificate.revoked", 1),
-        /// One is about to expire.
-        ExpiryNoticed(CertificateExpiryNoticed) = ("certificate.expiry_noticed", 1),
-    }
-}
 
 /// What can be asked of a device's set of certificates.
 #[derive(Debug, Clone)]
@@ -226,6 +108,15 @@ pub enum Standing {
 }
 
 impl Certificate {
+    /// The first append succeeded and its answer was lost: recorded once is enough.
+    fn repeated_issue(&self, issued: &CertificateIssued) -> Result<Vec<CertificateEvent>, CertificateError> {
+        match self.standing {
+            _ if self.issued != *issued => Err(CertificateError::NotAsIntended),
+            Standing::Active => Ok(vec![]),
+            Standing::Superseded { .. } | Standing::Revoked => Err(CertificateError::Revoked),
+        }
+    }
+
     /// Its serial number.
     pub fn serial_number(&self) -> SerialNumber {
         self.issued.intended.serial_number
@@ -268,6 +159,29 @@ impl Certificates {
         (is_same_renewal && !successor.is_used && successor.standing == Standing::Active).then_some(successor)
     }
 
+    /// Whether a certificate may be renewed at this moment: active, not past its end, in its window.
+    ///
+    /// # Errors
+    /// [`CertificateError`] says why not.
+    pub fn check_renewable(
+        &self,
+        serial_number: SerialNumber,
+        window_days: u16,
+        now: Timestamp,
+    ) -> Result<(), CertificateError> {
+        let certificate = self.find(serial_number).ok_or(CertificateError::Unknown)?;
+        let from = certificate.renewable_from(window_days);
+        // The last second of the validity belongs to it as a whole (RFC 5280, section 4.1.2.5).
+        let is_past = now.unix_seconds() > certificate.issued.intended.not_after.unix_seconds();
+        match certificate.standing {
+            Standing::Revoked => Err(CertificateError::Revoked),
+            Standing::Superseded { .. } => Err(CertificateError::NotRenewable { renewable_from: None }),
+            Standing::Active if is_past => Err(CertificateError::NotRenewable { renewable_from: None }),
+            Standing::Active if now < from => Err(CertificateError::NotRenewable { renewable_from: Some(from) }),
+            Standing::Active => Ok(()),
+        }
+    }
+
     fn intend(
         &self,
         intended: CertificateIntended,
@@ -278,20 +192,7 @@ impl Certificates {
             return Err(CertificateError::SerialTaken);
         }
         if let Some(old) = intended.renewal_of {
-            let old = self.find(old).ok_or(CertificateError::Unknown)?;
-            match old.standing {
-                Standing::Revoked => return Err(CertificateError::Revoked),
-                Standing::Superseded { .. } => return Err(CertificateError::NotRenewable { renewable_from: None }),
-                Standing::Active if now > old.issued.intended.not_after => {
-                    return Err(CertificateError::NotRenewable { renewable_from: None });
-                }
-                Standing::Active if now < old.renewable_from(window_days) => {
-                    return Err(CertificateError::NotRenewable {
-                        renewable_from: Some(old.renewable_from(window_days)),
-                    });
-                }
-                Standing::Active => {}
-            }
+            self.check_renewable(old, window_days, now)?;
         }
         Ok(vec![intended.into()])
     }
@@ -304,6 +205,12 @@ impl Certificates {
 
     fn issue(&self, issued: CertificateIssued) -> Result<Vec<CertificateEvent>, CertificateError> {
         let serial_number = issued.intended.serial_number;
+        if let Some(known) = self.find(serial_number) {
+            return known.repeated_issue(&issued);
+        }
+        if self.abandoned.contains(&serial_number) {
+            return Err(CertificateError::Revoked);
+        }
         let intent = self.intents.iter().find(|intent| intent.serial_number == serial_number);
         let intent = intent.ok_or(CertificateError::Unknown)?;
         if *intent != issued.intended {

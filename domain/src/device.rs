@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Aggregate, Context};
 use crate::credential::{Digest, Prefix};
-use crate::event::{NoDetails, events};
+use crate::event::events;
 use crate::ids::{DeviceId, TenantId};
 use crate::text::{DeviceName, Metadata, Reason};
 use crate::validity::Days;
@@ -93,14 +93,11 @@ reasoned!(
     DeviceRejected,
     /// An admin suspended the device.
     DeviceSuspended,
+    /// An admin lifted the suspension.
+    DeviceReinstated,
     /// An admin ended the device's life.
     DeviceDecommissioned
 );
-
-/// An admin lifted the suspension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct DeviceReinstated(pub NoDetails);
 
 /// Where a device stands. Only an approved one authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -161,7 +158,7 @@ pub enum DeviceCommand {
     /// Bar it for now.
     Suspend(DecisionReason),
     /// Lift the bar.
-    Reinstate,
+    Reinstate(DecisionReason),
     /// Take it out of service.
     Decommission(DecisionReason),
 }
@@ -172,7 +169,7 @@ pub enum DeviceError {
     /// There is no such device.
     #[error("there is no such device")]
     Unknown,
-    /// The device's id is taken; ids are drawn at random, so this is a mistake of the caller.
+    /// The device's id belongs to another registration; ids are drawn at random, so this is a mistake of the caller.
     #[error("the device is registered already")]
     AlreadyRegistered,
     /// The device's state forbids it.
@@ -210,6 +207,14 @@ impl Device {
 }
 
 impl KnownDevice {
+    /// A registration is rolled forward from its token after a crash, perhaps by two nodes: it happens once.
+    fn registered_again(&self, registration: &DeviceRegistered) -> Result<Vec<DeviceEvent>, DeviceError> {
+        let known = &self.registered;
+        let is_same = known.token_prefix == registration.token_prefix
+            && known.claim_secret_sha256 == registration.claim_secret_sha256;
+        if is_same { Ok(vec![]) } else { Err(DeviceError::AlreadyRegistered) }
+    }
+
     fn must_be(&self, allowed: &[DeviceStatus], action: &'static str) -> Result<(), DeviceError> {
         if allowed.contains(&self.status) {
             Ok(())
@@ -226,15 +231,14 @@ impl Aggregate for Device {
 
     fn decide(&self, command: Self::Command, _context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
         use DeviceStatus::{Approved, Pending, Rejected, Suspended};
-        let device = match (&self.0, command) {
-            (None, DeviceCommand::Register(registered)) => return Ok(vec![registered.into()]),
-            (Some(_), DeviceCommand::Register(_)) => return Err(DeviceError::AlreadyRegistered),
-            (None, _) => return Err(DeviceError::Unknown),
-            (Some(device), command) => (device, command),
+        let Some(device) = &self.0 else {
+            return match command {
+                DeviceCommand::Register(registered) => Ok(vec![registered.into()]),
+                _ => Err(DeviceError::Unknown),
+            };
         };
-        let (device, command) = device;
         let event = match command {
-            DeviceCommand::Register(_) => return Err(DeviceError::AlreadyRegistered),
+            DeviceCommand::Register(registered) => return device.registered_again(&registered),
             DeviceCommand::Approve { api_key_validity_days } => {
                 device.must_be(&[Pending], "approved")?;
                 DeviceApproved { api_key_validity_days }.into()
@@ -245,20 +249,22 @@ impl Aggregate for Device {
             }
             DeviceCommand::Rename(renamed) => {
                 device.must_be(&[Pending, Approved, Suspended], "renamed")?;
-                let same_name = renamed.device_name.as_ref().is_none_or(|name| *name == device.registered.device_name);
-                let same_metadata = renamed.metadata.as_ref().is_none_or(|data| *data == device.registered.metadata);
-                if same_name && same_metadata {
+                let changes = DeviceRenamed {
+                    device_name: renamed.device_name.filter(|name| *name != device.registered.device_name),
+                    metadata: renamed.metadata.filter(|metadata| *metadata != device.registered.metadata),
+                };
+                if changes.device_name.is_none() && changes.metadata.is_none() {
                     return Ok(vec![]);
                 }
-                renamed.into()
+                changes.into()
             }
             DeviceCommand::Suspend(reason) => {
                 device.must_be(&[Approved], "suspended")?;
                 DeviceSuspended(reason).into()
             }
-            DeviceCommand::Reinstate => {
+            DeviceCommand::Reinstate(reason) => {
                 device.must_be(&[Suspended], "reinstated")?;
-                DeviceReinstated(NoDetails {}).into()
+                DeviceReinstated(reason).into()
             }
             DeviceCommand::Decommission(reason) => {
                 device.must_be(&[Pending, Approved, Rejected, Suspended], "decommissioned")?;

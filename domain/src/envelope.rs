@@ -157,7 +157,7 @@ pub enum ActorKind {
     Device,
     /// Whoever presented a registration token.
     RegistrationToken,
-    /// SignalBeam itself.
+    /// The backend itself.
     System,
 }
 

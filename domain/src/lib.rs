@@ -3,6 +3,8 @@
 //! Pure by construction: no I/O, no clock, no randomness, no async. Whatever a rule needs from outside (the time, drawn
 //! numbers, the outcome of a secret's check) comes in through a [`Context`] or a command.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod aggregate;
 pub mod api_key;
 pub mod authority;

@@ -107,6 +107,10 @@ pub enum RegistrationTokenError {
 
 /// A registration token.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is folded for one decision and dropped; it never lies in a collection"
+)]
 pub enum RegistrationToken {
     /// Nothing has been recorded under this prefix.
     #[default]

@@ -106,7 +106,7 @@ bounded_text!(
 
 /// What a device tells of itself: free-form, bounded in entries, depth and size.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "BTreeMap<String, MetadataValue>")]
 pub struct Metadata(BTreeMap<String, MetadataValue>);
 
 /// A JSON value inside of [`Metadata`].
@@ -169,6 +169,14 @@ impl Metadata {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl TryFrom<BTreeMap<String, MetadataValue>> for Metadata {
+    type Error = InvalidMetadata;
+
+    fn try_from(entries: BTreeMap<String, MetadataValue>) -> Result<Self, InvalidMetadata> {
+        Self::new(entries)
     }
 }
 
@@ -235,6 +243,13 @@ mod tests {
         assert_eq!(Metadata::new(BTreeMap::from([("k".into(), deep)])), Err(InvalidMetadata::TooDeep));
         let long = MetadataValue::Text("x".repeat(8_192));
         assert_eq!(Metadata::new(BTreeMap::from([("k".into(), long)])), Err(InvalidMetadata::TooLarge));
+    }
+
+    #[test]
+    fn metadata_that_is_read_is_bounded_too() {
+        let json = serde_json::to_string(&(0..129).map(|i| (format!("k{i}"), i)).collect::<BTreeMap<_, _>>()).unwrap();
+        let error = serde_json::from_str::<Metadata>(&json).unwrap_err().to_string();
+        assert!(error.contains("must have at most 128 values"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod clock;
+pub mod execute;
 mod ledger;
 pub mod memory;
 pub mod port;
@@ -14,6 +15,7 @@ pub use audit::{
     AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt, AuthenticationMethod,
 };
 pub use clock::{Clock, SystemClock};
+pub use execute::{ExecuteError, execute, new_events};
 pub use ledger::{BATCH_MAX, BATCH_MAX_BYTES};
 pub use memory::{MemoryAuditLog, MemoryEventStore};
 pub use port::{

@@ -1,1 +1,43 @@
 //! Certificates: profiles, signing requests, issuing, chain checks, and the certificate authority's key store.
+//!
+//! Nothing here reads a clock or draws a serial number: both come in from the caller, who records them before anything
+//! is signed.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod authority;
+pub mod blocking;
+pub mod certificate;
+pub mod chain;
+pub mod csr;
+pub mod device_key;
+pub mod key_store;
+mod pem;
+pub mod profile;
+pub mod public_key;
+mod server_certificate;
+mod signing;
+pub mod spiffe;
+pub mod validity;
+mod weak_keys;
+
+pub use authority::{
+    AuthorityError, AuthoritySettings, CertificateAuthority, DeviceCertificateRequest, IssuedCertificate,
+};
+pub use blocking::BlockingPool;
+pub use certificate::{fingerprint, peek_validity};
+pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificate};
+pub use csr::CsrError;
+pub use device_key::{DeviceKeyError, DeviceKeyGenerator, DeviceKeyType};
+pub use key_store::{CaKeyStore, CaKeyType, CaMaterial, FileKeyStore, KeyStoreError, MemoryKeyStore};
+pub use pem::PrivateKeyPem;
+pub use profile::PublishedUrl;
+pub use public_key::{CaPublicKey, DeviceKeyAlgorithm, DevicePublicKey};
+pub use server_certificate::{
+    IssuedServerCertificate, RenewalReason, ServerCertificateRequest, server_certificate_needs_renewal,
+};
+pub use spiffe::{DeviceIdentity, TrustDomain};
+pub use validity::{Timeliness, Validity};
+pub use weak_keys::KeyWeakness;
+
+pub use rustls_pki_types::ServerName;

@@ -1,1 +1,34 @@
 //! From the event log to read models: SQL tables and the in-memory credential index.
+
+mod checkpoint;
+mod columns;
+mod directory;
+pub mod freshness;
+pub mod index;
+pub mod progress;
+pub mod projector;
+pub mod read_model;
+pub mod rebuild;
+pub mod standing;
+pub mod tables;
+
+pub use checkpoint::{Checkpoint, DIRECTORY};
+pub use columns::ReadError;
+pub use freshness::Freshness;
+pub use index::{ApiKeyEntry, CertificateEntry, CredentialIndex, DeviceEntry, NotReady};
+pub use progress::{Behind, ProjectionFailure};
+pub use projector::{Lag, Projector};
+pub use read_model::{
+    ActiveCertificates, ApiKeyRow, CertificateFilter, CertificateRow, CertificateStatus, Cursor, DeviceDetail,
+    DeviceFilter, DeviceRow, InvalidCursor, Listed, ReadModel, Revocation, TokenFilter, TokenRow, TokenStatus,
+};
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
+pub use standing::CertificateType;
+pub use tables::{OpenError, Tables};
+
+// What query-api needs of the log and of the audit log; it does not depend on the event store, since it never appends.
+pub use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AuditError, AuthenticationMethod};
+pub use signalbeam_event_store::{
+    AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, LoadError, Page, Recorded, StoreError, SystemClock,
+    load,
+};

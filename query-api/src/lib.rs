@@ -1,1 +1,45 @@
-//! The HTTP routes that only read.
+//! The HTTP routes that only read, and the documentation of all routes. Nothing here appends to the log.
+
+pub mod authentication_logs;
+pub mod certificates;
+pub mod devices;
+pub mod documentation;
+pub mod events;
+pub mod listing;
+pub mod parameters;
+mod reading;
+pub mod registration_tokens;
+mod state;
+
+pub use documentation::{describe, documentation};
+pub use state::{CaCertificate, Parts, QueryApi};
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// All routes of this crate, with their documentation.
+pub fn router(state: QueryApi) -> OpenApiRouter {
+    all_routes().with_state(state)
+}
+
+/// The documentation of this crate's routes, without anything to serve them from.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    all_routes().into_openapi()
+}
+
+fn all_routes() -> OpenApiRouter<QueryApi> {
+    OpenApiRouter::new()
+        .routes(routes!(registration_tokens::list::list_registration_tokens))
+        .routes(routes!(devices::list::list_devices))
+        .routes(routes!(devices::by_status::list_devices_by_status))
+        .routes(routes!(devices::get::get_device))
+        .routes(routes!(devices::registration_status::get_registration_status))
+        .routes(routes!(devices::history::get_device_history))
+        .routes(routes!(certificates::list::list_certificates))
+        .routes(routes!(certificates::ca::get_ca_certificate))
+        .routes(routes!(certificates::get::get_certificate))
+        .routes(routes!(certificates::of_device::list_certificates_of_device))
+        .routes(routes!(certificates::renewal_info::get_renewal_info))
+        .routes(routes!(authentication_logs::list_authentication_logs))
+        .routes(routes!(events::list::list_events))
+}

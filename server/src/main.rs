@@ -1,2 +1,7 @@
-//! The `signalbeam` server.
-fn main() {}
+//! The binary `signalbeam`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    signalbeam_server::cli::main()
+}

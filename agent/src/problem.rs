@@ -1,0 +1,137 @@
+//! The server's error answers (RFC 9457) and what a person can do about each.
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use crate::exit::Exit;
+
+/// An error answer of the server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// The stable code, such as `CERTIFICATE_REVOKED`.
+    pub code: String,
+    /// The HTTP status of the answer.
+    #[serde(default)]
+    pub status: u16,
+    /// The short name of the problem.
+    pub title: Option<String>,
+    /// What happened this time.
+    pub detail: Option<String>,
+    /// The id under which the server's logs know the request.
+    pub correlation_id: Option<String>,
+    /// When a certificate that may not be renewed yet may be.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub renewable_from: Option<OffsetDateTime>,
+    /// Which fields of the request were wrong.
+    #[serde(default)]
+    pub errors: Vec<FieldProblem>,
+    /// Seconds of the `Retry-After` header.
+    #[serde(skip)]
+    pub retry_after_seconds: Option<u64>,
+}
+
+/// One wrong field of a request.
+#[derive(Clone, Debug, Deserialize)]
+pub struct FieldProblem {
+    /// A JSON pointer (RFC 6901) to the field.
+    pub pointer: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl Problem {
+    /// Whether the server refused the certificate, so that an API key may still do.
+    ///
+    /// `AUTHENTICATION_REQUIRED` belongs here: a server that does not ask for certificates saw none.
+    pub fn refuses_certificate(&self) -> bool {
+        self.status == 401
+            && (self.code.starts_with("CERTIFICATE_")
+                || matches!(self.code.as_str(), "INVALID_CERTIFICATE_CHAIN" | "AUTHENTICATION_REQUIRED"))
+    }
+
+    /// Whether the server refused the API key, so that claiming another one may help.
+    pub fn refuses_api_key(&self) -> bool {
+        matches!(self.code.as_str(), "INVALID_API_KEY" | "API_KEY_EXPIRED" | "API_KEY_REVOKED")
+    }
+
+    /// The exit code that a command ends with when it ends on this problem.
+    pub fn exit(&self) -> Exit {
+        match self.code.as_str() {
+            "DEVICE_NOT_APPROVED" => Exit::NotApproved,
+            "API_KEY_ALREADY_CLAIMED" | "INVALID_CLAIM_SECRET" => Exit::CredentialMissing,
+            _ if self.refuses_api_key() || self.refuses_certificate() => Exit::CredentialMissing,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// What to do next.
+    pub fn advice(&self) -> &'static str {
+        match self.code.as_str() {
+            "INVALID_REGISTRATION_TOKEN" => "Check --token and --tenant-id, or ask an administrator for a new token.",
+            "REGISTRATION_TOKEN_USED" => {
+                "This token has registered another device. Ask an administrator for a new one; a token registers one device."
+            }
+            "REGISTRATION_TOKEN_EXPIRED" | "REGISTRATION_TOKEN_REVOKED" => {
+                "Ask an administrator for a new registration token."
+            }
+            "DEVICE_NOT_APPROVED" => {
+                "Ask an administrator to approve the device; 'signalbeam-agent status' shows where it stands."
+            }
+            "API_KEY_ALREADY_CLAIMED" | "INVALID_API_KEY" | "API_KEY_EXPIRED" | "API_KEY_REVOKED" => {
+                "Ask an administrator to rotate the device's API key, then run 'signalbeam-agent status' to fetch the new one."
+            }
+            "INVALID_CLAIM_SECRET" => {
+                "The server does not know this device's claim secret. Register again with a new token and --force."
+            }
+            "CERTIFICATE_EXPIRED" => {
+                "Run 'signalbeam-agent renew-certificate', or 'request-certificate' if that is refused."
+            }
+            "CERTIFICATE_REVOKED" | "CERTIFICATE_NOT_FOUND" | "INVALID_CERTIFICATE_CHAIN" => {
+                "Run 'signalbeam-agent request-certificate' for a new certificate."
+            }
+            "CERTIFICATE_NOT_YET_VALID" => "Compare this machine's clock with the server's.",
+            "CERTIFICATE_NOT_RENEWABLE" => {
+                "Renew from that date on, or run 'signalbeam-agent request-certificate' for a new certificate now."
+            }
+            "AUTHENTICATION_REQUIRED" => "Run 'signalbeam-agent status' to fetch an API key.",
+            "NOT_FOUND" => {
+                "Check that --cloud-url names the server the device registered at; a device that was removed must register again."
+            }
+            "RATE_LIMITED" | "AUTH_STATE_STALE" | "AUDIT_UNAVAILABLE" | "PROJECTION_BEHIND" => {
+                "Wait a little and run the command again."
+            }
+            _ if self.status >= 500 => "The fault is the server's. Run the command again later; repeating is safe.",
+            _ => "Check the request; the correlation id finds it in the server's logs.",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(status: u16, code: &str) -> Problem {
+        serde_json::from_value(serde_json::json!({"status": status, "code": code})).unwrap()
+    }
+
+    #[test]
+    fn only_refused_certificates_fall_back() {
+        for code in ["CERTIFICATE_EXPIRED", "CERTIFICATE_REVOKED", "CERTIFICATE_NOT_FOUND", "INVALID_CERTIFICATE_CHAIN"]
+        {
+            assert!(problem(401, code).refuses_certificate(), "{code}");
+        }
+        assert!(!problem(409, "CERTIFICATE_NOT_RENEWABLE").refuses_certificate());
+        assert!(!problem(403, "DEVICE_NOT_APPROVED").refuses_certificate());
+        assert!(!problem(401, "INVALID_API_KEY").refuses_certificate());
+    }
+
+    #[test]
+    fn exit_codes_follow_the_code() {
+        assert_eq!(problem(403, "DEVICE_NOT_APPROVED").exit(), Exit::NotApproved);
+        assert_eq!(problem(401, "API_KEY_EXPIRED").exit(), Exit::CredentialMissing);
+        assert_eq!(problem(401, "CERTIFICATE_REVOKED").exit(), Exit::CredentialMissing);
+        assert_eq!(problem(409, "CERTIFICATE_NOT_RENEWABLE").exit(), Exit::Failed);
+        assert_eq!(problem(500, "INTERNAL").exit(), Exit::Failed);
+    }
+}

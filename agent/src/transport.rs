@@ -1,0 +1,202 @@
+//! HTTPS to the server: who may answer, how long it may take, and what each way of failing means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+use serde::de::DeserializeOwned;
+use ureq::Agent;
+use ureq::http::{Response, StatusCode, header};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+use zeroize::Zeroizing;
+
+use crate::certificate::KeyedCertificate;
+use crate::problem::Problem;
+use crate::secret::Secret;
+use crate::server_url::ServerUrl;
+use crate::trust::Roots;
+
+mod error;
+
+pub use error::CallError;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const BODY_LIMIT_BYTES: u64 = 1024 * 1024;
+
+/// The one crypto provider of this program; nothing depends on a process-wide default.
+pub fn crypto_provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// What a request proves itself with, besides a certificate of the connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Credential<'a> {
+    /// Nothing: a public route, or the certificate alone.
+    None,
+    /// `Authorization: Bearer`, for the claim secret.
+    Bearer(&'a Secret),
+    /// `X-API-Key`.
+    ApiKey(&'a Secret),
+}
+
+/// A request, as data, so that it can be sent again by another credential.
+pub struct Call {
+    path: String,
+    body: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Call {
+    /// A GET of a path that begins with a slash.
+    pub fn get(path: String) -> Self {
+        Self { path, body: None }
+    }
+
+    /// A POST with a JSON body.
+    ///
+    /// # Errors
+    /// When the body cannot be written as JSON.
+    pub fn post<B: serde::Serialize>(path: String, body: &B) -> Result<Self, serde_json::Error> {
+        Ok(Self { path, body: Some(serde_json::to_vec(body)?.into()) })
+    }
+
+    /// A POST without a body.
+    pub fn post_empty(path: String) -> Self {
+        Self { path, body: Some(Zeroizing::default()) }
+    }
+}
+
+/// A connection pool to one server under one trust and, perhaps, one client certificate.
+pub struct Client {
+    agent: Agent,
+    server: ServerUrl,
+}
+
+impl Client {
+    /// A client that believes `roots` and shows `identity` to a server that asks for a certificate.
+    pub fn new(server: &ServerUrl, roots: &Roots, identity: Option<&KeyedCertificate>) -> Self {
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(crypto_provider())
+            .root_certs(RootCerts::from(roots.certificates().iter().map(|der| Certificate::from_der(der).to_owned())))
+            .client_cert(identity.and_then(client_certificate));
+        Self { agent: agent(tls.build()), server: server.clone() }
+    }
+
+    /// A client that believes anybody. It is for fetching public things that are then checked by their fingerprint.
+    pub fn unverified(server: &ServerUrl) -> Self {
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(crypto_provider())
+            .root_certs(RootCerts::from(std::iter::empty()))
+            .disable_verification(true);
+        Self { agent: agent(tls.build()), server: server.clone() }
+    }
+
+    /// Sends a request and reads the JSON of a successful answer.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn send<T: DeserializeOwned>(&self, call: &Call, credential: Credential<'_>) -> Result<T, CallError> {
+        let body = self.exchange(call, credential, "application/json")?;
+        serde_json::from_slice(&body).map_err(|error| self.not_ours(format!("an answer that does not fit ({error})")))
+    }
+
+    /// Fetches a public text, such as a PEM file.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn fetch_text(&self, path: &str, accept: &str) -> Result<String, CallError> {
+        let body = self.exchange(&Call::get(path.to_owned()), Credential::None, accept)?;
+        String::from_utf8(body).map_err(|_| self.not_ours("an answer that is no text".to_owned()))
+    }
+
+    fn exchange(&self, call: &Call, credential: Credential<'_>, accept: &str) -> Result<Vec<u8>, CallError> {
+        let url = self.server.join(&call.path);
+        let sent = match &call.body {
+            None => with_credential(self.agent.get(&url), credential).header(header::ACCEPT, accept).call(),
+            Some(body) if body.is_empty() => {
+                with_credential(self.agent.post(&url), credential).header(header::ACCEPT, accept).send_empty()
+            }
+            Some(body) => with_credential(self.agent.post(&url), credential)
+                .header(header::ACCEPT, accept)
+                .header(header::CONTENT_TYPE, "application/json")
+                .send(body.as_slice()),
+        };
+        let mut answer = sent.map_err(|error| CallError::from_ureq(&self.server, error))?;
+        let body = answer
+            .body_mut()
+            .with_config()
+            .limit(BODY_LIMIT_BYTES)
+            .read_to_vec()
+            .map_err(|error| CallError::from_ureq(&self.server, error))?;
+        if !answer.status().is_success() {
+            return Err(self.refusal(&answer, &body));
+        }
+        if accept == "application/json" && !content_type(&answer).contains("json") {
+            return Err(self.not_ours(format!("{} (HTTP {})", kind_of(&answer), answer.status().as_u16())));
+        }
+        Ok(body)
+    }
+
+    fn refusal<B>(&self, answer: &Response<B>, body: &[u8]) -> CallError {
+        let status = answer.status();
+        match serde_json::from_slice::<Problem>(body) {
+            Ok(problem) => CallError::Refused(Box::new(Problem {
+                status: status.as_u16(),
+                retry_after_seconds: retry_after_seconds(answer),
+                ..problem
+            })),
+            Err(_) if status.is_redirection() => {
+                self.not_ours(format!("a redirection to another place (HTTP {})", status.as_u16()))
+            }
+            Err(_) => self.not_ours(format!("{} (HTTP {})", kind_of(answer), status.as_u16())),
+        }
+    }
+
+    fn not_ours(&self, what: String) -> CallError {
+        CallError::NotOurServer { server: self.server.clone(), what }
+    }
+}
+
+fn agent(tls: TlsConfig) -> Agent {
+    Agent::config_builder()
+        .tls_config(tls)
+        .https_only(true)
+        .http_status_as_error(false)
+        // A redirection would carry the credential to a place that nobody configured.
+        .max_redirects(0)
+        .timeout_resolve(Some(CONNECT_TIMEOUT))
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_global(Some(CALL_TIMEOUT))
+        .user_agent(concat!("signalbeam-agent/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .new_agent()
+}
+
+fn client_certificate(identity: &KeyedCertificate) -> Option<ClientCert> {
+    let chain: Vec<_> = identity.chain().iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    let key = PrivateKey::from_pem(identity.key_pem().expose().as_bytes()).ok()?;
+    Some(ClientCert::new_with_certs(&chain, key))
+}
+
+fn with_credential<B>(request: ureq::RequestBuilder<B>, credential: Credential<'_>) -> ureq::RequestBuilder<B> {
+    match credential {
+        Credential::None => request,
+        Credential::Bearer(secret) => request.header(header::AUTHORIZATION, format!("Bearer {}", secret.expose())),
+        Credential::ApiKey(key) => request.header("X-API-Key", key.expose()),
+    }
+}
+
+fn content_type<B>(answer: &Response<B>) -> &str {
+    answer.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn kind_of<B>(answer: &Response<B>) -> &'static str {
+    if content_type(answer).contains("html") { "a web page" } else { "an unknown kind of answer" }
+}
+
+/// Seconds to wait, where the answer says so in seconds (a date, the other form, is not used by our server).
+fn retry_after_seconds<B>(answer: &Response<B>) -> Option<u64> {
+    let busy = matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let value = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    busy.then(|| value.parse().ok()).flatten()
+}

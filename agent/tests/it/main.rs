@@ -1,0 +1,13 @@
+//! The program against a scripted HTTPS server: every command, and every way in which a network or a server misbehaves.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::disallowed_methods, reason = "certificates are made for the program's own clock, which nobody sets")]
+
+mod authority;
+mod certificates;
+mod device;
+mod examples;
+mod fake_server;
+mod registration;
+mod running;
+mod trust;

@@ -1,0 +1,118 @@
+//! Admin tokens that must not be accepted, and the one that must.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn tokens() -> AdminTokens {
+    AdminTokens::new(&secret())
+}
+
+fn secret() -> KeyOctets {
+    KeyOctets::parse(&URL_SAFE_NO_PAD.encode([7; 32])).unwrap()
+}
+
+fn now() -> Timestamp {
+    Timestamp::parse("2026-01-31T12:00:00Z").unwrap()
+}
+
+fn admin() -> AdminPrincipal {
+    AdminPrincipal {
+        subject: "cli".into(),
+        role: Role::Operator,
+        tenant_id: Some(TenantId::parse("018f3c5e-7b1a-7cc2-9d3e-0123456789ab").unwrap()),
+    }
+}
+
+fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+fn signed(header: &Value, claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).unwrap());
+    let message = format!("{}.{}", part(header), part(claims));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret().as_slice());
+    let tag = ring::hmac::sign(&key, message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()))
+}
+
+#[test]
+fn a_token_of_ours_is_accepted_until_it_expires() {
+    let token = tokens().sign(&admin(), now(), 3_600).unwrap();
+    assert_eq!(tokens().verify(&token, now()).unwrap(), admin());
+    assert_eq!(tokens().verify(&token, now().plus_seconds(3_629)).unwrap(), admin(), "within the leeway");
+    let expired = tokens().verify(&token, now().plus_seconds(3_630)).unwrap_err();
+    assert!(expired.detail().contains("expired"));
+    assert!(tokens().verify(&token, now().plus_seconds(-31)).is_err(), "issued in the future");
+}
+
+#[test]
+fn a_token_has_the_documented_claims() {
+    let claims = claims(&tokens().sign(&admin(), now(), 60).unwrap());
+    let names: Vec<&str> = claims.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["aud", "exp", "iat", "iss", "jti", "role", "sub", "tenant_id"]);
+    assert_eq!(claims["iss"], "signalbeam");
+    assert_eq!(claims["aud"], "signalbeam-admin");
+}
+
+#[test]
+fn nothing_that_a_stranger_can_write_is_accepted() {
+    let token = tokens().sign(&admin(), now(), 3_600).unwrap();
+    let good = claims(&token);
+    let hs256 = json!({"alg": "HS256", "typ": "JWT"});
+    assert!(tokens().verify(&signed(&hs256, &good), now()).is_ok(), "the test's own signature works");
+    let with = |name: &str, value: Value| {
+        let mut changed = good.clone();
+        changed[name] = value;
+        signed(&hs256, &changed)
+    };
+    let without = |name: &str| {
+        let mut changed = good.clone();
+        changed.as_object_mut().unwrap().remove(name);
+        signed(&hs256, &changed)
+    };
+    let parts: Vec<&str> = token.split('.').collect();
+    let unsigned = format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), parts[1]);
+    let foreign = AdminTokens::new(&KeyOctets::parse(&URL_SAFE_NO_PAD.encode([8; 32])).unwrap());
+    for (what, token) in [
+        ("nothing", String::new()),
+        ("no parts", "abc".into()),
+        ("alg none", unsigned),
+        ("alg none, signed", signed(&json!({"alg": "none"}), &good)),
+        ("another algorithm", signed(&json!({"alg": "HS512"}), &good)),
+        ("an asymmetric algorithm", signed(&json!({"alg": "RS256"}), &good)),
+        ("another key", foreign.sign(&admin(), now(), 3_600).unwrap()),
+        ("another payload", format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(b"{}"), parts[2])),
+        ("no signature", format!("{}.{}.", parts[0], parts[1])),
+        ("another issuer", with("iss", json!("elsewhere"))),
+        ("another audience", with("aud", json!("signalbeam-device"))),
+        ("an unknown role", with("role", json!("root"))),
+        ("a tenant that is no UUID", with("tenant_id", json!("*"))),
+        ("an expiry that is no number", with("exp", json!("never"))),
+        ("a subject of two lines", with("sub", json!("a\nb"))),
+        ("no expiry", without("exp")),
+        ("no issuer", without("iss")),
+        ("no audience", without("aud")),
+        ("no subject", without("sub")),
+        ("no role", without("role")),
+    ] {
+        let refusal = tokens().verify(&token, now()).expect_err(what);
+        assert_eq!(refusal.code(), ErrorCode::InvalidToken, "{what}");
+    }
+}
+
+#[test]
+fn a_header_that_names_a_key_changes_nothing() {
+    let good = claims(&tokens().sign(&admin(), now(), 3_600).unwrap());
+    let forged_key = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode([9; 32])});
+    let header = json!({"alg": "HS256", "kid": "../../dev/null", "jku": "https://localhost/keys", "jwk": forged_key});
+    assert!(tokens().verify(&signed(&header, &good), now()).is_ok(), "our key signed it, whatever the header says");
+    let parts = signed(&header, &good);
+    let message = parts.rsplit_once('.').unwrap().0.to_owned();
+    let forged = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &[9; 32]), message.as_bytes());
+    let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(forged.as_ref()));
+    assert!(tokens().verify(&token, now()).is_err());
+}

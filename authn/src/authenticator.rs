@@ -1,0 +1,374 @@
+//! Puts the pieces together: judges what a request presents, records every attempt, and only then lets anybody in.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::http::HeaderMap;
+use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeyError, ApiKeys};
+use signalbeam_domain::certificate::{CertificateCommand, CertificateError, Certificates, Standing};
+use signalbeam_domain::{DeviceStatus, Position, StreamId};
+use signalbeam_event_store::audit::{AuthenticationAttempt, AuthenticationMethod};
+use signalbeam_event_store::{AuditLog, Clock, CommandMetadata, EventStore, ExecuteError, execute};
+use signalbeam_pki::ChainVerifier;
+use signalbeam_projections::CredentialIndex;
+use uuid::Uuid;
+
+use crate::admin::AdminTokens;
+use crate::code::ErrorCode;
+use crate::device::api_key::judge_api_key;
+use crate::device::certificate::{CertificateVerdict, judge_certificate};
+use crate::device::{Accepted, AuthenticationPolicy, DeviceCredential, DevicePrincipal, Judgement, advice};
+use crate::http::context::{RequestContext, single};
+use crate::http::problem::Problem;
+use crate::secrets::SecretKeeper;
+
+/// The header that carries a device's API key.
+pub const X_API_KEY: &str = "x-api-key";
+
+/// How old the index may be before the store itself is asked.
+const FRESHNESS_BOUND: Duration = Duration::from_secs(2);
+/// How long the index may take to catch up with the store before nobody is let in.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the index may take to see an event that this node has just appended.
+const OWN_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Decides who is calling.
+pub struct Authenticator {
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) index: Arc<CredentialIndex>,
+    pub(crate) audit: Arc<dyn AuditLog>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) admins: AdminTokens,
+    pub(crate) keeper: Arc<SecretKeeper>,
+    pub(crate) verifier: ChainVerifier,
+    pub(crate) policy: AuthenticationPolicy,
+}
+
+impl std::fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authenticator").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// What an [`Authenticator`] is made of.
+pub struct Parts {
+    /// The event log, for first uses and for what must be read strongly.
+    pub store: Arc<dyn EventStore>,
+    /// What is known of credentials and devices.
+    pub index: Arc<CredentialIndex>,
+    /// Where attempts are recorded.
+    pub audit: Arc<dyn AuditLog>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Judges admin tokens.
+    pub admins: AdminTokens,
+    /// Judges secrets.
+    pub keeper: Arc<SecretKeeper>,
+    /// Judges chains.
+    pub verifier: ChainVerifier,
+    /// What the operator decided.
+    pub policy: AuthenticationPolicy,
+}
+
+/// Which credentials a route takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// The certificate, then the API key.
+    Any,
+    /// The API key alone.
+    ApiKeyOnly,
+}
+
+impl Authenticator {
+    /// Takes its parts.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, index, audit, clock, admins, keeper, verifier, policy } = parts;
+        Self { store, index, audit, clock, admins, keeper, verifier, policy }
+    }
+
+    /// Authenticates a device by certificate, or by API key as the policy allows, and records every attempt.
+    ///
+    /// # Errors
+    /// 401 or 403 with the code of the credential that was refused (the API key's where both were); 503
+    /// `AUTH_STATE_STALE`, `AUDIT_UNAVAILABLE` or `STORE_UNAVAILABLE` where nobody can be let in.
+    pub(crate) async fn device(
+        &self,
+        context: &RequestContext,
+        headers: &HeaderMap,
+        takes: Takes,
+    ) -> Result<DevicePrincipal, Problem> {
+        self.require_current_state().await?;
+        let mut judgements = Vec::with_capacity(2);
+        if takes == Takes::Any
+            && let Some(verdict) = self.certificate_verdict(context)
+        {
+            judgements.push(verdict.into_judgement(&self.index));
+        }
+        let may_use_key = match judgements.first().map(|judgement| &judgement.outcome) {
+            None => true,
+            Some(Ok(_)) => false,
+            Some(Err(code)) => self.policy.api_key_fallback.allows_after(*code),
+        };
+        if may_use_key && headers.contains_key(X_API_KEY) {
+            // More than one key in a request is as good as none that fits.
+            let text = single(headers, X_API_KEY).unwrap_or_default();
+            let judged = judge_api_key(text, &self.keeper, &self.index, self.clock.now()).await;
+            judgements.push(judged.map_err(|error| unavailable(&error))?);
+        }
+        self.conclude(context, judgements).await
+    }
+
+    /// Authenticates a device by whatever credential it presents.
+    ///
+    /// # Errors
+    /// As for the extractor [`crate::Device`].
+    pub async fn any_device(&self, context: &RequestContext, headers: &HeaderMap) -> Result<DevicePrincipal, Problem> {
+        self.device(context, headers, Takes::Any).await
+    }
+
+    /// The approved device whose certificate was superseded, is in order otherwise, and is presented here. It is *not*
+    /// authenticated by that: the only thing it may still do is repeat the renewal that superseded it.
+    ///
+    /// # Errors
+    /// 503 `AUTH_STATE_STALE`
+    pub async fn superseded_device(&self, context: &RequestContext) -> Result<Option<DevicePrincipal>, Problem> {
+        self.require_current_state().await?;
+        let Some(verdict) = self.certificate_verdict(context) else { return Ok(None) };
+        let entry = verdict.entry.filter(|entry| matches!(entry.standing, Standing::Superseded { .. }));
+        let Some(entry) = entry.filter(|_| verdict.refusal() == Some(ErrorCode::CertificateRevoked)) else {
+            return Ok(None);
+        };
+        let device = self.index.device(entry.device_id).filter(|device| device.status == DeviceStatus::Approved);
+        Ok(device.map(|device| DevicePrincipal {
+            device_id: entry.device_id,
+            tenant_id: device.tenant_id,
+            credential: DeviceCredential::Certificate { serial_number: entry.serial_number },
+        }))
+    }
+
+    /// What the client certificate of the request is worth; `None` where there is none, or none is looked at.
+    pub fn certificate_verdict(&self, context: &RequestContext) -> Option<CertificateVerdict> {
+        let certificate = context.connection.certificate.as_ref().filter(|_| self.policy.mtls_enabled)?;
+        let started = Instant::now();
+        let verdict = judge_certificate(certificate, &self.verifier, &self.index, self.clock.now());
+        metrics::histogram!("signalbeam_certificate_validation_duration_seconds").record(started.elapsed());
+        Some(verdict)
+    }
+
+    /// Records the judgements; the last one decides.
+    async fn conclude(
+        &self,
+        context: &RequestContext,
+        mut judgements: Vec<Judgement>,
+    ) -> Result<DevicePrincipal, Problem> {
+        if judgements.is_empty() {
+            return Err(Problem::new(ErrorCode::AuthenticationRequired, advice(ErrorCode::AuthenticationRequired)));
+        }
+        for judgement in &mut judgements {
+            if let Ok(accepted) = judgement.outcome {
+                judgement.outcome = self.settle_first_use(context, accepted).await?;
+            }
+        }
+        let outcome = judgements.last().map(|judgement| judgement.outcome);
+        self.record(context, judgements).await?;
+        match outcome {
+            Some(Ok(accepted)) => Ok(accepted.principal),
+            Some(Err(code)) => Err(Problem::new(code, advice(code))),
+            None => Err(Problem::new(ErrorCode::AuthenticationRequired, advice(ErrorCode::AuthenticationRequired))),
+        }
+    }
+
+    /// Makes the first use of a credential durable before it is answered: a device's new key ends the old one by it, and
+    /// what may be repeated until a first use may not be repeated after it.
+    async fn settle_first_use(
+        &self,
+        context: &RequestContext,
+        accepted: Accepted,
+    ) -> Result<Result<Accepted, ErrorCode>, Problem> {
+        if !accepted.is_first_use {
+            return Ok(Ok(accepted));
+        }
+        let principal = accepted.principal;
+        let metadata = CommandMetadata {
+            actor: principal.actor(),
+            correlation_id: context.correlation_id.clone(),
+            causation_id: None,
+            idempotency: None,
+        };
+        let tenant = Some(principal.tenant_id);
+        let now = self.clock.now();
+        let appended = match principal.credential {
+            DeviceCredential::Certificate { serial_number } => {
+                let stream = StreamId::certificates(principal.device_id);
+                let command = || CertificateCommand::NoteFirstUse { serial_number };
+                match execute::<Certificates>(&*self.store, &stream, tenant, &metadata, now, command).await {
+                    Err(ExecuteError::Refused(CertificateError::Revoked)) => {
+                        return Ok(Err(ErrorCode::CertificateRevoked));
+                    }
+                    other => other.map_err(|error| unavailable(&error))?,
+                }
+            }
+            DeviceCredential::ApiKey { key_id, .. } => {
+                let stream = StreamId::api_keys(principal.device_id);
+                let command = || ApiKeyCommand::NoteFirstUse { key_id };
+                match execute::<ApiKeys>(&*self.store, &stream, tenant, &metadata, now, command).await {
+                    Err(ExecuteError::Refused(ApiKeyError::Revoked)) => return Ok(Err(ErrorCode::ApiKeyRevoked)),
+                    other => other.map_err(|error| unavailable(&error))?,
+                }
+            }
+        };
+        if let Some(appended) = appended {
+            self.await_own_write(appended.position).await?;
+        }
+        Ok(Ok(accepted))
+    }
+
+    /// Waits until this node's index has seen what this node appended.
+    ///
+    /// # Errors
+    /// 503 `AUTH_STATE_STALE` where that takes too long.
+    pub async fn await_own_write(&self, position: Position) -> Result<(), Problem> {
+        self.index.wait_for(position, OWN_WRITE_TIMEOUT).await.map_err(|_| stale())
+    }
+
+    /// Nobody is let in on a state that may be out of date: beyond the freshness bound the store itself is asked.
+    async fn require_current_state(&self) -> Result<(), Problem> {
+        if self.index.failure().is_some() || !self.index.is_ready() {
+            return Err(stale());
+        }
+        if self.index.age() <= FRESHNESS_BOUND {
+            return Ok(());
+        }
+        let head = tokio::time::timeout(CATCH_UP_TIMEOUT, self.store.head()).await;
+        let head = head.map_err(|_| stale())?.map_err(|_| stale())?;
+        self.index.wait_for(head, CATCH_UP_TIMEOUT).await.map_err(|_| stale())
+    }
+
+    async fn record(&self, context: &RequestContext, judgements: Vec<Judgement>) -> Result<(), Problem> {
+        let attempts = judgements.into_iter().map(|judgement| {
+            let code = judgement.outcome.as_ref().err().copied();
+            count(judgement.method, code);
+            AuthenticationAttempt {
+                device_id: judgement.device_id,
+                tenant_id: judgement.tenant_id,
+                api_key_prefix: judgement.prefix,
+                certificate_serial_number: judgement.serial_number,
+                ..self.attempt(context, judgement.method, code)
+            }
+        });
+        self.audit.record(attempts.collect()).await.map_err(|error| {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "an authentication attempt could not be recorded"
+            );
+            Problem::new(
+                ErrorCode::AuditUnavailable,
+                "the audit log cannot be written, so no device is let in; try again later",
+            )
+        })
+    }
+
+    /// Records a success by certificate that was not judged by the ordinary rules: the repetition of a renewal.
+    ///
+    /// # Errors
+    /// 503 `AUDIT_UNAVAILABLE`
+    pub async fn record_repeated_renewal(
+        &self,
+        context: &RequestContext,
+        principal: DevicePrincipal,
+    ) -> Result<(), Problem> {
+        let DeviceCredential::Certificate { serial_number } = principal.credential else { return Ok(()) };
+        let judgement = Judgement {
+            method: AuthenticationMethod::Certificate,
+            outcome: Ok(Accepted { principal, is_first_use: false }),
+            device_id: Some(principal.device_id),
+            tenant_id: Some(principal.tenant_id),
+            serial_number: Some(serial_number),
+            prefix: None,
+        };
+        self.record(context, vec![judgement]).await
+    }
+
+    /// Records a failed attempt by other means than a device's credential. Where that fails, the failure is logged: the
+    /// caller is refused either way.
+    pub async fn record_failure(&self, context: &RequestContext, failure: FailedAttempt) {
+        count(failure.method, Some(failure.code));
+        let attempt = AuthenticationAttempt {
+            device_id: failure.device_id,
+            tenant_id: failure.tenant_id,
+            api_key_prefix: failure.prefix,
+            ..self.attempt(context, failure.method, Some(failure.code))
+        };
+        if let Err(error) = self.audit.record(vec![attempt]).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a failed attempt could not be recorded");
+        }
+    }
+
+    fn attempt(
+        &self,
+        context: &RequestContext,
+        method: AuthenticationMethod,
+        code: Option<ErrorCode>,
+    ) -> AuthenticationAttempt {
+        AuthenticationAttempt {
+            id: Uuid::now_v7(),
+            device_id: None,
+            tenant_id: None,
+            ip_address: context.client_address,
+            user_agent: context.user_agent.clone(),
+            timestamp: self.clock.now(),
+            success: code.is_none(),
+            method,
+            failure_reason: code.map(|code| code.title().to_owned()),
+            failure_code: code.map(|code| code.as_str().to_owned()),
+            api_key_prefix: None,
+            certificate_serial_number: None,
+            correlation_id: context.correlation_id.clone(),
+        }
+    }
+}
+
+/// A failed attempt by other means than a device's credential.
+#[derive(Debug, Clone, Copy)]
+pub struct FailedAttempt {
+    /// By what means.
+    pub method: AuthenticationMethod,
+    /// Why it failed.
+    pub code: ErrorCode,
+    /// The device that the attempt was for, where it exists.
+    pub device_id: Option<signalbeam_domain::DeviceId>,
+    /// The tenant, where that is certain.
+    pub tenant_id: Option<signalbeam_domain::TenantId>,
+    /// The token's public prefix, where one was presented.
+    pub prefix: Option<signalbeam_domain::Prefix>,
+}
+
+fn count(method: AuthenticationMethod, code: Option<ErrorCode>) {
+    let result = if code.is_none() { "success" } else { "failure" };
+    match method {
+        AuthenticationMethod::Certificate => {
+            metrics::counter!("signalbeam_authentication_method_total", "method" => "certificate", "result" => result)
+                .increment(1);
+        }
+        AuthenticationMethod::ApiKey => {
+            metrics::counter!("signalbeam_authentication_method_total", "method" => "apikey", "result" => result)
+                .increment(1);
+        }
+        _ => {}
+    }
+    if let Some(code) = code {
+        metrics::counter!("signalbeam_authentication_failures_total", "code" => code.as_str()).increment(1);
+    }
+}
+
+fn stale() -> Problem {
+    Problem::new(
+        ErrorCode::AuthStateStale,
+        "what is known of revocations may be out of date, so nobody is let in; try again",
+    )
+}
+
+pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::error!(error, "the event store failed while a caller was being authenticated");
+    Problem::new(ErrorCode::StoreUnavailable, "the event store is unavailable; try again")
+}

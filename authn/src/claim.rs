@@ -1,0 +1,53 @@
+//! Claim secrets: whoever registered a device may follow its registration and fetch its first API key.
+
+use signalbeam_domain::device::Device;
+use signalbeam_domain::{ClaimSecret, DeviceId, StreamId, Version};
+use signalbeam_event_store::audit::AuthenticationMethod;
+use signalbeam_event_store::load;
+
+use crate::authenticator::{Authenticator, FailedAttempt, unavailable};
+use crate::code::ErrorCode;
+use crate::http::context::RequestContext;
+use crate::http::problem::Problem;
+use crate::secrets::claim_secret_matches;
+
+/// A device whose claim secret was presented, as its stream says it is right now.
+#[derive(Debug)]
+pub struct ClaimedDevice {
+    /// The device.
+    pub device: signalbeam_domain::device::KnownDevice,
+    /// The version of its stream that this was read at.
+    pub version: Version,
+}
+
+impl Authenticator {
+    /// Reads the device strongly and compares the secret in constant time. An unknown device and a wrong secret are one
+    /// and the same to the caller.
+    ///
+    /// # Errors
+    /// 401 `INVALID_CLAIM_SECRET`, recorded; 503 `STORE_UNAVAILABLE`.
+    pub async fn claimant(
+        &self,
+        context: &RequestContext,
+        device_id: DeviceId,
+        presented: &str,
+    ) -> Result<ClaimedDevice, Problem> {
+        let loaded = load::<Device>(&*self.store, &StreamId::device(device_id)).await;
+        let (device, version) = loaded.map_err(|error| unavailable(&error))?;
+        let known = device.known().cloned();
+        if let (Ok(secret), Some(device)) = (ClaimSecret::parse(presented), &known)
+            && claim_secret_matches(&secret, &device.registered.claim_secret_sha256)
+        {
+            return Ok(ClaimedDevice { device: device.clone(), version });
+        }
+        let failure = FailedAttempt {
+            method: AuthenticationMethod::ClaimSecret,
+            code: ErrorCode::InvalidClaimSecret,
+            device_id: known.as_ref().map(|device| device.registered.device_id),
+            tenant_id: known.as_ref().map(|device| device.registered.tenant_id),
+            prefix: None,
+        };
+        self.record_failure(context, failure).await;
+        Err(Problem::new(ErrorCode::InvalidClaimSecret, "the claim secret is not this device's"))
+    }
+}

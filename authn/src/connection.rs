@@ -1,0 +1,89 @@
+//! A client's connection, and what its certificate is worth as far as that cannot change while the connection lives.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+use rustls_pki_types::CertificateDer;
+use signalbeam_domain::{Fingerprint, Timestamp};
+use signalbeam_pki::{ChainError, ChainVerifier, Validity, fingerprint, peek_validity};
+
+/// The connection that a request came on.
+#[derive(Debug)]
+pub struct Connection {
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// The certificate that the client proved to hold the key of, whatever else it may be worth.
+    pub certificate: Option<PresentedCertificate>,
+}
+
+impl Connection {
+    /// A connection without a client certificate.
+    pub fn plain(peer: SocketAddr) -> Self {
+        Self { peer, certificate: None }
+    }
+
+    /// A connection with the chain that the client sent, its own certificate first; an empty chain is none.
+    pub fn with_certificates(peer: SocketAddr, chain: Vec<CertificateDer<'static>>) -> Self {
+        let certificate = (!chain.is_empty()).then(|| PresentedCertificate::new(chain));
+        Self { peer, certificate }
+    }
+}
+
+/// A client certificate and its unchanging facts, each computed once and only when asked for.
+#[derive(Debug)]
+pub struct PresentedCertificate {
+    chain: Vec<CertificateDer<'static>>,
+    facts: OnceLock<Facts>,
+}
+
+/// What holds for a certificate as long as the connection lives.
+#[derive(Debug)]
+pub struct Facts {
+    /// The SHA-256 of its DER.
+    pub fingerprint: Fingerprint,
+    /// When it says that it is valid, where that can be read.
+    pub validity: Option<Span>,
+    /// Whether our authority issued it for a device, its own validity aside; if so, when its issuers are valid.
+    pub chain: Result<Span, ChainError>,
+}
+
+/// A span of time in seconds since 1970, both ends inclusive: cheap to compare on every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    first: i64,
+    last: i64,
+}
+
+impl Span {
+    fn of(validity: Validity) -> Self {
+        Self { first: validity.not_before.unix_timestamp(), last: validity.not_after.unix_timestamp() }
+    }
+
+    /// Whether it has not begun.
+    pub fn is_ahead_of(&self, now: Timestamp) -> bool {
+        now.unix_seconds() < self.first
+    }
+
+    /// Whether it is over.
+    pub fn is_past(&self, now: Timestamp) -> bool {
+        now.unix_seconds() > self.last
+    }
+}
+
+impl PresentedCertificate {
+    fn new(chain: Vec<CertificateDer<'static>>) -> Self {
+        Self { chain, facts: OnceLock::new() }
+    }
+
+    /// The facts, computed at the first call on this connection.
+    pub fn facts(&self, verifier: &ChainVerifier) -> &Facts {
+        self.facts.get_or_init(|| {
+            let leaf = &self.chain[0];
+            Facts {
+                fingerprint: fingerprint(leaf),
+                validity: peek_validity(leaf).map(Span::of),
+                chain: verifier.verify(leaf, &self.chain[1..]).map(|verified| Span::of(verified.issuers_validity)),
+            }
+        })
+    }
+}

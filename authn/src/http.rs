@@ -1,0 +1,5 @@
+//! What every route shares: problems, the request's context, bodies and parameters.
+
+pub mod context;
+pub mod extract;
+pub mod problem;

@@ -1,0 +1,91 @@
+//! What each role may do: one table, shown in the routes' documentation and held by tests.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An admin's role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// May do everything.
+    Admin,
+    /// Runs the fleet: tokens, approvals, API keys.
+    Operator,
+    /// May look at everything.
+    Auditor,
+}
+
+/// Something that an admin may be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Permission {
+    /// Look at anything.
+    Read,
+    /// Create and revoke registration tokens.
+    ManageRegistrationTokens,
+    /// Approve, reject, suspend and reinstate devices.
+    DecideDevices,
+    /// Rotate and revoke API keys.
+    ManageApiKeys,
+    /// Rename and decommission devices.
+    ManageDevices,
+    /// Issue and revoke certificates.
+    ManageCertificates,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Admin, Self::Operator, Self::Auditor];
+
+    /// Whether the role has the permission.
+    pub const fn may(self, permission: Permission) -> bool {
+        match self {
+            Self::Admin => true,
+            Self::Operator => matches!(
+                permission,
+                Permission::Read
+                    | Permission::ManageRegistrationTokens
+                    | Permission::DecideDevices
+                    | Permission::ManageApiKeys
+            ),
+            Self::Auditor => matches!(permission, Permission::Read),
+        }
+    }
+
+    /// As it is written in tokens.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Operator => "operator",
+            Self::Auditor => "auditor",
+        }
+    }
+
+    /// Reads the written form.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_auditor_only_looks_and_an_operator_touches_no_certificate() {
+        use Permission::{
+            DecideDevices, ManageApiKeys, ManageCertificates, ManageDevices, ManageRegistrationTokens, Read,
+        };
+        let all = [Read, ManageRegistrationTokens, DecideDevices, ManageApiKeys, ManageDevices, ManageCertificates];
+        let allowed = |role: Role| all.into_iter().filter(|p| role.may(*p)).collect::<Vec<_>>();
+        assert_eq!(allowed(Role::Auditor), [Read]);
+        assert_eq!(allowed(Role::Operator), [Read, ManageRegistrationTokens, DecideDevices, ManageApiKeys]);
+        assert_eq!(allowed(Role::Admin), all);
+    }
+}

@@ -1,0 +1,226 @@
+//! Issuing, crash-safe: check, record the intent, sign, record the certificate. Whatever ends in between leaves a record
+//! and never a certificate that nobody knows of.
+
+use signalbeam_authn::{ErrorCode, Problem, draw};
+use signalbeam_domain::certificate::{
+    AbandonCause, CertificateAbandoned, CertificateCommand, CertificateError, CertificateEvent, CertificateIntended,
+    CertificateIssued, Certificates,
+};
+use signalbeam_domain::{
+    Actor, Aggregate, Context, CorrelationId, Days, DeviceId, Event, Position, SerialNumber, StreamId, TenantId,
+    Timestamp,
+};
+use signalbeam_event_store::execute::MAX_DECISIONS;
+use signalbeam_event_store::{
+    CommandMetadata, EventStore, ExecuteError, ExpectedVersion, Recorded, StreamWrite, execute, new_events,
+};
+use signalbeam_pki::{DeviceCertificateRequest, DevicePublicKey, IssuedCertificate};
+use uuid::Uuid;
+
+use super::refused;
+use crate::command::{Cause, LoadedDevice, Outcome, contended, internal, store_unavailable};
+use crate::state::CommandApi;
+
+/// The profile of device certificates.
+pub(crate) const DEVICE_PROFILE: &str = "device";
+
+/// A certificate to be issued.
+#[derive(Debug, Clone)]
+pub(crate) struct Issuance {
+    pub(crate) public_key: DevicePublicKey,
+    pub(crate) validity: Days,
+    pub(crate) renewal_of: Option<SerialNumber>,
+}
+
+/// A certificate that was issued, now or by the same command before.
+#[derive(Debug)]
+pub(crate) struct Issued {
+    pub(crate) certificate: CertificateIssued,
+    pub(crate) at: Timestamp,
+    pub(crate) position: Option<Position>,
+}
+
+/// The certificate that a command issued, out of what it recorded.
+pub(crate) fn issued_by(outcome: &Outcome) -> Result<Issued, Problem> {
+    let position = outcome.position;
+    let issued = outcome.events.iter().find_map(issued_event);
+    let (certificate, at) = issued.ok_or_else(|| internal(&CertificateError::Unknown))?;
+    Ok(Issued { certificate, at, position })
+}
+
+/// A certificate that was issued before, with the moment at which it was.
+pub(crate) async fn issued_before(api: &CommandApi, certificate: &CertificateIssued) -> Result<Issued, Problem> {
+    let stream = StreamId::certificates(certificate.intended.device_id);
+    let recorded = api.store.read_stream(&stream).await.map_err(|error| store_unavailable(&error))?;
+    let mut issued = recorded.iter().filter_map(issued_event);
+    let found = issued.find(|(other, _)| other.fingerprint == certificate.fingerprint);
+    let (certificate, at) = found.ok_or_else(|| internal(&CertificateError::Unknown))?;
+    Ok(Issued { certificate, at, position: None })
+}
+
+fn issued_event(recorded: &Recorded) -> Option<(CertificateIssued, Timestamp)> {
+    match recorded.event() {
+        Ok(Event::CertificateEvent(CertificateEvent::Issued(issued))) => Some((issued, recorded.envelope.recorded_at)),
+        _ => None,
+    }
+}
+
+/// Issues a certificate for an approved device; its other active certificate is superseded in the same append. Where the
+/// same command was carried out meanwhile, its outcome is that of the first.
+pub(crate) async fn issue(
+    api: &CommandApi,
+    cause: &Cause,
+    device: LoadedDevice,
+    issuance: Issuance,
+) -> Result<Outcome, Problem> {
+    device.require_approved()?;
+    let registered = &device.device.registered;
+    let (device_id, tenant_id) = (registered.device_id, registered.tenant_id);
+    let public_key = issuance.public_key.clone();
+    let intended = intend(api, cause, &device, issuance).await?;
+    let request = DeviceCertificateRequest {
+        serial: intended.serial_number,
+        tenant_id,
+        device_id,
+        public_key,
+        validity: signalbeam_pki::Validity::new(
+            intended.not_before.to_offset_date_time(),
+            intended.not_after.to_offset_date_time(),
+        ),
+    };
+    let (serial_number, renewal_of) = (intended.serial_number, intended.renewal_of);
+    let signed = match api.authority.issue_device(&request).await {
+        Ok(signed) => signed,
+        Err(error) => {
+            metrics::counter!("signalbeam_ca_errors_total").increment(1);
+            tracing::error!(error = &error as &dyn std::error::Error, %serial_number, "a certificate could not be signed");
+            abandon(api, cause, device_id, tenant_id, serial_number, AbandonCause::SigningFailed).await;
+            return Err(Problem::new(
+                ErrorCode::SigningUnavailable,
+                "the certificate authority cannot sign; try again",
+            ));
+        }
+    };
+    let recorded = record(api, cause, device, intended, signed).await;
+    if recorded.as_ref().is_ok_and(|outcome| !outcome.is_repeat) {
+        tracing::info!(%device_id, %serial_number, renewal_of = ?renewal_of.map(|old| old.to_string()), "certificate issued");
+    } else {
+        abandon(api, cause, device_id, tenant_id, serial_number, AbandonCause::NoLongerEligible).await;
+    }
+    recorded
+}
+
+async fn intend(
+    api: &CommandApi,
+    cause: &Cause,
+    device: &LoadedDevice,
+    issuance: Issuance,
+) -> Result<CertificateIntended, Problem> {
+    let registered = &device.device.registered;
+    let stream = StreamId::certificates(registered.device_id);
+    let validity = api.authority.validity(api.now().to_offset_date_time(), issuance.validity.get().into());
+    for _ in 0..MAX_DECISIONS {
+        let intended = CertificateIntended {
+            serial_number: draw::serial_number().map_err(|error| internal(&error))?,
+            device_id: registered.device_id,
+            tenant_id: registered.tenant_id,
+            profile: DEVICE_PROFILE.to_owned(),
+            public_key_sha256: issuance.public_key.sha256(),
+            not_before: Timestamp::from_offset_date_time(validity.not_before),
+            not_after: Timestamp::from_offset_date_time(validity.not_after),
+            renewal_of: issuance.renewal_of,
+        };
+        let (certificates, version) = api.load::<Certificates>(&stream).await?;
+        let renewal_window_days = api.policy.renewal_window_days;
+        let command = CertificateCommand::Intend { intended: intended.clone(), renewal_window_days };
+        let events = certificates.decide(command, &Context { now: api.now() }).map_err(|error| refused(&error))?;
+        let write = StreamWrite {
+            stream: stream.clone(),
+            expected: ExpectedVersion::Exact(version),
+            events: new_events(Some(registered.tenant_id), events),
+        };
+        if api.append(&cause.unnamed(), vec![write, device.unchanged()]).await?.is_some() {
+            return Ok(intended);
+        }
+        api.device(registered.device_id, None).await?.require_approved()?;
+    }
+    Err(contended())
+}
+
+/// Records what was signed, unless the device lost its approval, or the renewed certificate was revoked, in between.
+async fn record(
+    api: &CommandApi,
+    cause: &Cause,
+    mut device: LoadedDevice,
+    intended: CertificateIntended,
+    signed: IssuedCertificate,
+) -> Result<Outcome, Problem> {
+    let (device_id, tenant_id) = (intended.device_id, intended.tenant_id);
+    let stream = StreamId::certificates(device_id);
+    let issued = CertificateIssued {
+        intended,
+        fingerprint: signed.fingerprint,
+        subject: signed.subject,
+        authority_id: api.authority.id(),
+        certificate_pem: signed.pem,
+    };
+    for _ in 0..MAX_DECISIONS {
+        let (certificates, version) = api.load::<Certificates>(&stream).await?;
+        let decided = certificates.decide(CertificateCommand::Issue(issued.clone()), &Context { now: api.now() });
+        let write = StreamWrite {
+            stream: stream.clone(),
+            expected: ExpectedVersion::Exact(version),
+            events: new_events(Some(tenant_id), decided.map_err(|error| refused(&error))?),
+        };
+        if let Some(appended) = api.append(cause, vec![write, device.unchanged()]).await? {
+            return Ok(appended.into());
+        }
+        device = api.device(device_id, None).await?;
+        device.require_approved()?;
+    }
+    Err(contended())
+}
+
+async fn abandon(
+    api: &CommandApi,
+    cause: &Cause,
+    device_id: DeviceId,
+    tenant_id: TenantId,
+    serial_number: SerialNumber,
+    why: AbandonCause,
+) {
+    let stream = StreamId::certificates(device_id);
+    let command = || CertificateCommand::Abandon(CertificateAbandoned { serial_number, cause: why });
+    if let Err(problem) =
+        api.execute::<Certificates>(&cause.unnamed(), &stream, tenant_id, command, |error| refused(&error)).await
+    {
+        // The intent stays open and is resolved at the next start.
+        tracing::warn!(%serial_number, detail = problem.detail(), "an intended certificate could not be abandoned");
+    }
+}
+
+/// Resolves what an earlier process left open: intents that were neither issued nor abandoned. Returns how many.
+///
+/// # Errors
+/// The store's failure; what was resolved before it stays resolved.
+pub async fn abandon_open_intents(
+    store: &dyn EventStore,
+    open: impl IntoIterator<Item = (DeviceId, TenantId, SerialNumber)>,
+    now: Timestamp,
+) -> Result<usize, ExecuteError<CertificateError>> {
+    let metadata = CommandMetadata {
+        actor: Actor::system("issuance"),
+        correlation_id: CorrelationId::from_uuid(Uuid::now_v7()),
+        causation_id: None,
+        idempotency: None,
+    };
+    let mut resolved = 0;
+    for (device_id, tenant_id, serial_number) in open {
+        let stream = StreamId::certificates(device_id);
+        let abandoned = CertificateAbandoned { serial_number, cause: AbandonCause::Interrupted };
+        let command = || CertificateCommand::Abandon(abandoned.clone());
+        let appended = execute::<Certificates>(store, &stream, Some(tenant_id), &metadata, now, command).await?;
+        resolved += usize::from(appended.is_some());
+    }
+    Ok(resolved)
+}

@@ -1,0 +1,76 @@
+//! `DELETE /api/certificates/{serialNumber}`
+
+use axum::extract::State;
+use serde::Deserialize;
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
+use signalbeam_authn::http::problem::{Problem, ProblemBody};
+use signalbeam_authn::{Admin, AdminPrincipal, Permission, RequestContext};
+use signalbeam_domain::certificate::{CertificateCommand, Certificates};
+use signalbeam_domain::{DeviceId, Reason, SerialNumber, StreamId, TenantId};
+use utoipa::ToSchema;
+
+use super::refused;
+use crate::command::{Cause, Changed, store_unavailable};
+use crate::state::CommandApi;
+
+/// Why the certificate is revoked.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RevokeCertificate {
+    /// Why.
+    #[schema(value_type = Option<String>, max_length = 512)]
+    reason: Option<Reason>,
+}
+
+/// Revoke a certificate.
+///
+/// Takes effect before it is answered, on open connections too. Revoking it again changes nothing. Needs the role `admin`.
+#[utoipa::path(
+    delete, path = "/api/certificates/{serialNumber}", tag = "Certificates", operation_id = "revokeCertificate",
+    params(("serialNumber" = String, Path, description = "40 hex digits")),
+    request_body = Option<RevokeCertificate>,
+    responses(
+        (status = 204, description = "It is revoked"),
+        (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
+        (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`"),
+        (status = 403, body = ProblemBody, description = "`FORBIDDEN`"),
+        (status = 404, body = ProblemBody, description = "`NOT_FOUND`: unknown, or another tenant's"),
+    ),
+    security(("adminToken" = [])),
+)]
+pub(crate) async fn revoke_certificate(
+    State(api): State<CommandApi>,
+    Admin(admin): Admin,
+    context: RequestContext,
+    PathParameter(serial_number): PathParameter<SerialNumber>,
+    body: JsonBody<RevokeCertificate>,
+) -> Result<Changed<()>, Problem> {
+    admin.require(Permission::ManageCertificates)?;
+    let (device_id, tenant_id) = owner(&api, &admin, serial_number).await?;
+    let cause = Cause { actor: admin.actor(), context, idempotency: None };
+    let stream = StreamId::certificates(device_id);
+    let command = || CertificateCommand::Revoke { serial_number, reason: body.value.reason.clone() };
+    let outcome = api.execute::<Certificates>(&cause, &stream, tenant_id, command, |error| refused(&error)).await?;
+    if outcome.position.is_some() {
+        metrics::counter!("signalbeam_certificates_revoked_total").increment(1);
+        tracing::info!(%device_id, %serial_number, "certificate revoked");
+    }
+    Ok(Changed::no_content(outcome.position))
+}
+
+/// The device that a certificate was issued to. The index knows all that may still authenticate; what ended long ago only
+/// the tables know.
+async fn owner(
+    api: &CommandApi,
+    admin: &AdminPrincipal,
+    serial_number: SerialNumber,
+) -> Result<(DeviceId, TenantId), Problem> {
+    let not_found = || Problem::not_found("certificate");
+    if let Some(entry) = api.index.certificate_by_serial(serial_number) {
+        let device = api.index.device(entry.device_id).filter(|device| admin.sees(device.tenant_id));
+        return device.map(|device| (entry.device_id, device.tenant_id)).ok_or_else(not_found);
+    }
+    let found = api.tables().await?.certificate(admin.tenant_id, serial_number).await;
+    let row = found.map_err(|error| store_unavailable(&error))?.ok_or_else(not_found)?;
+    row.device_id.zip(row.tenant_id).ok_or_else(not_found)
+}

@@ -1,0 +1,90 @@
+//! What the routes work with.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use signalbeam_authn::Authenticator;
+use signalbeam_authn::secrets::SecretKeeper;
+use signalbeam_domain::ValidityBounds;
+use signalbeam_event_store::{Clock, EventStore};
+use signalbeam_pki::{CertificateAuthority, DeviceKeyGenerator};
+use signalbeam_projections::{CredentialIndex, Freshness, ReadModel};
+
+/// What an operator decides about commands.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandPolicy {
+    /// How long registration tokens live.
+    pub registration_token_validity: ValidityBounds,
+    /// How long API keys live.
+    pub api_key_validity: ValidityBounds,
+    /// How long certificates live.
+    pub certificate_validity: ValidityBounds,
+    /// How many days before its end a certificate may be renewed.
+    pub renewal_window_days: u16,
+}
+
+impl Default for CommandPolicy {
+    fn default() -> Self {
+        Self {
+            registration_token_validity: ValidityBounds::REGISTRATION_TOKEN,
+            api_key_validity: ValidityBounds::API_KEY,
+            certificate_validity: ValidityBounds::CERTIFICATE,
+            renewal_window_days: 30,
+        }
+    }
+}
+
+/// What a [`CommandApi`] is made of.
+pub struct Parts {
+    /// The event log.
+    pub store: Arc<dyn EventStore>,
+    /// Credentials and devices, as this node knows them.
+    pub index: Arc<CredentialIndex>,
+    /// The tables, for finding things by what is not their stream's id.
+    pub read_model: Arc<ReadModel>,
+    /// Told of every position that this node appends.
+    pub freshness: Freshness,
+    /// Decides who is calling.
+    pub authenticator: Arc<Authenticator>,
+    /// Makes verifiers of secrets.
+    pub keeper: Arc<SecretKeeper>,
+    /// Signs certificates.
+    pub authority: Arc<CertificateAuthority>,
+    /// Makes keys for clients without one.
+    pub device_keys: Arc<DeviceKeyGenerator>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// What the operator decided.
+    pub policy: CommandPolicy,
+}
+
+/// The routes' state: cheap to clone.
+#[derive(Clone)]
+pub struct CommandApi(Arc<Parts>);
+
+impl CommandApi {
+    /// Takes its parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl std::fmt::Debug for CommandApi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CommandApi").field("policy", &self.0.policy).finish_non_exhaustive()
+    }
+}
+
+impl std::ops::Deref for CommandApi {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl FromRef<CommandApi> for Arc<Authenticator> {
+    fn from_ref(state: &CommandApi) -> Self {
+        Arc::clone(&state.authenticator)
+    }
+}

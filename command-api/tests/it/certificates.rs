@@ -1,0 +1,5 @@
+//! Certificates: issued, renewed, revoked.
+
+mod issuing;
+mod renewing;
+mod revoking;

@@ -1,0 +1,18 @@
+//! Every route and rule, in one process and without sockets: requests go straight into the router, client certificates
+//! come with the connection as the listener would hand them over.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod api_keys;
+mod authentication;
+mod certificates;
+mod decisions;
+mod documentation;
+mod examples;
+mod failures;
+mod hostile;
+mod idempotency;
+mod registration;
+mod registration_tokens;
+mod secrets;
+mod tenants;
+mod world;

@@ -1,0 +1,184 @@
+//! A store, an audit log and a key store that do their work until a test tells them to fail, or to wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use signalbeam_domain::{Digest, EventId, Position, StreamId};
+use signalbeam_event_store::{
+    AppendError, Appended, AttemptFilter, AttemptPage, AuditError, AuditLog, AuthenticationAttempt, Batch, EventReader,
+    EventStore, Filter, MemoryAuditLog, MemoryEventStore, Page, Recorded, RecordedCommand, StoreError, Subscription,
+};
+use signalbeam_pki::{CaKeyStore, CaKeyType, CaMaterial, CaPublicKey, KeyStoreError, MemoryKeyStore};
+use tokio::sync::{Notify, mpsc, watch};
+
+/// Something that can be broken and mended.
+#[derive(Debug, Default)]
+pub(crate) struct Switch(AtomicBool);
+
+impl Switch {
+    pub(crate) fn set(&self, is_on: bool) {
+        self.0.store(is_on, Ordering::SeqCst);
+    }
+
+    fn is_on(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// An event store whose reads, appends and deliveries can be made to fail.
+pub(crate) struct FaultyStore {
+    pub(crate) inner: MemoryEventStore,
+    /// Reading fails.
+    pub(crate) reads_fail: Switch,
+    /// Appending fails.
+    pub(crate) appends_fail: Switch,
+    /// Subscribers get nothing while this holds.
+    pub(crate) is_frozen: watch::Sender<bool>,
+}
+
+impl FaultyStore {
+    pub(crate) fn new(inner: MemoryEventStore) -> Self {
+        Self {
+            inner,
+            reads_fail: Switch::default(),
+            appends_fail: Switch::default(),
+            is_frozen: watch::Sender::default(),
+        }
+    }
+
+    /// Gives way to other tasks first, as every store does that waits for a disk.
+    async fn readable(&self) -> Result<&MemoryEventStore, StoreError> {
+        tokio::task::yield_now().await;
+        if self.reads_fail.is_on() { Err(broken()) } else { Ok(&self.inner) }
+    }
+}
+
+fn broken() -> StoreError {
+    StoreError::because("reading")(std::io::Error::other("the disk is gone"))
+}
+
+#[async_trait]
+impl EventReader for FaultyStore {
+    async fn read_stream(&self, stream: &StreamId) -> Result<Vec<Recorded>, StoreError> {
+        self.readable().await?.read_stream(stream).await
+    }
+
+    async fn read_all(&self, after: Position, limit: usize, filter: &Filter) -> Result<Page, StoreError> {
+        self.readable().await?.read_all(after, limit, filter).await
+    }
+
+    async fn event(&self, id: EventId) -> Result<Option<Recorded>, StoreError> {
+        self.readable().await?.event(id).await
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        self.readable().await?.head().await
+    }
+
+    async fn command(&self, command_id: &Digest) -> Result<Option<RecordedCommand>, StoreError> {
+        self.readable().await?.command(command_id).await
+    }
+
+    fn subscribe(&self, after: Position) -> Subscription {
+        let mut source = self.inner.subscribe(after);
+        let mut is_frozen = self.is_frozen.subscribe();
+        let (sender, receiver) = mpsc::channel(16);
+        tokio::spawn(async move {
+            while let Some(item) = source.next().await {
+                let is_open = is_frozen.wait_for(|is_frozen| !is_frozen).await.is_ok();
+                if !is_open || sender.send(item).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Subscription::new(receiver)
+    }
+}
+
+#[async_trait]
+impl EventStore for FaultyStore {
+    async fn append(&self, batch: Batch) -> Result<Appended, AppendError> {
+        tokio::task::yield_now().await;
+        if self.appends_fail.is_on() {
+            return Err(broken().into());
+        }
+        self.inner.append(batch).await
+    }
+}
+
+/// An audit log that can be made to fail.
+#[derive(Debug, Default)]
+pub(crate) struct FaultyAudit {
+    inner: MemoryAuditLog,
+    pub(crate) writes_fail: Switch,
+}
+
+#[async_trait]
+impl AuditLog for FaultyAudit {
+    async fn record(&self, attempts: Vec<AuthenticationAttempt>) -> Result<(), AuditError> {
+        if self.writes_fail.is_on() {
+            return Err(AuditError::because("writing")(std::io::Error::other("the disk is full")));
+        }
+        self.inner.record(attempts).await
+    }
+
+    async fn query(&self, filter: &AttemptFilter, after: Option<i64>, limit: usize) -> Result<AttemptPage, AuditError> {
+        self.inner.query(filter, after, limit).await
+    }
+}
+
+/// A key store that can be made to fail, or to wait in the middle of a signature.
+#[derive(Debug)]
+pub(crate) struct GatedKeys {
+    inner: MemoryKeyStore,
+    pub(crate) signing_fails: Switch,
+    is_closed: watch::Sender<bool>,
+    arrivals: Arc<Notify>,
+}
+
+impl GatedKeys {
+    pub(crate) fn new(inner: MemoryKeyStore) -> Self {
+        Self { inner, signing_fails: Switch::default(), is_closed: watch::Sender::default(), arrivals: Arc::default() }
+    }
+
+    /// Lets every signature wait until [`Self::open`].
+    pub(crate) fn close(&self) {
+        self.is_closed.send_replace(true);
+    }
+
+    pub(crate) fn open(&self) {
+        self.is_closed.send_replace(false);
+    }
+
+    /// Waits until somebody wants a signature.
+    pub(crate) async fn arrival(&self) {
+        self.arrivals.notified().await;
+    }
+}
+
+#[async_trait]
+impl CaKeyStore for GatedKeys {
+    async fn load(&self) -> Result<CaMaterial, KeyStoreError> {
+        self.inner.load().await
+    }
+
+    async fn create_key(&self, key_type: CaKeyType) -> Result<CaPublicKey, KeyStoreError> {
+        self.inner.create_key(key_type).await
+    }
+
+    async fn store_certificate(&self, certificate: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
+        self.inner.store_certificate(certificate).await
+    }
+
+    async fn sign(&self, to_be_signed: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
+        if self.signing_fails.is_on() {
+            return Err(KeyStoreError::Signing("the token was pulled out".into()));
+        }
+        if *self.is_closed.borrow() {
+            self.arrivals.notify_one();
+            let _ = self.is_closed.subscribe().wait_for(|is_closed| !is_closed).await;
+        }
+        self.inner.sign(to_be_signed).await
+    }
+}

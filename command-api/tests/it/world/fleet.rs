@@ -1,0 +1,161 @@
+//! Devices at every stage of their lives, made over the routes.
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::{Value, json};
+use signalbeam_authn::{Role, draw};
+use signalbeam_domain::{DeviceId, SerialNumber, StreamId};
+
+use super::World;
+use super::call::Answer;
+
+/// A device that has registered; `api_key` is empty until it is approved.
+#[derive(Debug, Clone)]
+pub(crate) struct TestDevice {
+    pub(crate) id: String,
+    pub(crate) tenant_id: String,
+    pub(crate) claim_secret: String,
+    pub(crate) api_key: String,
+}
+
+/// A certificate of a device.
+#[derive(Debug, Clone)]
+pub(crate) struct DeviceCertificate {
+    pub(crate) serial: String,
+    pub(crate) der: Vec<u8>,
+    pub(crate) answer: Value,
+}
+
+impl TestDevice {
+    pub(crate) fn device_id(&self) -> DeviceId {
+        DeviceId::parse(&self.id).unwrap()
+    }
+
+    pub(crate) fn route(&self, action: &str) -> String {
+        format!("/api/devices/{}/{action}", self.id)
+    }
+
+    pub(crate) fn issue_route(&self) -> String {
+        format!("/api/certificates/{}/issue", self.id)
+    }
+
+    pub(crate) fn stream(&self) -> StreamId {
+        StreamId::device(self.device_id())
+    }
+
+    pub(crate) fn keys(&self) -> StreamId {
+        StreamId::api_keys(self.device_id())
+    }
+
+    pub(crate) fn certificates(&self) -> StreamId {
+        StreamId::certificates(self.device_id())
+    }
+}
+
+impl DeviceCertificate {
+    /// Out of an answer that shows one.
+    pub(crate) fn shown(answer: Value) -> Self {
+        let pem = answer["certificatePem"].as_str().unwrap();
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec();
+        Self { serial: answer["serialNumber"].as_str().unwrap().to_owned(), der, answer }
+    }
+
+    pub(crate) fn serial_number(&self) -> SerialNumber {
+        SerialNumber::from_hex(&self.serial).unwrap()
+    }
+
+    pub(crate) fn route(&self) -> String {
+        format!("/api/certificates/{}", self.serial)
+    }
+
+    pub(crate) fn renew_route(&self) -> String {
+        format!("/api/certificates/{}/renew", self.serial)
+    }
+}
+
+/// A signing request over a new P-256 key.
+pub(crate) fn csr() -> String {
+    csr_over(&KeyPair::generate().unwrap())
+}
+
+pub(crate) fn csr_over(key: &KeyPair) -> String {
+    CertificateParams::default().serialize_request(key).unwrap().pem().unwrap()
+}
+
+pub(crate) fn new_claim_secret() -> String {
+    draw::claim_secret().unwrap().expose()
+}
+
+/// A credential's text with another secret behind the same prefix.
+pub(crate) fn with_another_secret(text: &str) -> String {
+    let secret = new_claim_secret();
+    let at = text.len() - 43;
+    format!("{}{}", &text[..at], &secret["sbc_".len()..])
+}
+
+impl World {
+    /// A registration token of a tenant, as it was answered.
+    pub(crate) async fn token(&self, tenant_id: &str) -> Value {
+        let request = self.post("/api/registration-tokens").admin(Role::Operator).json(&json!({"tenantId": tenant_id}));
+        request.send().await.expect(201)
+    }
+
+    /// Registers with a token and a claim secret.
+    pub(crate) async fn register_with(&self, token: &Value, claim_secret: &str) -> Answer {
+        let body = json!({
+            "tenantId": token["tenantId"], "token": token["token"], "deviceName": "sensor", "claimSecret": claim_secret,
+        });
+        self.post("/api/devices").json(&body).send().await
+    }
+
+    /// A device that waits for an admin.
+    pub(crate) async fn pending_device(&self, tenant_id: &str) -> TestDevice {
+        let token = self.token(tenant_id).await;
+        let claim_secret = new_claim_secret();
+        let registered = self.register_with(&token, &claim_secret).await.expect(201);
+        let id = registered["deviceId"].as_str().unwrap().to_owned();
+        TestDevice { id, tenant_id: tenant_id.to_owned(), claim_secret, api_key: String::new() }
+    }
+
+    pub(crate) async fn decide(&self, device: &TestDevice, action: &str) -> Answer {
+        self.post(device.route(action)).admin(Role::Admin).send().await
+    }
+
+    pub(crate) async fn claim(&self, device: &TestDevice) -> Answer {
+        self.post(device.route("api-key/claim")).bearer(&device.claim_secret).send().await
+    }
+
+    /// A device that is approved and has claimed its key, without having used it.
+    pub(crate) async fn approved_device(&self, tenant_id: &str) -> TestDevice {
+        let mut device = self.pending_device(tenant_id).await;
+        self.decide(&device, "approve").await.expect(200);
+        let claimed = self.claim(&device).await.expect(200);
+        claimed["apiKey"].as_str().unwrap().clone_into(&mut device.api_key);
+        device
+    }
+
+    /// A certificate for a new key, asked for with the API key.
+    pub(crate) async fn certificate_of(&self, device: &TestDevice) -> DeviceCertificate {
+        let request = self.post(device.issue_route()).device(device).json(&json!({"csrPem": csr()}));
+        DeviceCertificate::shown(request.send().await.expect(201))
+    }
+
+    pub(crate) async fn device_with_certificate(&self, tenant_id: &str) -> (TestDevice, DeviceCertificate) {
+        let device = self.approved_device(tenant_id).await;
+        let certificate = self.certificate_of(&device).await;
+        (device, certificate)
+    }
+
+    pub(crate) async fn heartbeat_by_key(&self, device: &TestDevice) -> Answer {
+        self.post(device.route("heartbeat")).device(device).send().await
+    }
+
+    pub(crate) async fn heartbeat_by_certificate(
+        &self,
+        device: &TestDevice,
+        certificate: &DeviceCertificate,
+    ) -> Answer {
+        self.post(device.route("heartbeat")).certificate(certificate).send().await
+    }
+}

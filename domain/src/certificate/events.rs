@@ -1,0 +1,131 @@
+//! What can happen to a device's certificates, as it is recorded.
+
+use serde::{Deserialize, Serialize};
+
+use crate::credential::Digest;
+use crate::event::events;
+use crate::ids::{AuthorityId, DeviceId, TenantId};
+use crate::serial::{Fingerprint, SerialNumber};
+use crate::text::Reason;
+use crate::timestamp::Timestamp;
+
+/// A certificate is about to be signed. Recorded first, so that a crash leaves a record and never an unknown certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateIntended {
+    /// The serial number that it will have.
+    pub serial_number: SerialNumber,
+    /// Whose it will be.
+    pub device_id: DeviceId,
+    /// The device's tenant.
+    pub tenant_id: TenantId,
+    /// The profile that decides its contents.
+    pub profile: String,
+    /// The SHA-256 of its `SubjectPublicKeyInfo`.
+    pub public_key_sha256: Digest,
+    /// The first moment of its validity, to the second.
+    pub not_before: Timestamp,
+    /// The last moment of its validity, to the second.
+    pub not_after: Timestamp,
+    /// The certificate that it renews, where it renews one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_of: Option<SerialNumber>,
+}
+
+/// A certificate was signed, and is valid from here on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateIssued {
+    /// What was intended.
+    #[serde(flatten)]
+    pub intended: CertificateIntended,
+    /// The SHA-256 of its DER.
+    pub fingerprint: Fingerprint,
+    /// Its subject, as `CN=device-..., O=SignalBeam`.
+    pub subject: String,
+    /// Who signed it.
+    pub authority_id: AuthorityId,
+    /// The certificate itself.
+    pub certificate_pem: String,
+}
+
+/// An intended certificate will not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateAbandoned {
+    /// Its serial number.
+    pub serial_number: SerialNumber,
+    /// Why not.
+    pub cause: AbandonCause,
+}
+
+/// Why an intended certificate was not issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AbandonCause {
+    /// The key store could not sign.
+    SigningFailed,
+    /// The device was suspended or decommissioned, or the renewed certificate revoked, in between.
+    NoLongerEligible,
+    /// The process ended in between; found when it started again.
+    Interrupted,
+}
+
+/// A certificate authenticated for the first time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateFirstUsed {
+    /// Its serial number.
+    pub serial_number: SerialNumber,
+}
+
+/// Another certificate took its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateSuperseded {
+    /// Its serial number.
+    pub serial_number: SerialNumber,
+    /// The serial number of the one that took its place.
+    pub superseded_by: SerialNumber,
+}
+
+/// A certificate was revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRevoked {
+    /// Its serial number.
+    pub serial_number: SerialNumber,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// Somebody was told that a certificate is about to expire, so that each threshold is told once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateExpiryNoticed {
+    /// Its serial number.
+    pub serial_number: SerialNumber,
+    /// The threshold that was reached, in days before the end.
+    pub threshold_days: u16,
+}
+
+events! {
+    /// What can happen to a device's set of certificates.
+    CertificateEvent {
+        /// One is about to be signed.
+        Intended(CertificateIntended) = ("certificate.intended", 1),
+        /// One was signed.
+        Issued(CertificateIssued) = ("certificate.issued", 1),
+        /// An intended one will not be.
+        Abandoned(CertificateAbandoned) = ("certificate.abandoned", 1),
+        /// One authenticated for the first time.
+        FirstUsed(CertificateFirstUsed) = ("certificate.first_used", 1),
+        /// Another one took its place.
+        Superseded(CertificateSuperseded) = ("certificate.superseded", 1),
+        /// One was revoked.
+        Revoked(CertificateRevoked) = ("certificate.revoked", 1),
+        /// One is about to expire.
+        ExpiryNoticed(CertificateExpiryNoticed) = ("certificate.expiry_noticed", 1),
+    }
+}

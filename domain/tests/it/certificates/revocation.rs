@@ -1,0 +1,45 @@
+//! What is revoked stays revoked.
+
+use super::*;
+
+#[test]
+fn an_active_certificate_is_revoked() {
+    given::<Certificates>(active(1)).when(revoke(1)).then([revoked(1)]);
+    assert_eq!(standing(with(&active(1), revoked(1)), 1), Standing::Revoked);
+}
+
+#[test]
+fn an_expired_certificate_may_still_be_revoked() {
+    given::<Certificates>(active(1)).at(day(400)).when(revoke(1)).then([revoked(1)]);
+}
+
+#[test]
+fn a_superseded_certificate_may_still_be_revoked_and_its_successor_stays() {
+    given::<Certificates>(renewed()).when(revoke(1)).then([revoked(1)]);
+    assert_eq!(standing(renewed(), 1), Standing::Superseded { by: serial(2) });
+    assert_eq!(standing(with(&renewed(), revoked(1)), 2), Standing::Active);
+}
+
+#[test]
+fn revoking_twice_is_revoking_once() {
+    given::<Certificates>(with(&active(1), revoked(1))).when(revoke(1)).then_nothing();
+}
+
+#[test]
+fn what_was_never_issued_cannot_be_revoked() {
+    given::<Certificates>([]).when(revoke(1)).then_refused(Error::Unknown);
+    given::<Certificates>([intended(1).into()]).when(revoke(1)).then_refused(Error::Unknown);
+}
+
+#[test]
+fn revoking_all_revokes_the_active_one_and_leaves_what_has_ended() {
+    let command = Command::RevokeAll { reason: Some(reason("leaked")) };
+    given::<Certificates>(renewed()).when(command.clone()).then([revoked(2)]);
+    given::<Certificates>(with(&active(1), revoked(1))).when(command.clone()).then_nothing();
+    given::<Certificates>([intended(1).into()]).when(command).then_nothing();
+}
+
+#[test]
+fn after_a_revocation_no_certificate_is_active() {
+    assert_eq!(given::<Certificates>(with(&active(1), revoked(1))).state().active(), None);
+}

@@ -1,0 +1,189 @@
+//! A device waits for an admin, is let in or refused, may be barred for a while, and ends for good.
+
+use std::collections::BTreeMap;
+
+use signalbeam_domain::device::{
+    Device, DeviceApproved, DeviceCommand as Command, DeviceDecommissioned, DeviceError as Error, DeviceEvent as Event,
+    DeviceRegistered, DeviceReinstated, DeviceRejected, DeviceRenamed, DeviceSuspended,
+};
+use signalbeam_domain::{DeviceStatus, Metadata, MetadataValue, ValidityBounds};
+
+use crate::fixtures::{because, digest, name, prefix, reason, registered_device};
+use crate::given::{Given, given};
+
+fn registered() -> Event {
+    registered_device().into()
+}
+
+fn approve(days: i64) -> Command {
+    Command::Approve { api_key_validity_days: ValidityBounds::API_KEY.judge(Some(days)).unwrap() }
+}
+
+fn approved(days: i64) -> Event {
+    DeviceApproved { api_key_validity_days: ValidityBounds::API_KEY.judge(Some(days)).unwrap() }.into()
+}
+
+fn rejected() -> Event {
+    DeviceRejected(because("unknown site")).into()
+}
+
+fn suspended() -> Event {
+    DeviceSuspended(because("stolen?")).into()
+}
+
+fn decommissioned() -> Event {
+    DeviceDecommissioned(because("replaced")).into()
+}
+
+fn rename(name_to: Option<&str>, metadata: Option<Metadata>) -> DeviceRenamed {
+    DeviceRenamed { device_name: name_to.map(name), metadata }
+}
+
+fn floor(number: i64) -> Metadata {
+    Metadata::new(BTreeMap::from([("floor".into(), MetadataValue::Integer(number))])).unwrap()
+}
+
+/// A history that leads to each status.
+fn that_is(status: DeviceStatus) -> Given<Device> {
+    given(match status {
+        DeviceStatus::Pending => vec![registered()],
+        DeviceStatus::Approved => vec![registered(), approved(90)],
+        DeviceStatus::Rejected => vec![registered(), rejected()],
+        DeviceStatus::Suspended => vec![registered(), approved(90), suspended()],
+        DeviceStatus::Decommissioned => vec![registered(), approved(90), decommissioned()],
+    })
+}
+
+/// The command is accepted in these statuses, and refused in all others with the status and the participle.
+#[track_caller]
+fn only_from(allowed: &[DeviceStatus], command: &Command, event: &Event, action: &'static str) {
+    for status in DeviceStatus::ALL {
+        let outcome = that_is(status).when(command.clone());
+        if allowed.contains(&status) {
+            outcome.then([event.clone()]);
+        } else {
+            outcome.then_refused(Error::InvalidState { status, action });
+        }
+    }
+}
+
+#[test]
+fn a_device_registers_and_waits() {
+    given::<Device>([]).when(Command::Register(registered_device())).then([registered()]);
+    assert_eq!(given::<Device>([registered()]).state().known().unwrap().status, DeviceStatus::Pending);
+}
+
+#[test]
+fn the_same_registration_rolled_forward_twice_happens_once_whatever_became_of_the_device() {
+    for status in DeviceStatus::ALL {
+        that_is(status).when(Command::Register(registered_device())).then_nothing();
+    }
+}
+
+#[test]
+fn a_renamed_device_is_still_the_one_that_registered() {
+    let renamed = rename(Some("hall 2"), Some(floor(2))).into();
+    given::<Device>([registered(), renamed]).when(Command::Register(registered_device())).then_nothing();
+}
+
+#[test]
+fn another_registration_does_not_take_the_devices_id() {
+    let other_token = DeviceRegistered { token_prefix: prefix(2), ..registered_device() };
+    let other_secret = DeviceRegistered { claim_secret_sha256: digest(2), ..registered_device() };
+    for other in [other_token, other_secret] {
+        given::<Device>([registered()]).when(Command::Register(other)).then_refused(Error::AlreadyRegistered);
+    }
+}
+
+#[test]
+fn nothing_can_be_done_with_an_unknown_device() {
+    for command in [
+        approve(90),
+        Command::Reject(because("x")),
+        Command::Rename(rename(Some("x"), None)),
+        Command::Suspend(because("x")),
+        Command::Reinstate(because("x")),
+        Command::Decommission(because("x")),
+    ] {
+        given::<Device>([]).when(command).then_refused(Error::Unknown);
+    }
+}
+
+#[test]
+fn only_a_pending_device_is_approved_and_never_twice() {
+    only_from(&[DeviceStatus::Pending], &approve(365), &approved(365), "approved");
+}
+
+#[test]
+fn only_a_pending_device_is_rejected_and_not_after_its_approval() {
+    only_from(&[DeviceStatus::Pending], &Command::Reject(because("unknown site")), &rejected(), "rejected");
+}
+
+#[test]
+fn only_an_approved_device_is_suspended() {
+    only_from(&[DeviceStatus::Approved], &Command::Suspend(because("stolen?")), &suspended(), "suspended");
+}
+
+#[test]
+fn only_a_suspended_device_is_reinstated_and_the_reason_is_kept() {
+    let event = DeviceReinstated(because("found")).into();
+    only_from(&[DeviceStatus::Suspended], &Command::Reinstate(because("found")), &event, "reinstated");
+}
+
+#[test]
+fn every_living_device_is_decommissioned_once() {
+    let alive = [DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Rejected, DeviceStatus::Suspended];
+    only_from(&alive, &Command::Decommission(because("replaced")), &decommissioned(), "decommissioned");
+}
+
+#[test]
+fn a_device_that_is_refused_or_out_of_service_keeps_its_label() {
+    let renamed = rename(Some("hall 2"), Some(floor(2)));
+    let allowed = [DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Suspended];
+    only_from(&allowed, &Command::Rename(renamed.clone()), &renamed.into(), "renamed");
+}
+
+#[test]
+fn a_renaming_records_only_what_changes() {
+    let both = Command::Rename(rename(Some("gateway"), Some(floor(1))));
+    given::<Device>([registered()]).when(both).then([rename(None, Some(floor(1))).into()]);
+    let both = Command::Rename(rename(Some("hall 2"), Some(Metadata::default())));
+    given::<Device>([registered()]).when(both).then([rename(Some("hall 2"), None).into()]);
+}
+
+#[test]
+fn a_renaming_that_changes_nothing_is_no_event() {
+    for same in [rename(None, None), rename(Some("gateway"), None), rename(Some("gateway"), Some(Metadata::default()))]
+    {
+        given::<Device>([registered()]).when(Command::Rename(same)).then_nothing();
+    }
+}
+
+#[test]
+fn a_device_shows_its_present_name_and_what_an_admin_decided() {
+    let renamed = rename(Some("hall 2"), Some(floor(2))).into();
+    let device = given::<Device>([registered(), renamed, approved(365)]).state();
+    let device = device.known().unwrap();
+    assert_eq!(device.registered.device_name, name("hall 2"));
+    assert_eq!(device.registered.metadata, floor(2));
+    assert_eq!(device.api_key_validity_days.unwrap().get(), 365);
+    let device = that_is(DeviceStatus::Rejected).state();
+    assert_eq!(device.known().unwrap().rejection_reason, Some(reason("unknown site")));
+    assert_eq!(given::<Device>([]).state().known(), None);
+}
+
+#[test]
+fn a_reinstated_device_is_approved_again() {
+    let history = [registered(), approved(90), suspended(), DeviceReinstated(because("found")).into()];
+    assert_eq!(given::<Device>(history).state().known().unwrap().status, DeviceStatus::Approved);
+}
+
+#[test]
+fn every_status_is_read_as_it_is_written() {
+    for status in DeviceStatus::ALL {
+        assert_eq!(that_is(status).state().known().unwrap().status, status);
+        assert_eq!(DeviceStatus::parse(&status.to_string()), Some(status));
+        assert_eq!(DeviceStatus::parse(&status.as_str().to_lowercase()), Some(status));
+    }
+    assert_eq!(DeviceStatus::parse("Unknown"), None);
+}

@@ -1,0 +1,161 @@
+//! What was recorded once is read for ever: a payload of every event and version that was ever written, byte by byte.
+//!
+//! `{type}.v{version}.json` has every optional field, `{type}.v{version}.minimal.json` has none. The files are
+//! never edited: a payload that changes gets a new schema version and a file beside the old one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use signalbeam_domain::api_key::{ApiKeyEvent, ApiKeys};
+use signalbeam_domain::authority::{Authority, AuthorityEvent, AuthorityStatus};
+use signalbeam_domain::certificate::{CertificateEvent, Certificates, Standing};
+use signalbeam_domain::device::{Device, DeviceEvent};
+use signalbeam_domain::event::OtherCategory;
+use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenEvent};
+use signalbeam_domain::{Aggregate, Category, DecodeError, DeviceStatus, Event};
+
+use crate::recorded::{category, decode, encode};
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// Every golden payload by its file name, without the line break at its end.
+fn payloads() -> BTreeMap<String, String> {
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let payload = fs::read_to_string(path).unwrap();
+            (name, payload.strip_suffix('\n').unwrap().to_owned())
+        })
+        .collect()
+}
+
+/// The type and the schema version that a file's name tells.
+fn kind(file: &str) -> (&str, u16) {
+    let (event_type, rest) = file.split_once(".v").unwrap();
+    let (version, _) = rest.split_once('.').unwrap();
+    (event_type, version.parse().unwrap())
+}
+
+/// Goldens with every optional field, decoded, in the order in which the aggregate declares them.
+fn recorded<E: TryFrom<Event, Error = OtherCategory>>(kinds: &[(&str, u16)]) -> Vec<E> {
+    let payloads = payloads();
+    kinds
+        .iter()
+        .map(|(event_type, version)| {
+            let event = decode(event_type, *version, payloads[&format!("{event_type}.v{version}.json")].as_bytes());
+            E::try_from(event).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn every_event_has_a_golden_payload() {
+    let payloads = payloads();
+    let missing: Vec<_> = Event::kinds()
+        .map(|(event_type, version)| format!("{event_type}.v{version}.json"))
+        .filter(|file| !payloads.contains_key(file))
+        .collect();
+    assert!(missing.is_empty(), "no golden payload: {missing:?}");
+}
+
+#[test]
+fn every_golden_payload_decodes() {
+    for (file, payload) in payloads() {
+        let (event_type, version) = kind(&file);
+        assert_eq!(decode(event_type, version, payload.as_bytes()).event_type(), event_type, "{file}");
+    }
+}
+
+#[test]
+fn a_golden_payload_of_the_present_version_encodes_to_the_same_bytes() {
+    let present: Vec<_> = Event::kinds().collect();
+    for (file, payload) in payloads().iter().filter(|(file, _)| present.contains(&kind(file))) {
+        let (event_type, version) = kind(file);
+        let event = decode(event_type, version, payload.as_bytes());
+        assert_eq!(event.schema_version(), version, "{file}");
+        assert_eq!(String::from_utf8(encode(&event)).unwrap(), *payload, "{file}");
+    }
+}
+
+#[test]
+fn a_payload_is_read_only_as_what_its_envelope_says() {
+    for (file, payload) in payloads() {
+        let (event_type, version) = kind(&file);
+        for other in Category::ALL.into_iter().filter(|other| *other != category(event_type)) {
+            let mut payload = serde_json::Deserializer::from_str(&payload);
+            let outcome = Event::decode(other, event_type, version, &mut payload);
+            assert!(matches!(outcome, Err(DecodeError::UnknownType { .. })), "{file} as {}", other.as_str());
+        }
+    }
+}
+
+#[test]
+fn an_event_of_a_newer_program_is_reported_and_not_guessed() {
+    for (event_type, version) in Event::kinds() {
+        let mut payload = serde_json::Deserializer::from_str("{}");
+        let error = Event::decode(category(event_type), event_type, version + 1, &mut payload).unwrap_err();
+        assert!(error.to_string().contains("this program is older than the log"), "{error}");
+    }
+    let mut payload = serde_json::Deserializer::from_str("{}");
+    let error = Event::decode(Category::Device, "device.teleported", 1, &mut payload).unwrap_err();
+    assert!(matches!(error, DecodeError::UnknownType { event_type, .. } if event_type == "device.teleported"));
+}
+
+#[test]
+fn a_damaged_payload_is_reported_with_its_source() {
+    let mut payload = serde_json::Deserializer::from_str(r#"{"apiKeyValidityDays":"many"}"#);
+    let error = Event::decode(Category::Device, "device.approved", 1, &mut payload).unwrap_err();
+    assert!(matches!(error, DecodeError::Payload { ref event_type, .. } if event_type == "device.approved"));
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("many"));
+}
+
+#[test]
+fn the_golden_events_of_a_device_fold() {
+    let device = Device::fold(&recorded::<DeviceEvent>(DeviceEvent::KINDS));
+    let device = device.known().unwrap();
+    assert_eq!(device.status, DeviceStatus::Decommissioned);
+    assert_eq!(device.registered.device_name.as_str(), "Lager Süd 2");
+    assert_eq!(device.api_key_validity_days.unwrap().get(), 90);
+    assert_eq!(device.rejection_reason.as_ref().unwrap().as_str(), "unknown site");
+}
+
+#[test]
+fn the_golden_events_of_a_registration_token_fold() {
+    let events = recorded::<RegistrationTokenEvent>(RegistrationTokenEvent::KINDS);
+    let used = RegistrationToken::fold(&events[..2]);
+    assert_eq!(used.registration().unwrap().device_name.as_str(), "Lager Süd 1");
+    let revoked = RegistrationToken::fold([&events[0], &events[2]]);
+    assert_eq!(revoked.registration(), None);
+    assert_eq!(revoked.issued().unwrap().prefix.as_str(), "a1B2c3D4");
+}
+
+#[test]
+fn the_golden_events_of_the_api_keys_fold() {
+    let keys = ApiKeys::fold(&recorded::<ApiKeyEvent>(ApiKeyEvent::KINDS));
+    let [key] = keys.keys() else { panic!("one key: {keys:?}") };
+    assert_eq!((key.is_used, key.is_revoked, key.noticed_days), (true, true, Some(7)));
+    assert!(!keys.is_claimable());
+}
+
+#[test]
+fn the_golden_events_of_the_certificates_fold() {
+    let events = recorded::<CertificateEvent>(CertificateEvent::KINDS);
+    let set = Certificates::fold(&events);
+    let [certificate] = set.issued() else { panic!("one certificate: {set:?}") };
+    assert_eq!((certificate.standing, certificate.is_used), (Standing::Revoked, true));
+    assert_eq!(certificate.noticed_days, Some(14));
+    assert_eq!(set.open_intents(), []);
+}
+
+#[test]
+fn the_golden_events_of_a_certificate_authority_fold() {
+    use AuthorityStatus::{Active, Prepared, Retired, Rotated};
+    let events = recorded::<AuthorityEvent>(AuthorityEvent::KINDS);
+    let statuses: Vec<_> = (1..=events.len()).map(|n| Authority::fold(&events[..n]).status().unwrap()).collect();
+    assert_eq!(statuses, [Prepared, Active, Rotated, Retired]);
+}

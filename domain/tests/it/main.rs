@@ -1,0 +1,17 @@
+//! The rules of the domain, one test for each: what had happened, what was asked, what came of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod any_order;
+mod api_keys;
+mod authority;
+mod certificates;
+mod device;
+mod envelope;
+mod fixtures;
+mod given;
+mod golden;
+mod parsers;
+mod recorded;
+mod registration_token;
+mod secrets;

@@ -1,0 +1,196 @@
+//! What each kind of certificate says: subject, names, usages, extensions (RFC 5280, section 4.2).
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
+};
+use rsa::pkcs8::der::asn1::{AnyRef, ObjectIdentifier};
+use rsa::pkcs8::der::{self, Encode, Tag, TagNumber};
+use rustls_pki_types::ServerName;
+use signalbeam_domain::SerialNumber;
+
+use crate::public_key::DeviceKeyAlgorithm;
+use crate::spiffe::DeviceIdentity;
+use crate::validity::Validity;
+
+const ORGANIZATION: &str = "SignalBeam";
+/// id-pe-authorityInfoAccess (RFC 5280, section 4.2.2.1).
+const AUTHORITY_INFO_ACCESS: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 1, 1];
+const ID_AD_OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
+const ID_AD_CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
+
+/// An `http://` or `https://` URL that goes into certificates: printable ASCII without spaces, at most 2048 characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedUrl(String);
+
+/// The text is no URL that can go into a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected an http:// or https:// URL of printable ASCII characters without spaces, at most 2048")]
+pub struct InvalidPublishedUrl;
+
+impl PublishedUrl {
+    /// Takes the text as it stands.
+    ///
+    /// # Errors
+    /// [`InvalidPublishedUrl`] where it is anything else.
+    pub fn parse(text: &str) -> Result<Self, InvalidPublishedUrl> {
+        let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).ok_or(InvalidPublishedUrl)?;
+        let has_host = host.bytes().next().is_some_and(|c| !matches!(c, b'/' | b'?' | b'#' | b':'));
+        if has_host && text.len() <= 2048 && text.bytes().all(|c| c.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidPublishedUrl)
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where whoever checks a certificate finds more; what is not configured does not appear in certificates.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PublishedUrls {
+    /// The revocation list (CRL distribution point).
+    pub crl: Option<PublishedUrl>,
+    /// The OCSP responder (authority information access).
+    pub ocsp: Option<PublishedUrl>,
+    /// The certificate authority's own certificate (authority information access).
+    pub issuer: Option<PublishedUrl>,
+}
+
+/// A profile cannot be expressed as a certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// A name has characters that its field cannot hold.
+    #[error(transparent)]
+    Name(#[from] rcgen::Error),
+    /// An extension cannot be encoded.
+    #[error("an extension cannot be encoded")]
+    Extension(#[from] der::Error),
+}
+
+/// The root: ten years, may sign certificates and revocation lists, nothing else.
+pub(crate) fn root(serial: &SerialNumber, validity: Validity) -> Result<CertificateParams, ProfileError> {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, "SignalBeam Root CA");
+    subject.push(DnType::OrganizationName, ORGANIZATION);
+    subject.push(DnType::CountryName, DnValue::PrintableString("US".try_into()?));
+    let mut params = base(subject, serial, validity);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+/// A device: client authentication only; its tenant and id stand in the one URI.
+pub(crate) fn device(
+    serial: &SerialNumber,
+    identity: &DeviceIdentity,
+    key: DeviceKeyAlgorithm,
+    validity: Validity,
+    urls: &PublishedUrls,
+) -> Result<CertificateParams, ProfileError> {
+    let subject = end_entity_subject(&format!("device-{}", identity.device_id));
+    let mut params = end_entity(subject, serial, validity, urls)?;
+    if key == DeviceKeyAlgorithm::Rsa {
+        // RFC 8813, section 3: not for ECDSA keys.
+        params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+    }
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.subject_alt_names = vec![SanType::URI(identity.to_string().try_into()?)];
+    Ok(params)
+}
+
+/// Our own listener: server authentication only, for the given names; always on a P-256 key.
+pub(crate) fn server(
+    serial: &SerialNumber,
+    names: &[ServerName<'static>],
+    validity: Validity,
+    urls: &PublishedUrls,
+) -> Result<CertificateParams, ProfileError> {
+    // Names stand in the extension alone (RFC 9525, section 2); a common name holds 64 characters at most.
+    let mut params = end_entity(end_entity_subject("SignalBeam server"), serial, validity, urls)?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.subject_alt_names = names.iter().filter_map(subject_alternative_name).collect::<Result<_, _>>()?;
+    Ok(params)
+}
+
+fn subject_alternative_name(name: &ServerName<'static>) -> Option<Result<SanType, rcgen::Error>> {
+    match name {
+        ServerName::DnsName(name) => Some(name.as_ref().try_into().map(SanType::DnsName)),
+        ServerName::IpAddress(address) => Some(Ok(SanType::IpAddress((*address).into()))),
+        _ => None,
+    }
+}
+
+fn end_entity_subject(common_name: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, common_name);
+    subject.push(DnType::OrganizationName, ORGANIZATION);
+    subject
+}
+
+fn end_entity(
+    subject: DistinguishedName,
+    serial: &SerialNumber,
+    validity: Validity,
+    urls: &PublishedUrls,
+) -> Result<CertificateParams, ProfileError> {
+    let mut params = base(subject, serial, validity);
+    // With the plain `NoCa` neither basicConstraints nor the subject key identifier would appear.
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    params.crl_distribution_points =
+        urls.crl.iter().map(|url| CrlDistributionPoint { uris: vec![url.as_str().to_owned()] }).collect();
+    params.custom_extensions = authority_info_access(urls)?.into_iter().collect();
+    Ok(params)
+}
+
+fn base(subject: DistinguishedName, serial: &SerialNumber, validity: Validity) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject;
+    params.serial_number = Some(serial.as_octets().to_vec().into());
+    params.not_before = validity.not_before;
+    params.not_after = validity.not_after;
+    params
+}
+
+fn authority_info_access(urls: &PublishedUrls) -> Result<Option<CustomExtension>, der::Error> {
+    let mut descriptions = Vec::new();
+    for (method, url) in [(ID_AD_OCSP, &urls.ocsp), (ID_AD_CA_ISSUERS, &urls.issuer)] {
+        if let Some(url) = url {
+            descriptions.extend(access_description(method, url)?);
+        }
+    }
+    if descriptions.is_empty() {
+        return Ok(None);
+    }
+    let contents = AnyRef::new(Tag::Sequence, &descriptions)?.to_der()?;
+    Ok(Some(CustomExtension::from_oid_content(&AUTHORITY_INFO_ACCESS, contents)))
+}
+
+/// `AccessDescription`: a method and a `GeneralName`, here `[6] IMPLICIT IA5String`.
+fn access_description(method: ObjectIdentifier, url: &PublishedUrl) -> Result<Vec<u8>, der::Error> {
+    let uri = Tag::ContextSpecific { constructed: false, number: TagNumber::N6 };
+    let mut contents = method.to_der()?;
+    contents.extend(AnyRef::new(uri, url.as_str().as_bytes())?.to_der()?);
+    AnyRef::new(Tag::Sequence, &contents)?.to_der()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_absolute_web_addresses_go_into_certificates() {
+        for good in ["http://pki.example.com/crl", "https://[::1]:8443/api/certificates/crl?x=1"] {
+            assert_eq!(PublishedUrl::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "crl", "ftp://a/b", "http://", "http:///crl", "http://a b", "http://é/", "http://a\n"] {
+            assert_eq!(PublishedUrl::parse(bad), Err(InvalidPublishedUrl), "{bad}");
+        }
+        assert_eq!(PublishedUrl::parse(&format!("http://{}", "a".repeat(2048))), Err(InvalidPublishedUrl));
+    }
+}

@@ -1,0 +1,113 @@
+//! Filling an index from the tables: everything and the checkpoint in one read snapshot.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use signalbeam_domain::{
+    ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SecretVerifier, SerialNumber, TenantId,
+};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+
+use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
+use super::state::{State, forgotten_before};
+use crate::checkpoint::Checkpoint;
+use crate::columns::{Columns, ReadError, digest};
+use crate::standing::standing;
+use crate::tables::Tables;
+
+/// The state of the index at the tables' checkpoint.
+pub(super) async fn load(tables: &Tables) -> Result<(State, Checkpoint), ReadError> {
+    let mut snapshot: Transaction<'_, Sqlite> = tables.readers().begin().await?;
+    let checkpoint = Checkpoint::read(&mut snapshot).await?;
+    let moment = checkpoint.event.map(|(_, recorded_at)| recorded_at);
+    let kept_from = moment.map(forgotten_before).unwrap_or_default().to_string();
+    let mut state = State::with_capacity(
+        count(&mut snapshot, "SELECT count(*) FROM devices").await?,
+        count(&mut snapshot, "SELECT count(*) FROM device_certificates WHERE revoked_at IS NULL").await?,
+        count(&mut snapshot, "SELECT count(*) FROM device_api_keys WHERE revoked_at IS NULL").await?,
+    );
+    load_devices(&mut state, &mut snapshot).await?;
+    load_api_keys(&mut state, &mut snapshot, &kept_from).await?;
+    load_certificates(&mut state, &mut snapshot, &kept_from).await?;
+    snapshot.commit().await?;
+    Ok((state, checkpoint))
+}
+
+async fn count(connection: &mut SqliteConnection, query: &'static str) -> Result<usize, ReadError> {
+    let count: i64 = sqlx::query_scalar(query).fetch_one(connection).await?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
+async fn load_devices(state: &mut State, connection: &mut SqliteConnection) -> Result<(), ReadError> {
+    let mut rows = sqlx::query("SELECT device_id, tenant_id, status FROM devices").fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let status = row.required("status", |text| DeviceStatus::parse(text).ok_or(()))?;
+        let entry = DeviceEntry { tenant_id: row.required("tenant_id", TenantId::parse)?, status };
+        state.add_device(row.required("device_id", DeviceId::parse)?, entry);
+    }
+    Ok(())
+}
+
+/// In the order of the table, which is the order of issue.
+async fn load_api_keys(state: &mut State, connection: &mut SqliteConnection, kept_from: &str) -> Result<(), ReadError> {
+    let mut rows = sqlx::query(
+        "SELECT id, device_id, key_prefix, key_hash, mac, mac_key_id, expires_at, \
+             revoked_at IS NOT NULL AS is_revoked, first_used_at IS NOT NULL AS is_used \
+         FROM device_api_keys WHERE revoked_at IS NULL OR expires_at >= $1 ORDER BY rowid",
+    )
+    .bind(kept_from)
+    .fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        state.add_api_key(api_key(&row)?);
+    }
+    Ok(())
+}
+
+fn api_key(row: &SqliteRow) -> Result<ApiKeyEntry, ReadError> {
+    let verifier = SecretVerifier {
+        bcrypt: row.text("key_hash")?,
+        mac: row.required("mac", digest)?,
+        mac_key_id: row.text("mac_key_id")?,
+    };
+    Ok(ApiKeyEntry {
+        key_id: row.required("id", ApiKeyId::parse)?,
+        prefix: row.required("key_prefix", Prefix::parse)?,
+        device_id: row.required("device_id", DeviceId::parse)?,
+        verifier: Arc::new(verifier),
+        expires_at: row.moment("expires_at")?,
+        is_revoked: row.flag("is_revoked")?,
+        is_used: row.flag("is_used")?,
+    })
+}
+
+async fn load_certificates(
+    state: &mut State,
+    connection: &mut SqliteConnection,
+    kept_from: &str,
+) -> Result<(), ReadError> {
+    let mut rows = sqlx::query(
+        "SELECT fingerprint, serial_number, device_id, not_before, expires_at, standing, superseded_by, \
+             first_used_at IS NOT NULL AS is_used \
+         FROM device_certificates \
+         WHERE type = 'Device' AND (revoked_at IS NULL OR expires_at >= $1) ORDER BY rowid",
+    )
+    .bind(kept_from)
+    .fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        state.add_certificate(certificate(&row)?);
+    }
+    Ok(())
+}
+
+fn certificate(row: &SqliteRow) -> Result<CertificateEntry, ReadError> {
+    Ok(CertificateEntry {
+        fingerprint: row.required("fingerprint", Fingerprint::parse)?,
+        serial_number: row.required("serial_number", SerialNumber::from_hex)?,
+        device_id: row.required("device_id", DeviceId::parse)?,
+        not_before: row.moment("not_before")?,
+        not_after: row.moment("expires_at")?,
+        standing: standing(row)?,
+        is_used: row.flag("is_used")?,
+    })
+}

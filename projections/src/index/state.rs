@@ -1,0 +1,213 @@
+//! The maps of the index, and how a fact changes them.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use signalbeam_domain::certificate::Standing;
+use signalbeam_domain::{ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SerialNumber, Timestamp};
+
+use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
+use super::fact::Fact;
+
+/// How long after its expiry an ended credential stays known.
+const KNOWN_AFTER_EXPIRY_DAYS: i64 = 30;
+
+/// An ended credential that expired before this moment is forgotten by an event that was recorded at `moment`.
+pub(super) fn forgotten_before(moment: Timestamp) -> Timestamp {
+    moment.plus_days(-KNOWN_AFTER_EXPIRY_DAYS)
+}
+
+/// Everything that the index knows. Two states that were made of the same log are equal.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    devices: HashMap<DeviceId, Device>,
+    certificates: HashMap<Fingerprint, CertificateEntry>,
+    serial_numbers: HashMap<SerialNumber, Fingerprint>,
+    api_keys: HashMap<Prefix, Vec<ApiKeyEntry>>,
+    /// What has ended, by its expiry.
+    ended: BinaryHeap<Reverse<(Timestamp, Ended)>>,
+}
+
+#[derive(Debug, Default)]
+struct Device {
+    entry: Option<DeviceEntry>,
+    active_certificate: Option<Fingerprint>,
+    /// In the order of issue.
+    api_keys: Vec<(ApiKeyId, Prefix)>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ended {
+    Certificate(Fingerprint),
+    ApiKey(DeviceId, ApiKeyId),
+}
+
+impl State {
+    /// An empty state with room for so many devices, certificates and keys.
+    pub(super) fn with_capacity(devices: usize, certificates: usize, api_keys: usize) -> Self {
+        Self {
+            devices: HashMap::with_capacity(devices),
+            certificates: HashMap::with_capacity(certificates),
+            serial_numbers: HashMap::with_capacity(certificates),
+            api_keys: HashMap::with_capacity(api_keys),
+            ended: BinaryHeap::new(),
+        }
+    }
+
+    pub(super) fn device(&self, id: DeviceId) -> Option<DeviceEntry> {
+        self.devices.get(&id)?.entry
+    }
+
+    pub(super) fn certificate(&self, fingerprint: &Fingerprint) -> Option<CertificateEntry> {
+        self.certificates.get(fingerprint).copied()
+    }
+
+    pub(super) fn certificate_by_serial(&self, serial_number: SerialNumber) -> Option<CertificateEntry> {
+        self.certificate(self.serial_numbers.get(&serial_number)?)
+    }
+
+    pub(super) fn active_certificate(&self, id: DeviceId) -> Option<CertificateEntry> {
+        self.certificate(self.devices.get(&id)?.active_certificate.as_ref()?)
+    }
+
+    pub(super) fn newest_api_key(&self, id: DeviceId) -> Option<&ApiKeyEntry> {
+        let keys = self.devices.get(&id)?.api_keys.iter().rev();
+        keys.filter_map(|(key_id, prefix)| self.api_keys(*prefix).iter().find(|key| key.key_id == *key_id))
+            .find(|key| !key.is_revoked)
+    }
+
+    pub(super) fn api_keys(&self, prefix: Prefix) -> &[ApiKeyEntry] {
+        self.api_keys.get(&prefix).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+        (self.devices.len(), self.api_keys.values().map(Vec::len).sum(), self.certificates.len())
+    }
+
+    /// Applies what happened at a moment.
+    pub(super) fn apply(&mut self, fact: Fact, moment: Timestamp) {
+        match fact {
+            Fact::DeviceRegistered(id, entry) => self.add_device(id, entry),
+            Fact::DeviceBecame(id, status) => self.set_status(id, status),
+            Fact::KeyIssued(entry) => self.add_api_key(entry),
+            Fact::KeyUsed(device_id, key_id) => {
+                self.with_api_key(device_id, key_id, |key| key.is_used = true);
+            }
+            Fact::KeyRevoked(device_id, key_id) => self.revoke_api_key(device_id, key_id),
+            Fact::CertificateIssued(entry) => self.add_certificate(entry),
+            Fact::CertificateUsed(serial_number) => {
+                self.with_certificate(serial_number, |certificate| certificate.is_used = true);
+            }
+            Fact::CertificateEnded(serial_number, standing) => self.end_certificate(serial_number, standing),
+            Fact::Nothing => {}
+        }
+        self.forget(forgotten_before(moment));
+    }
+
+    pub(super) fn add_device(&mut self, id: DeviceId, entry: DeviceEntry) {
+        self.devices.entry(id).or_default().entry = Some(entry);
+    }
+
+    fn set_status(&mut self, id: DeviceId, status: DeviceStatus) {
+        if let Some(entry) = self.devices.get_mut(&id).and_then(|device| device.entry.as_mut()) {
+            entry.status = status;
+        }
+    }
+
+    pub(super) fn add_api_key(&mut self, entry: ApiKeyEntry) {
+        let keys = &mut self.devices.entry(entry.device_id).or_default().api_keys;
+        keys.reserve_exact(1);
+        keys.push((entry.key_id, entry.prefix));
+        if entry.is_revoked {
+            self.ended.push(Reverse((entry.expires_at, Ended::ApiKey(entry.device_id, entry.key_id))));
+        }
+        let colliding = self.api_keys.entry(entry.prefix).or_default();
+        colliding.reserve_exact(1);
+        colliding.push(entry);
+    }
+
+    fn with_api_key<R>(
+        &mut self,
+        device_id: DeviceId,
+        key_id: ApiKeyId,
+        change: impl FnOnce(&mut ApiKeyEntry) -> R,
+    ) -> Option<R> {
+        let keys = &self.devices.get(&device_id)?.api_keys;
+        let (_, prefix) = keys.iter().find(|(id, _)| *id == key_id)?;
+        self.api_keys.get_mut(prefix)?.iter_mut().find(|key| key.key_id == key_id).map(change)
+    }
+
+    fn revoke_api_key(&mut self, device_id: DeviceId, key_id: ApiKeyId) {
+        let revoke = |key: &mut ApiKeyEntry| (!std::mem::replace(&mut key.is_revoked, true)).then_some(key.expires_at);
+        if let Some(expires_at) = self.with_api_key(device_id, key_id, revoke).flatten() {
+            self.ended.push(Reverse((expires_at, Ended::ApiKey(device_id, key_id))));
+        }
+    }
+
+    pub(super) fn add_certificate(&mut self, entry: CertificateEntry) {
+        match entry.standing {
+            Standing::Active => {
+                self.devices.entry(entry.device_id).or_default().active_certificate = Some(entry.fingerprint);
+            }
+            Standing::Superseded { .. } | Standing::Revoked => {
+                self.ended.push(Reverse((entry.not_after, Ended::Certificate(entry.fingerprint))));
+            }
+        }
+        self.serial_numbers.insert(entry.serial_number, entry.fingerprint);
+        self.certificates.insert(entry.fingerprint, entry);
+    }
+
+    fn with_certificate<R>(
+        &mut self,
+        serial_number: SerialNumber,
+        change: impl FnOnce(&mut CertificateEntry) -> R,
+    ) -> Option<R> {
+        let fingerprint = self.serial_numbers.get(&serial_number)?;
+        self.certificates.get_mut(fingerprint).map(change)
+    }
+
+    fn end_certificate(&mut self, serial_number: SerialNumber, standing: Standing) {
+        let ended = self.with_certificate(serial_number, |certificate| {
+            let before = std::mem::replace(&mut certificate.standing, standing);
+            (before == Standing::Active).then_some(*certificate)
+        });
+        let Some(certificate) = ended.flatten() else { return };
+        if let Some(device) = self.devices.get_mut(&certificate.device_id)
+            && device.active_certificate == Some(certificate.fingerprint)
+        {
+            device.active_certificate = None;
+        }
+        self.ended.push(Reverse((certificate.not_after, Ended::Certificate(certificate.fingerprint))));
+    }
+
+    /// Forgets what has ended and expired before a moment.
+    fn forget(&mut self, before: Timestamp) {
+        while let Some(Reverse((expiry, _))) = self.ended.peek()
+            && *expiry < before
+        {
+            match self.ended.pop() {
+                Some(Reverse((_, Ended::Certificate(fingerprint)))) => self.forget_certificate(&fingerprint),
+                Some(Reverse((_, Ended::ApiKey(device_id, key_id)))) => self.forget_api_key(device_id, key_id),
+                None => {}
+            }
+        }
+    }
+
+    fn forget_certificate(&mut self, fingerprint: &Fingerprint) {
+        if let Some(certificate) = self.certificates.remove(fingerprint) {
+            self.serial_numbers.remove(&certificate.serial_number);
+        }
+    }
+
+    fn forget_api_key(&mut self, device_id: DeviceId, key_id: ApiKeyId) {
+        let Some(device) = self.devices.get_mut(&device_id) else { return };
+        let Some(at) = device.api_keys.iter().position(|(id, _)| *id == key_id) else { return };
+        let (_, prefix) = device.api_keys.remove(at);
+        if let Some(colliding) = self.api_keys.get_mut(&prefix) {
+            colliding.retain(|key| key.key_id != key_id);
+            if colliding.is_empty() {
+                self.api_keys.remove(&prefix);
+            }
+        }
+    }
+}

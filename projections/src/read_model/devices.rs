@@ -1,0 +1,224 @@
+//! Devices: listed, and one with what it authenticates by.
+
+use signalbeam_domain::{ApiKeyId, DeviceId, DeviceName, DeviceStatus, Digest, Metadata, Prefix, TenantId, Timestamp};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use super::ReadModel;
+use super::certificates::{self, CertificateRow};
+use super::cursor::Cursor;
+use super::listing::{Listable, Listed, Listing};
+use crate::columns::{Columns, ReadError, digest};
+
+/// A device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceRow {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// Its label.
+    pub name: DeviceName,
+    /// Where it stands.
+    pub status: DeviceStatus,
+    /// What it told of itself.
+    pub metadata: Metadata,
+    /// When it registered.
+    pub registered_at: Timestamp,
+    /// The prefix of the token that it registered with.
+    pub token_prefix: Prefix,
+    /// The SHA-256 of its claim secret.
+    pub claim_secret_sha256: Digest,
+    /// When it was approved.
+    pub approved_at: Option<Timestamp>,
+    /// Who approved it, as `kind:id`.
+    pub approved_by: Option<String>,
+    /// How long an API key that it claims lives.
+    pub api_key_validity_days: Option<u16>,
+    /// When it was rejected.
+    pub rejected_at: Option<Timestamp>,
+    /// Why it was rejected.
+    pub rejection_reason: Option<String>,
+    /// When its status last changed.
+    pub status_changed_at: Timestamp,
+    /// Who changed it, as `kind:id`.
+    pub status_changed_by: String,
+    /// What was said of that change.
+    pub status_reason: Option<String>,
+}
+
+/// A device's API key, without what verifies it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyRow {
+    /// The key.
+    pub key_id: ApiKeyId,
+    /// Whose it is.
+    pub device_id: DeviceId,
+    /// The device's tenant.
+    pub tenant_id: TenantId,
+    /// Its public prefix.
+    pub prefix: Prefix,
+    /// When it was issued.
+    pub created_at: Timestamp,
+    /// The first moment at which it no longer authenticates.
+    pub expires_at: Timestamp,
+    /// When it first authenticated.
+    pub first_used_at: Option<Timestamp>,
+    /// The last expiry threshold that was told, in days before the end.
+    pub noticed_days: Option<u16>,
+}
+
+/// A device with what it authenticates by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceDetail {
+    /// The device.
+    pub device: DeviceRow,
+    /// Its newest API key that is not revoked, whether or not it has expired.
+    pub api_key: Option<ApiKeyRow>,
+    /// Its certificate that is neither superseded nor revoked, whether or not it has expired.
+    pub certificate: Option<CertificateRow>,
+    /// Whether another device of its tenant has the same name.
+    pub name_is_duplicate: bool,
+}
+
+/// Which devices a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceFilter {
+    /// Only these.
+    pub status: Option<DeviceStatus>,
+    /// Only this tenant's.
+    pub tenant_id: Option<TenantId>,
+    /// Only those whose name contains this; ASCII letters in either case.
+    pub name_contains: Option<String>,
+}
+
+const UNREVOKED_API_KEYS: &str = "SELECT id, device_id, tenant_id, key_prefix, created_at, expires_at, first_used_at, noticed_days \
+     FROM device_api_keys WHERE revoked_at IS NULL";
+
+impl ReadModel {
+    /// A page of devices, the newest first.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the tables do not answer.
+    pub async fn devices(
+        &self,
+        confined_to: Option<TenantId>,
+        filter: &DeviceFilter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Listed<DeviceRow>, ReadError> {
+        let mut listing = Listing::new("SELECT * FROM devices WHERE true");
+        listing.and_tenants(confined_to, filter.tenant_id);
+        if let Some(status) = filter.status {
+            listing.and("status = ", status.as_str());
+        }
+        if let Some(part) = &filter.name_contains {
+            listing.and("0 < instr(lower(name), lower(", part.clone());
+            listing.push("))");
+        }
+        listing.page(self.tables.readers(), ("registered_at", "device_id"), after, limit).await
+    }
+
+    /// One device, with what it authenticates by.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the tables do not answer.
+    pub async fn device(&self, confined_to: Option<TenantId>, id: DeviceId) -> Result<Option<DeviceDetail>, ReadError> {
+        let mut snapshot = self.snapshot().await?;
+        let found = sqlx::query("SELECT * FROM devices WHERE device_id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&mut *snapshot)
+            .await?;
+        let Some(device) = found.as_ref().map(DeviceRow::from_row).transpose()? else { return Ok(None) };
+        if confined_to.is_some_and(|tenant| tenant != device.tenant_id) {
+            return Ok(None);
+        }
+        Ok(Some(DeviceDetail {
+            api_key: newest_api_key(&mut snapshot, id).await?,
+            certificate: certificates::active(&mut snapshot, id).await?,
+            name_is_duplicate: name_is_duplicate(&mut snapshot, &device).await?,
+            device,
+        }))
+    }
+
+    /// A page of API keys that are not revoked and expire from `from` on and before `before`, the latest expiry first.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the tables do not answer.
+    pub async fn api_keys_expiring(
+        &self,
+        from: Timestamp,
+        before: Timestamp,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Listed<ApiKeyRow>, ReadError> {
+        let mut listing = Listing::new(UNREVOKED_API_KEYS);
+        listing.and("expires_at >= ", from.to_string());
+        listing.and("expires_at < ", before.to_string());
+        listing.page(self.tables.readers(), ("expires_at", "id"), after, limit).await
+    }
+}
+
+async fn newest_api_key(connection: &mut SqliteConnection, id: DeviceId) -> Result<Option<ApiKeyRow>, ReadError> {
+    let mut listing = Listing::new(UNREVOKED_API_KEYS);
+    listing.and("device_id = ", id.to_string());
+    listing.push(" ORDER BY rowid DESC LIMIT 1");
+    listing.one(connection).await
+}
+
+async fn name_is_duplicate(connection: &mut SqliteConnection, device: &DeviceRow) -> Result<bool, ReadError> {
+    let query = "SELECT EXISTS (SELECT 1 FROM devices WHERE tenant_id = $1 AND name = $2 AND device_id <> $3)";
+    let answer = sqlx::query_scalar(query)
+        .bind(device.tenant_id.to_string())
+        .bind(device.name.as_str())
+        .bind(device.device_id.to_string())
+        .fetch_one(connection)
+        .await?;
+    Ok(answer)
+}
+
+impl Listable for DeviceRow {
+    fn from_row(row: &SqliteRow) -> Result<Self, ReadError> {
+        Ok(Self {
+            device_id: row.required("device_id", DeviceId::parse)?,
+            tenant_id: row.required("tenant_id", TenantId::parse)?,
+            name: row.required("name", DeviceName::parse)?,
+            status: row.required("status", |text| DeviceStatus::parse(text).ok_or(()))?,
+            metadata: row.required("metadata", |json| serde_json::from_str(json))?,
+            registered_at: row.moment("registered_at")?,
+            token_prefix: row.required("token_prefix", Prefix::parse)?,
+            claim_secret_sha256: row.required("claim_secret_sha256", digest)?,
+            approved_at: row.optional_moment("approved_at")?,
+            approved_by: row.optional_text("approved_by")?,
+            api_key_validity_days: row.optional_integer("api_key_validity_days")?,
+            rejected_at: row.optional_moment("rejected_at")?,
+            rejection_reason: row.optional_text("rejection_reason")?,
+            status_changed_at: row.moment("status_changed_at")?,
+            status_changed_by: row.text("status_changed_by")?,
+            status_reason: row.optional_text("status_reason")?,
+        })
+    }
+
+    fn cursor(&self) -> Cursor {
+        Cursor { at: self.registered_at, id: *self.device_id.as_uuid() }
+    }
+}
+
+impl Listable for ApiKeyRow {
+    fn from_row(row: &SqliteRow) -> Result<Self, ReadError> {
+        Ok(Self {
+            key_id: row.required("id", ApiKeyId::parse)?,
+            device_id: row.required("device_id", DeviceId::parse)?,
+            tenant_id: row.required("tenant_id", TenantId::parse)?,
+            prefix: row.required("key_prefix", Prefix::parse)?,
+            created_at: row.moment("created_at")?,
+            expires_at: row.moment("expires_at")?,
+            first_used_at: row.optional_moment("first_used_at")?,
+            noticed_days: row.optional_integer("noticed_days")?,
+        })
+    }
+
+    fn cursor(&self) -> Cursor {
+        Cursor { at: self.expires_at, id: *self.key_id.as_uuid() }
+    }
+}

@@ -1,0 +1,68 @@
+//! `GET /api/devices`
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use signalbeam_authn::Caller;
+use signalbeam_authn::http::extract::QueryParameters;
+use signalbeam_authn::http::problem::{Problem, ProblemBody};
+use signalbeam_domain::{DeviceStatus, TenantId};
+use signalbeam_projections::DeviceFilter;
+use utoipa::IntoParams;
+
+use super::{Asked, ListedDevice};
+use crate::listing::{Limit, List};
+use crate::state::QueryApi;
+
+/// Which devices are listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListDevices {
+    /// Only these: `Pending`, `Approved`, `Rejected`, `Suspended` or `Decommissioned`.
+    #[serde(default)]
+    #[param(value_type = Option<String>, example = "Pending")]
+    status: Option<DeviceStatus>,
+    /// Only this tenant's.
+    #[serde(default)]
+    #[param(value_type = Option<Uuid>)]
+    tenant_id: Option<TenantId>,
+    /// Only those whose name contains this; ASCII letters in either case.
+    #[serde(default)]
+    q: Option<String>,
+    /// How many at most: 1 to 500.
+    #[serde(default)]
+    #[param(value_type = u16, required = false, minimum = 1, maximum = 500, default = 50)]
+    limit: Limit,
+    /// Where to continue: the `nextCursor` of the page before.
+    #[serde(default)]
+    cursor: Option<String>,
+    /// Answer only from this position of the log on; waits up to 2 s for it.
+    #[serde(default)]
+    min_position: Option<u64>,
+}
+
+/// List devices.
+///
+/// The newest first. A device sees itself alone. Needs any role.
+#[utoipa::path(
+    get, path = "/api/devices", tag = "Devices", operation_id = "listDevices",
+    params(ListDevices),
+    responses(
+        (status = 200, body = List<ListedDevice>, description = "A page of devices"),
+        (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
+        (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`, or the device credential's code"),
+        (status = 403, body = ProblemBody, description = "`FORBIDDEN`: another tenant; `DEVICE_NOT_APPROVED`"),
+        (status = 503, body = ProblemBody, description = "`PROJECTION_BEHIND`, `STORE_UNAVAILABLE`, `AUTH_STATE_STALE`, `AUDIT_UNAVAILABLE`"),
+    ),
+    security(("adminToken" = []), ("clientCertificate" = []), ("apiKey" = [])),
+)]
+pub async fn list_devices(
+    State(api): State<QueryApi>,
+    caller: Caller,
+    QueryParameters(query): QueryParameters<ListDevices>,
+) -> Result<Json<List<ListedDevice>>, Problem> {
+    let filter = DeviceFilter { status: query.status, tenant_id: query.tenant_id, name_contains: query.q };
+    let asked = Asked { filter, limit: query.limit, cursor: query.cursor, min_position: query.min_position };
+    super::list(&api, &caller, asked).await
+}

@@ -1,0 +1,72 @@
+//! Reading what was written before: how long a query waits for the tables, and what is answered where they fail.
+
+use std::time::Duration;
+
+use signalbeam_authn::{ErrorCode, Problem};
+use signalbeam_domain::{Position, TenantId};
+use signalbeam_projections::{AuditError, Behind};
+
+use crate::state::QueryApi;
+
+/// How long a query waits for the position that it names.
+const NAMED_POSITION_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a query that names none waits for what this node has appended.
+const OWN_WRITES_TIMEOUT: Duration = Duration::from_millis(500);
+
+impl QueryApi {
+    /// Waits until the tables hold the position that the query names; where it names none, what this node has appended,
+    /// though not for long: tables that are behind are better than none.
+    ///
+    /// # Errors
+    /// 503 `PROJECTION_BEHIND` where the named position is not reached in time.
+    pub(crate) async fn settle(&self, min_position: Option<u64>) -> Result<(), Problem> {
+        if let Some(position) = min_position {
+            let reached = self.freshness.wait_for(Position(position), NAMED_POSITION_TIMEOUT).await;
+            return reached.map_err(|behind| projection_behind(&behind));
+        }
+        if let Err(behind) = self.freshness.wait_for_own_writes(OWN_WRITES_TIMEOUT).await {
+            tracing::warn!(reached = behind.reached.0, wanted = behind.wanted.0, "a query is answered from old tables");
+        }
+        Ok(())
+    }
+
+    /// Waits until the index of credentials holds the position that the query names.
+    ///
+    /// # Errors
+    /// 503 `PROJECTION_BEHIND` where it does not in time.
+    pub(crate) async fn settle_index(&self, min_position: Option<u64>) -> Result<(), Problem> {
+        let Some(position) = min_position else { return Ok(()) };
+        let reached = self.index.wait_for(Position(position), NAMED_POSITION_TIMEOUT).await;
+        reached.map_err(|behind| projection_behind(&behind))
+    }
+}
+
+fn projection_behind(behind: &Behind) -> Problem {
+    let detail = format!("the read model is at position {}, not yet at {}; try again", behind.reached, behind.wanted);
+    Problem::new(ErrorCode::ProjectionBehind, detail)
+}
+
+/// A caller that is confined to a tenant may name no other.
+///
+/// # Errors
+/// 403 `FORBIDDEN`
+pub(crate) fn require_tenant(confined_to: Option<TenantId>, asked_for: Option<TenantId>) -> Result<(), Problem> {
+    match (confined_to, asked_for) {
+        (Some(own), Some(asked)) if own != asked => {
+            Err(Problem::new(ErrorCode::Forbidden, "the caller is confined to another tenant"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The tables or the log did not answer.
+pub(crate) fn store_unavailable(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::error!(error, "a query could not be answered");
+    Problem::new(ErrorCode::StoreUnavailable, "the data cannot be read right now; try again")
+}
+
+/// The authentication log did not answer.
+pub(crate) fn audit_unavailable(error: &AuditError) -> Problem {
+    tracing::error!(error = error as &dyn std::error::Error, "the authentication log could not be read");
+    Problem::new(ErrorCode::AuditUnavailable, "the authentication log cannot be read right now; try again")
+}

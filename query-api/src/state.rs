@@ -1,0 +1,79 @@
+//! What the routes work with.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use signalbeam_authn::Authenticator;
+use signalbeam_domain::Timestamp;
+use signalbeam_projections::{AuditLog, Clock, CredentialIndex, EventReader, Freshness, ReadModel};
+
+/// The certificate authority's certificate, in both of its forms.
+#[derive(Debug, Clone)]
+pub struct CaCertificate {
+    /// As PEM.
+    pub pem: String,
+    /// As DER.
+    pub der: Vec<u8>,
+}
+
+/// What a [`QueryApi`] is made of.
+pub struct Parts {
+    /// The tables.
+    pub read_model: ReadModel,
+    /// Credentials and devices, as this node knows them.
+    pub index: Arc<CredentialIndex>,
+    /// Knows how far the tables have come.
+    pub freshness: Freshness,
+    /// The event log.
+    pub events: Arc<dyn EventReader>,
+    /// The authentication log.
+    pub audit: Arc<dyn AuditLog>,
+    /// Decides who is calling.
+    pub authenticator: Arc<Authenticator>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// What devices trust.
+    pub ca: CaCertificate,
+    /// How many days before its end a certificate may be renewed.
+    pub renewal_window_days: u16,
+}
+
+/// The routes' state: cheap to clone.
+#[derive(Clone)]
+pub struct QueryApi(Arc<Parts>);
+
+impl QueryApi {
+    /// Takes its parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// When the renewal window of a certificate opens that ends then.
+    pub(crate) fn renewable_from(&self, not_after: Timestamp) -> Timestamp {
+        not_after.plus_days(-i64::from(self.renewal_window_days))
+    }
+}
+
+impl std::fmt::Debug for QueryApi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueryApi").field("renewal_window_days", &self.0.renewal_window_days).finish_non_exhaustive()
+    }
+}
+
+impl std::ops::Deref for QueryApi {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl FromRef<QueryApi> for Arc<Authenticator> {
+    fn from_ref(state: &QueryApi) -> Self {
+        Arc::clone(&state.authenticator)
+    }
+}

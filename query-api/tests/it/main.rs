@@ -1,0 +1,14 @@
+//! Tests of the whole crate through its routes: real events, real tables, real credentials.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod access;
+mod authentication_logs;
+mod certificates;
+mod devices;
+mod documentation;
+mod events;
+mod freshness;
+mod paging;
+mod refusals;
+mod registration_tokens;
+mod world;

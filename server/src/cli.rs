@@ -1,0 +1,130 @@
+//! The command line: what can be typed, and how it ends. 0 fine, 1 failed, 2 bad usage or configuration.
+
+mod admin_token;
+mod config;
+mod events;
+mod projections;
+mod serve;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::ConfigError;
+
+const EXAMPLES: &str = "\
+Examples:
+  signalbeam serve                                     start with everything by default
+  signalbeam serve --listen 0.0.0.0:8443               serve other machines too
+  signalbeam admin-token                               print a token for the API, valid for 12 hours
+  signalbeam admin-token --role auditor --ttl 30d      print one that may only read
+  signalbeam config print                              show every setting and its value
+  signalbeam events export --output events.ndjson      back up the event log";
+
+/// SignalBeam: identities for devices. Enrols them, issues their API keys and certificates, and proves what happened.
+#[derive(Debug, Parser)]
+#[command(name = "signalbeam", version, after_help = EXAMPLES, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server; makes what is missing at its first start
+    Serve(serve::ServeArgs),
+    /// Print an admin token, also beside a running server
+    AdminToken(admin_token::AdminTokenArgs),
+    /// Check or print the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Read the event log, also beside a running server
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Look at or rebuild what is derived from the event log
+    #[command(subcommand)]
+    Projections(projections::ProjectionsCommand),
+}
+
+/// Where the data is.
+#[derive(Debug, Clone, Args)]
+struct DataDirArgs {
+    /// The directory with the databases, the authority and the secrets
+    #[arg(long, env = "SIGNALBEAM_DATA_DIR", default_value = "signalbeam-data", value_name = "DIR")]
+    data_dir: PathBuf,
+}
+
+/// Why a command did not do what it was told.
+#[derive(Debug)]
+enum Failure {
+    /// What was typed or configured is wrong.
+    Usage(Box<dyn Error>),
+    /// It went wrong.
+    Failed(Box<dyn Error>),
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
+impl Failure {
+    fn of(error: impl Error + 'static) -> Self {
+        Self::Failed(Box::new(error))
+    }
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    // First of all: without it, TLS libraries that are linked in with another provider would have to guess. A second
+    // installation cannot happen in a process that has just begun.
+    let _installed_before = rustls::crypto::ring::default_provider().install_default();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Also `--help` and `--version`, which clap prints on standard output. Nothing is left to do if that is gone.
+            let _unprintable = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::AdminToken(args) => admin_token::run(&args),
+        Command::Config(command) => config::run(&command),
+        Command::Events(command) => events::run(command),
+        Command::Projections(command) => projections::run(&command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(error)) => complain(&*error, 2),
+        Err(Failure::Failed(error)) => complain(&*error, 1),
+    }
+}
+
+/// Prints an error with its causes on standard error.
+fn complain(error: &dyn Error, code: u8) -> ExitCode {
+    let mut output = io::stderr().lock();
+    // If standard error is gone, the exit code has to do.
+    let mut _unprintable = writeln!(output, "error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        _unprintable = writeln!(output, "  because: {error}");
+        cause = error.source();
+    }
+    ExitCode::from(code)
+}
+
+/// Prints on standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(Failure::of)
+}
+
+/// Runs a command that waits for I/O.
+fn block_on<T>(task: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::of)?.block_on(task)
+}

@@ -1,0 +1,158 @@
+//! Where values come from: the file, the environment, the flags; each judged key by key before they are merged.
+
+use std::collections::BTreeMap;
+
+use figment::value::{Dict, Map, Value};
+use figment::{Metadata, Profile, Provider};
+
+use super::error::{Problem, WithoutEffect};
+use super::sections::Config;
+
+/// Everything that `SIGNALBEAM__SECTION__KEY` starts with.
+const ENVIRONMENT_PREFIX: &str = "SIGNALBEAM__";
+
+/// Keys (or whole sections) that belong to what this version cannot do, and whose absence somebody may rely on: they are
+/// refused.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    ("authentication.api_key_retirement_days", "retiring API keys by age of the certificate"),
+    ("ca.pkcs11", "a PKCS#11 key store"),
+    ("azure_key_vault", "the Azure Key Vault key store"),
+    ("oidc", "an OIDC issuer for admin tokens"),
+    ("nats", "publishing to NATS"),
+    ("pki", "a plain HTTP listener for CRL and OCSP"),
+    ("tenants", "a configuration by tenant"),
+];
+
+/// Keys (or whole sections) that belong to what this version does not do yet. A server without it is no different from one
+/// that has never heard of the key, so a configuration that is ahead of its server still starts, with a warning.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("api_key_expiration_check", "the monitor of API keys' expiry"),
+    ("certificate_renewal.enabled", "the monitor of certificates' expiry"),
+    ("certificate_renewal.check_interval_hours", "the monitor of certificates' expiry"),
+    ("certificate_renewal.expiration_warning_days", "the monitor of certificates' expiry"),
+    ("audit.retention_days", "dropping old authentication logs"),
+    ("rate_limit", "rate limiting"),
+];
+
+/// Values from one place.
+pub(super) struct Layer {
+    /// The place, as errors name it.
+    origin: String,
+    values: Dict,
+}
+
+impl Layer {
+    /// Values that were read elsewhere.
+    pub(super) fn new(origin: impl Into<String>, values: Dict) -> Self {
+        Self { origin: origin.into(), values }
+    }
+
+    /// The environment's, a layer for each variable, so that errors can name it. Lists are comma-separated.
+    pub(super) fn from_environment(variables: impl IntoIterator<Item = (String, String)>) -> Vec<Self> {
+        let known = flatten_config(&Config::default());
+        let mut layers: Vec<Self> = variables
+            .into_iter()
+            .filter_map(|(name, text)| {
+                let key = name.strip_prefix(ENVIRONMENT_PREFIX)?.replace("__", ".").to_ascii_lowercase();
+                let value = read_text(&text, known.get(&key));
+                Some(Self::new(name, figment::util::nest(&key, value).into_dict().unwrap_or_default()))
+            })
+            .collect();
+        layers.sort_by(|a, b| a.origin.cmp(&b.origin));
+        layers
+    }
+
+    /// Judges every key of the layer.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let known = flatten_config(&Config::default());
+        let unknown = self.keys().into_iter().filter(|key| !known.contains_key(key));
+        let refused = unknown.filter(|key| listed(key, WITHOUT_EFFECT).is_none());
+        refused.map(|key| self.judge_unknown(key, known.keys())).collect()
+    }
+
+    /// The keys of the layer that are accepted and change nothing.
+    pub(super) fn without_effect(&self) -> Vec<WithoutEffect> {
+        let known = flatten_config(&Config::default());
+        let unknown = self.keys().into_iter().filter(|key| !known.contains_key(key));
+        let idle = unknown.filter_map(|key| {
+            let capability = listed(&key, WITHOUT_EFFECT)?;
+            Some(WithoutEffect { key, origin: self.origin.clone(), capability })
+        });
+        idle.collect()
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let mut keys = BTreeMap::new();
+        flatten(&self.values, "", &mut keys);
+        keys.into_keys().collect()
+    }
+
+    fn judge_unknown<'a>(&self, key: String, known: impl Iterator<Item = &'a String>) -> Problem {
+        let origin = self.origin.clone();
+        if let Some(capability) = listed(&key, UNSUPPORTED) {
+            return Problem::Unsupported { key, origin, capability };
+        }
+        let announced = UNSUPPORTED.iter().chain(WITHOUT_EFFECT).map(|(prefix, _)| *prefix);
+        let nearest = known.map(String::as_str).chain(announced);
+        let nearest = nearest.min_by_key(|candidate| strsim::damerau_levenshtein(candidate, &key));
+        let nearest = nearest.unwrap_or_default().to_owned();
+        Problem::UnknownKey { key, origin, nearest }
+    }
+}
+
+/// What a key, or the section that it is under, belongs to.
+fn listed(key: &str, list: &[(&'static str, &'static str)]) -> Option<&'static str> {
+    let is_under = |prefix: &str| key == prefix || key.strip_prefix(prefix).is_some_and(|r| r.starts_with('.'));
+    list.iter().find(|(prefix, _)| is_under(prefix)).map(|(_, capability)| *capability)
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.origin.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.values.clone())]))
+    }
+}
+
+/// Reads a variable's text as what its key's default is: a list, a text, or whatever the text looks like.
+fn read_text(text: &str, default: Option<&Value>) -> Value {
+    match default {
+        Some(Value::Array(..)) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Value::from(items.map(Value::from).collect::<Vec<_>>())
+        }
+        Some(Value::Bool(..) | Value::Num(..)) => text.trim().parse().unwrap_or_else(|_| Value::from(text)),
+        _ => Value::from(text),
+    }
+}
+
+/// Every key of a configuration, as `section.key`, with its value.
+pub(super) fn flatten_config(config: &Config) -> BTreeMap<String, Value> {
+    let mut keys = BTreeMap::new();
+    // Serialising into memory cannot fail for plain data; an empty map would make every key unknown, never accepted.
+    if let Ok(Value::Dict(_, dict)) = Value::serialize(config) {
+        flatten(&dict, "", &mut keys);
+    }
+    keys
+}
+
+/// Lays tables out flat. An empty table stands for itself, so that a misspelt empty section is found too.
+fn flatten(dict: &Dict, prefix: &str, into: &mut BTreeMap<String, Value>) {
+    for (name, value) in dict {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Dict(_, inner) if !inner.is_empty() => flatten(inner, &key, into),
+            Value::Dict(..) if prefix.is_empty() && is_section(name) => {}
+            _ => {
+                into.insert(key, value.clone());
+            }
+        }
+    }
+}
+
+/// Whether the configuration has a section of this name.
+fn is_section(name: &str) -> bool {
+    matches!(Value::serialize(Config::default()), Ok(Value::Dict(_, dict)) if dict.contains_key(name))
+}

@@ -1,0 +1,377 @@
+//! The sections of the configuration. Each field names its key, its environment variable and its default.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// `[mtls]`: client certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mtls {
+    /// Whether devices may authenticate by certificate. `false` asks for no certificate in the handshake, and every
+    /// device uses its API key. `SIGNALBEAM__MTLS__ENABLED`, default `true`.
+    pub enabled: bool,
+}
+
+impl Default for Mtls {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+/// Whether an API key counts where a certificate was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiKeyFallback {
+    /// Always.
+    #[default]
+    Always,
+    /// Unless the certificate was revoked.
+    UnlessRevoked,
+    /// Never.
+    Never,
+}
+
+/// `[authentication]`: how devices prove who they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Authentication {
+    /// Whether an API key counts where a certificate was refused: `always`, `unless_revoked` or `never`.
+    /// `SIGNALBEAM__AUTHENTICATION__API_KEY_FALLBACK`, default `always`.
+    pub api_key_fallback: ApiKeyFallback,
+    /// bcrypt's cost for stored verifiers, 4 to 16; each step doubles the time.
+    /// `SIGNALBEAM__AUTHENTICATION__BCRYPT_COST`, default `12` (about 200 ms).
+    pub bcrypt_cost: u32,
+}
+
+impl Default for Authentication {
+    fn default() -> Self {
+        Self { api_key_fallback: ApiKeyFallback::Always, bcrypt_cost: 12 }
+    }
+}
+
+/// `[certificate_renewal]`: when certificates are renewed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CertificateRenewal {
+    /// How many days before its end a certificate may be renewed, 1 to 397.
+    /// `SIGNALBEAM__CERTIFICATE_RENEWAL__RENEWAL_THRESHOLD_DAYS`, default `30`.
+    pub renewal_threshold_days: u16,
+}
+
+impl Default for CertificateRenewal {
+    fn default() -> Self {
+        Self { renewal_threshold_days: 30 }
+    }
+}
+
+/// When an authentication attempt counts as recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// When it is on disk.
+    #[default]
+    Strict,
+    /// A success when it is queued: a crash may lose the last 250 ms of them.
+    Relaxed,
+}
+
+/// `[audit]`: the log of authentication attempts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Audit {
+    /// When an attempt counts as recorded: `strict` or `relaxed`. `SIGNALBEAM__AUDIT__DURABILITY`, default `strict`.
+    pub durability: Durability,
+}
+
+/// Where the authority's private key lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStore {
+    /// In a file of the data directory.
+    #[default]
+    File,
+}
+
+/// The authority's key type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum KeyType {
+    /// RSA with 2048 bits.
+    #[default]
+    #[serde(rename = "rsa-2048")]
+    Rsa2048,
+    /// RSA with 3072 bits.
+    #[serde(rename = "rsa-3072")]
+    Rsa3072,
+    /// RSA with 4096 bits.
+    #[serde(rename = "rsa-4096")]
+    Rsa4096,
+    /// ECDSA on P-256.
+    #[serde(rename = "ecdsa-p256")]
+    EcdsaP256,
+    /// ECDSA on P-384.
+    #[serde(rename = "ecdsa-p384")]
+    EcdsaP384,
+}
+
+/// The shape of the authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hierarchy {
+    /// One root that signs devices' certificates itself.
+    #[default]
+    Root,
+}
+
+/// `[ca]`: the certificate authority. Key store, key type, hierarchy and trust domain are read when it is made and
+/// fixed from then on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CertificateAuthority {
+    /// Where its private key lives: `file`. `SIGNALBEAM__CA__KEY_STORE`, default `file`.
+    pub key_store: KeyStore,
+    /// Its key type: `rsa-2048`, `rsa-3072`, `rsa-4096`, `ecdsa-p256` or `ecdsa-p384`.
+    /// `SIGNALBEAM__CA__KEY_TYPE`, default `rsa-2048`.
+    pub key_type: KeyType,
+    /// Its shape: `root`. `SIGNALBEAM__CA__HIERARCHY`, default `root`.
+    pub hierarchy: Hierarchy,
+    /// The SPIFFE trust domain in devices' certificates: lower-case letters, digits, `.`, `-` and `_`.
+    /// `SIGNALBEAM__CA__TRUST_DOMAIN`, default `signalbeam.local`.
+    pub trust_domain: String,
+    /// The URL that certificates name for the revocation list. `SIGNALBEAM__CA__CRL_URL`, default none: left out.
+    pub crl_url: Option<String>,
+    /// The URL that certificates name for OCSP. `SIGNALBEAM__CA__OCSP_URL`, default none: left out.
+    pub ocsp_url: Option<String>,
+    /// The URL that certificates name for their issuer. `SIGNALBEAM__CA__ISSUER_URL`, default none: left out.
+    pub issuer_url: Option<String>,
+}
+
+impl Default for CertificateAuthority {
+    fn default() -> Self {
+        Self {
+            key_store: KeyStore::File,
+            key_type: KeyType::Rsa2048,
+            hierarchy: Hierarchy::Root,
+            trust_domain: "signalbeam.local".to_owned(),
+            crl_url: None,
+            ocsp_url: None,
+            issuer_url: None,
+        }
+    }
+}
+
+/// `[tls]`: the server's own certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// DNS names and IP addresses that the server's certificate names beside `localhost`, `127.0.0.1` and `::1`.
+    /// `SIGNALBEAM__TLS__SERVER_NAMES` (comma-separated), default none.
+    pub server_names: Vec<String>,
+    /// A certificate chain (PEM) to serve in the place of one issued by our own authority; with `private_key_file`.
+    /// `SIGNALBEAM__TLS__CERTIFICATE_FILE`, default none.
+    pub certificate_file: Option<PathBuf>,
+    /// The private key (PEM) of `certificate_file`. `SIGNALBEAM__TLS__PRIVATE_KEY_FILE`, default none.
+    pub private_key_file: Option<PathBuf>,
+}
+
+/// How a terminating proxy hands on a client certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientCertificateHeader {
+    /// Not at all: such headers are ignored.
+    #[default]
+    None,
+}
+
+/// `[proxy]`: reverse proxies in front of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Proxy {
+    /// Networks (CIDR) of proxies whose `X-Forwarded-For` and `X-Real-IP` are believed.
+    /// `SIGNALBEAM__PROXY__TRUSTED` (comma-separated), default none.
+    pub trusted: Vec<IpNet>,
+    /// How a proxy hands on a client certificate: `none`.
+    /// `SIGNALBEAM__PROXY__CLIENT_CERTIFICATE_HEADER`, default `none`.
+    pub client_certificate_header: ClientCertificateHeader,
+}
+
+/// `[store]`: where the event log lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Store {
+    /// `embedded`: SQLite files in the data directory. `SIGNALBEAM__STORE__URL`, default `embedded`.
+    pub url: String,
+}
+
+impl Store {
+    /// The only store there is.
+    pub const EMBEDDED: &str = "embedded";
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: Self::EMBEDDED.to_owned() }
+    }
+}
+
+/// `[registration_tokens]`, `[api_keys]` and `[certificates]`: for how many days each may be valid.
+/// `SIGNALBEAM__REGISTRATION_TOKENS__MAX_VALIDITY_DAYS` and so on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validity {
+    /// The fewest days a caller may ask for. Default `1`.
+    pub min_validity_days: u16,
+    /// The most days a caller may ask for. Default `365` (tokens), `730` (API keys), `397` (certificates).
+    pub max_validity_days: u16,
+    /// What a caller who names nothing gets. Default `30` (tokens), `90` (API keys and certificates).
+    pub default_validity_days: u16,
+}
+
+impl Validity {
+    /// The default of `[registration_tokens]`.
+    pub const REGISTRATION_TOKENS: Self =
+        Self { min_validity_days: 1, max_validity_days: 365, default_validity_days: 30 };
+    /// The default of `[api_keys]`.
+    pub const API_KEYS: Self = Self { min_validity_days: 1, max_validity_days: 730, default_validity_days: 90 };
+    /// The default of `[certificates]`.
+    pub const CERTIFICATES: Self = Self { min_validity_days: 1, max_validity_days: 397, default_validity_days: 90 };
+}
+
+/// `[listener]`: addresses, limits and timeouts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Listener {
+    /// Where HTTPS is served. `--listen`, `SIGNALBEAM__LISTENER__ADDRESS`, default `127.0.0.1:8443`.
+    pub address: SocketAddr,
+    /// Where metrics and health are served over plain HTTP. `--ops-listen`, `SIGNALBEAM__LISTENER__OPS_ADDRESS`,
+    /// default `127.0.0.1:9464`.
+    pub ops_address: SocketAddr,
+    /// The most connections at a time, 1 to 1,000,000; further ones wait in the kernel's queue.
+    /// `SIGNALBEAM__LISTENER__MAX_CONNECTIONS`, default `10000`.
+    pub max_connections: u32,
+    /// The most TLS handshakes at a time, 1 to 100,000. `SIGNALBEAM__LISTENER__MAX_CONCURRENT_HANDSHAKES`,
+    /// default `1024`.
+    pub max_concurrent_handshakes: u32,
+    /// How long a TLS handshake may take, 1 to 300 s. `SIGNALBEAM__LISTENER__HANDSHAKE_TIMEOUT_SECONDS`, default `10`.
+    pub handshake_timeout_seconds: u16,
+    /// How long a connection may stay open without a request, 1 to 3,600 s.
+    /// `SIGNALBEAM__LISTENER__IDLE_TIMEOUT_SECONDS`, default `75`.
+    pub idle_timeout_seconds: u16,
+    /// How long a request's head may take, 1 to 300 s. `SIGNALBEAM__LISTENER__HEADER_TIMEOUT_SECONDS`, default `10`.
+    pub header_timeout_seconds: u16,
+    /// How long a request's body may take, 1 to 300 s. `SIGNALBEAM__LISTENER__BODY_TIMEOUT_SECONDS`, default `30`.
+    pub body_timeout_seconds: u16,
+    /// How long answering a request may take, its body included, 1 to 600 s.
+    /// `SIGNALBEAM__LISTENER__REQUEST_TIMEOUT_SECONDS`, default `60`.
+    pub request_timeout_seconds: u16,
+    /// The most bytes of a request's body, 1,024 to 16,777,216. `SIGNALBEAM__LISTENER__MAX_BODY_BYTES`,
+    /// default `262144`.
+    pub max_body_bytes: u32,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 8443)),
+            ops_address: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            max_connections: 10_000,
+            max_concurrent_handshakes: 1_024,
+            handshake_timeout_seconds: 10,
+            idle_timeout_seconds: 75,
+            header_timeout_seconds: 10,
+            body_timeout_seconds: 30,
+            request_timeout_seconds: 60,
+            max_body_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`: what the server says on standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Log {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a filter such as `info,signalbeam_server=debug`.
+    /// `SIGNALBEAM__LOG__LEVEL`, default `info`.
+    pub level: String,
+    /// How lines look: `human` or `json`. `SIGNALBEAM__LOG__FORMAT`, default `human`.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Human }
+    }
+}
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Addresses, limits and timeouts.
+    pub listener: Listener,
+    /// What the server says.
+    pub log: Log,
+    /// Client certificates.
+    pub mtls: Mtls,
+    /// How devices prove who they are.
+    pub authentication: Authentication,
+    /// For how long registration tokens may be valid.
+    pub registration_tokens: Validity,
+    /// For how long API keys may be valid.
+    pub api_keys: Validity,
+    /// For how long certificates may be valid.
+    pub certificates: Validity,
+    /// When certificates are renewed.
+    pub certificate_renewal: CertificateRenewal,
+    /// The log of authentication attempts.
+    pub audit: Audit,
+    /// The certificate authority.
+    pub ca: CertificateAuthority,
+    /// The server's own certificate.
+    pub tls: Tls,
+    /// Reverse proxies.
+    pub proxy: Proxy,
+    /// The event log.
+    pub store: Store,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listener: Listener::default(),
+            log: Log::default(),
+            mtls: Mtls::default(),
+            authentication: Authentication::default(),
+            registration_tokens: Validity::REGISTRATION_TOKENS,
+            api_keys: Validity::API_KEYS,
+            certificates: Validity::CERTIFICATES,
+            certificate_renewal: CertificateRenewal::default(),
+            audit: Audit::default(),
+            ca: CertificateAuthority::default(),
+            tls: Tls::default(),
+            proxy: Proxy::default(),
+            store: Store::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The keys in which two configurations differ, as `section.key`.
+    pub fn differing_keys(&self, other: &Self) -> BTreeSet<String> {
+        let (ours, theirs) = (super::layer::flatten_config(self), super::layer::flatten_config(other));
+        let keys = ours.keys().chain(theirs.keys());
+        keys.filter(|key| ours.get(*key) != theirs.get(*key)).cloned().collect()
+    }
+}

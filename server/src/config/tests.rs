@@ -1,0 +1,181 @@
+//! How values are layered, and what errors say.
+
+use super::*;
+
+fn sources(toml: Option<&str>, environment: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = toml.map(|text| {
+        let path = dir.path().join(FILE_NAME);
+        std::fs::write(&path, text).unwrap();
+        path
+    });
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    (dir, Sources { file, environment, flags: Flags::default() })
+}
+
+fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let (_dir, sources) = sources(Some(toml), environment);
+    sources.load()
+}
+
+/// The message, with the file's folder taken out.
+fn complaint(toml: &str, environment: &[(&str, &str)]) -> String {
+    let (dir, sources) = sources(Some(toml), environment);
+    let folder = format!("{}/", dir.path().display());
+    sources.load().unwrap_err().to_string().replace(&folder, "")
+}
+
+#[test]
+fn nothing_configured_gives_the_defaults() {
+    let (_dir, sources) = sources(None, &[("PATH", "/bin"), ("SIGNALBEAM_DATA_DIR", "/x")]);
+    assert_eq!(sources.load().unwrap(), Config::default());
+}
+
+#[test]
+fn an_empty_known_section_is_fine() {
+    assert_eq!(load("[mtls]\n[ca]\n", &[]).unwrap(), Config::default());
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let toml = "[listener]\naddress = '127.0.0.1:1'\nops_address = '127.0.0.1:1'\nmax_body_bytes = 2048\n";
+    let environment =
+        [("SIGNALBEAM__LISTENER__ADDRESS", "127.0.0.1:2"), ("SIGNALBEAM__LISTENER__OPS_ADDRESS", "127.0.0.1:2")];
+    let (_dir, mut sources) = sources(Some(toml), &environment);
+    sources.flags.listen = Some(SocketAddr::from(([127, 0, 0, 1], 3)));
+    let listener = sources.load().unwrap().listener;
+    assert_eq!((listener.address.port(), listener.ops_address.port(), listener.max_body_bytes), (3, 2, 2048));
+}
+
+#[test]
+fn the_environment_reads_lists_numbers_truths_and_texts_by_key() {
+    let environment = [
+        ("SIGNALBEAM__PROXY__TRUSTED", "10.0.0.0/8, 192.0.2.0/24"),
+        ("SIGNALBEAM__TLS__SERVER_NAMES", "beam.example.com"),
+        ("SIGNALBEAM__MTLS__ENABLED", "false"),
+        ("SIGNALBEAM__AUTHENTICATION__BCRYPT_COST", "4"),
+        ("SIGNALBEAM__CA__TRUST_DOMAIN", "12345"),
+        ("SIGNALBEAM__CA__CRL_URL", "http://pki.example.com/crl"),
+        ("SIGNALBEAM__AUTHENTICATION__API_KEY_FALLBACK", "unless_revoked"),
+    ];
+    let config = load("", &environment).unwrap();
+    assert_eq!(config.proxy.trusted.len(), 2);
+    assert_eq!(config.tls.server_names, ["beam.example.com"]);
+    assert!(!config.mtls.enabled);
+    assert_eq!(config.authentication.bcrypt_cost, 4);
+    assert_eq!(config.ca.trust_domain, "12345");
+    assert_eq!(config.ca.crl_url.as_deref(), Some("http://pki.example.com/crl"));
+    assert_eq!(config.authentication.api_key_fallback, ApiKeyFallback::UnlessRevoked);
+}
+
+#[test]
+fn an_unknown_key_names_its_place_and_its_nearest_neighbour() {
+    let said = complaint("[mtls]\nenable = true\n[authentification]\nbcrypt_cost = 12\n", &[]);
+    assert_eq!(
+        said,
+        "unknown key `authentification.bcrypt_cost` in signalbeam.toml; did you mean `authentication.bcrypt_cost`?\n\
+         unknown key `mtls.enable` in signalbeam.toml; did you mean `mtls.enabled`?"
+    );
+    let said = complaint("", &[("SIGNALBEAM__TLS__SERVERNAMES", "x")]);
+    assert_eq!(said, "unknown key `tls.servernames` in SIGNALBEAM__TLS__SERVERNAMES; did you mean `tls.server_names`?");
+    assert!(complaint("[listner]\n", &[]).starts_with("unknown key `listner` in signalbeam.toml"));
+    assert!(complaint("mtls = true\n", &[]).contains("unknown key `mtls`"));
+}
+
+#[test]
+fn what_this_version_cannot_do_is_refused_without_showing_values() {
+    for (toml, capability) in [
+        ("[oidc]\nissuer = 'https://s3cret'\n", "an OIDC issuer"),
+        ("[nats]\nurl = 'nats://u:s3cret@h'\n", "publishing to NATS"),
+        ("[ca.pkcs11]\npin = 's3cret'\n", "a PKCS#11 key store"),
+        ("[azure_key_vault]\nvault_uri = 's3cret'\n", "the Azure Key Vault key store"),
+    ] {
+        let said = complaint(toml, &[]);
+        assert!(said.contains(capability) && said.contains("not supported by this version"), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+    let said = complaint("[store]\nurl = 'postgres://u:s3cret@h/db'\n", &[]);
+    assert!(said.contains("`store.url`") && said.contains("`embedded`") && !said.contains("s3cret"), "{said}");
+    assert!(complaint("[ca]\nkey_store = 'pkcs11'\n", &[]).contains("allowed is file"));
+}
+
+#[test]
+fn what_this_version_does_not_do_yet_is_accepted_and_named() {
+    let sources = Sources {
+        file: None,
+        environment: vec![
+            ("SIGNALBEAM__RATE_LIMIT__ENABLED".into(), "false".into()),
+            ("SIGNALBEAM__CERTIFICATE_RENEWAL__EXPIRATION_WARNING_DAYS".into(), "30,7".into()),
+        ],
+        flags: Flags::default(),
+    };
+    assert_eq!(sources.load().unwrap(), Config::default());
+    let named: Vec<String> = sources.without_effect().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        named,
+        [
+            "`certificate_renewal.expiration_warning_days` in SIGNALBEAM__CERTIFICATE_RENEWAL__EXPIRATION_WARNING_DAYS \
+             has no effect: the monitor of certificates' expiry is not supported by this version",
+            "`rate_limit.enabled` in SIGNALBEAM__RATE_LIMIT__ENABLED has no effect: rate limiting is not supported by this \
+             version",
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_value_names_key_value_place_and_what_is_allowed() {
+    assert_eq!(
+        complaint("[authentication]\napi_key_fallback = 'sometimes'\n", &[]),
+        "`authentication.api_key_fallback` is `sometimes` (signalbeam.toml); allowed is always, unless_revoked, never"
+    );
+    assert_eq!(
+        complaint("", &[("SIGNALBEAM__AUTHENTICATION__BCRYPT_COST", "3")]),
+        "`authentication.bcrypt_cost` is 3 (SIGNALBEAM__AUTHENTICATION__BCRYPT_COST); allowed is 4 to 16"
+    );
+    let said = complaint("", &[("SIGNALBEAM__LISTENER__MAX_CONNECTIONS", "many")]);
+    assert!(said.starts_with("`listener.max_connections` is string \"many\" (SIGNALBEAM__LISTENER__"), "{said}");
+    for (toml, key) in [
+        ("[api_keys]\nmin_validity_days = 100\n", "api_keys.default_validity_days"),
+        ("[ca]\ntrust_domain = 'Example.COM'\n", "ca.trust_domain"),
+        ("[ca]\ncrl_url = 'ftp://x/y'\n", "ca.crl_url"),
+        ("[tls]\nserver_names = ['https://x']\n", "tls.server_names"),
+        ("[tls]\ncertificate_file = 'a.pem'\n", "tls.private_key_file"),
+        ("[log]\nlevel = 'a=b=c'\n", "log.level"),
+        ("[proxy]\ntrusted = ['10.0.0.0/99']\n", "proxy.trusted"),
+        ("[listener]\nhandshake_timeout_seconds = 0\n", "listener.handshake_timeout_seconds"),
+    ] {
+        let said = complaint(toml, &[]);
+        assert!(said.starts_with(&format!("`{key}")) && said.contains("allowed is"), "{said}");
+    }
+}
+
+#[test]
+fn a_named_file_must_exist_and_be_toml() {
+    let absent = Sources { file: Some("/nowhere/x.toml".into()), environment: vec![], flags: Flags::default() };
+    assert!(absent.load().unwrap_err().to_string().starts_with("cannot read /nowhere/x.toml: "));
+    assert!(complaint("[mtls\n", &[]).starts_with("signalbeam.toml is not valid TOML: "));
+}
+
+#[test]
+fn differences_are_named_by_key() {
+    let changed = load("[log]\nlevel = 'debug'\n[proxy]\ntrusted = ['10.0.0.0/8']\n", &[]).unwrap();
+    let keys: Vec<String> = Config::default().differing_keys(&changed).into_iter().collect();
+    assert_eq!(keys, ["log.level", "proxy.trusted"]);
+}
+
+#[test]
+fn what_is_printed_is_read_back_the_same() {
+    let config = load("[tls]\nserver_names = ['a.example']\n[ca]\nocsp_url = 'http://o/'\n", &[]).unwrap();
+    assert_eq!(load(&toml::to_string(&config).unwrap(), &[]).unwrap(), config);
+}
+
+#[test]
+fn every_key_is_documented_with_its_variable() {
+    let documentation = include_str!("sections.rs");
+    for key in layer::flatten_config(&Config::default()).into_keys() {
+        let variable = format!("SIGNALBEAM__{}", key.to_ascii_uppercase().replace('.', "__"));
+        // The three sections of validity share a struct, whose documentation names one variable for all.
+        let is_shared = key.ends_with("_validity_days");
+        assert!(is_shared || documentation.contains(&format!("`{variable}`")), "{variable} is not documented");
+    }
+}

@@ -1,0 +1,265 @@
+//! The data directory: private, locked by one server at a time, with the secrets that the server makes for itself.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::{SecureRandom, SystemRandom};
+use signalbeam_authn::secrets::KeyOctets;
+use zeroize::Zeroizing;
+
+const SECRET_LENGTH: usize = 32;
+const LOCK_FILE: &str = "signalbeam.lock";
+/// The permissions that group and others have.
+const OTHERS: u32 = 0o077;
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another server runs on it.
+    #[error("another server (pid {pid}) is running on {}: stop it first, or choose another --data-dir", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The other process, as it noted itself; `unknown` in the instant before it has.
+        pid: String,
+    },
+    /// Somebody else could have read a secret.
+    #[error("{} can be read by others (mode {mode:03o}): run `chmod 600 {}`", path.display(), path.display())]
+    ReadableByOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The file is not what the server wrote.
+    #[error("{} does not hold 32 bytes in base64url: restore it from a backup", path.display())]
+    DamagedSecret {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The secret has not been made yet.
+    #[error("{} does not exist: start the server on this directory first (`signalbeam serve`)", path.display())]
+    NotStartedYet {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
+    /// The file system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> DataDirError + use<'a> {
+    move |source| DataDirError::Io { action, path: path.to_owned(), source }
+}
+
+/// A data directory that is ours until this is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    /// Holding it open holds the lock; the system lets go of it however the process ends.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory where it is missing, closes it to others, and locks it.
+    ///
+    /// # Errors
+    /// [`DataDirError::InUse`] while another server holds it.
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        make_private_dir(path)?;
+        let path = path.canonicalize().map_err(io_error("resolve", path))?;
+        let lock_path = path.join(LOCK_FILE);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut lock = options.open(&lock_path).map_err(io_error("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse { pid: noted_pid(&mut lock), path }),
+            Err(TryLockError::Error(source)) => return Err(io_error("lock", &lock_path)(source)),
+        }
+        let noted =
+            lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        noted.map_err(io_error("write", &lock_path))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The directory's absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file or folder in it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Reads a secret of the server's own, which is made first where it is missing.
+    ///
+    /// # Errors
+    /// [`DataDirError`], also where others could have read it.
+    pub fn secret(&self, name: &str) -> Result<KeyOctets, DataDirError> {
+        match read_secret(&self.path, name) {
+            Err(DataDirError::NotStartedYet { path }) => make_secret(&path),
+            other => other,
+        }
+    }
+}
+
+/// Reads a secret that a server has made before, without the directory's lock.
+///
+/// # Errors
+/// [`DataDirError`], also where others could have read it.
+pub fn read_secret(data_dir: &Path, name: &str) -> Result<KeyOctets, DataDirError> {
+    let path = data_dir.join(name);
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DataDirError::NotStartedYet { path }),
+        Err(error) => return Err(io_error("open", &path)(error)),
+    };
+    let mode = file.metadata().map_err(io_error("inspect", &path))?.mode() & 0o777;
+    if mode & OTHERS != 0 {
+        return Err(DataDirError::ReadableByOthers { path, mode });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(io_error("read", &path))?;
+    KeyOctets::parse(&text).map_err(|_| DataDirError::DamagedSecret { path })
+}
+
+fn make_secret(path: &Path) -> Result<KeyOctets, DataDirError> {
+    let mut secret = Zeroizing::new([0; SECRET_LENGTH]);
+    SystemRandom::new().fill(&mut *secret).map_err(|_| DataDirError::Random)?;
+    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(secret.as_slice()) + "\n");
+    write_private(path, text.as_bytes())?;
+    KeyOctets::parse(&text).map_err(|_| DataDirError::DamagedSecret { path: path.to_owned() })
+}
+
+/// Makes a folder that only its owner can enter, with its parents; one that exists is closed to others.
+///
+/// # Errors
+/// [`DataDirError::Io`].
+pub fn make_private_dir(path: &Path) -> Result<(), DataDirError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create", path))?;
+    let mode = fs::metadata(path).map_err(io_error("inspect", path))?.permissions().mode();
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    // A mounted volume may belong to somebody else; then the files' own permissions have to do.
+    if let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(0o700)) {
+        tracing::warn!(path = %path.display(), %error, "the directory is open to others and cannot be closed");
+    }
+    Ok(())
+}
+
+/// Writes a file that only its owner can read from the moment it exists: all of it or nothing, and durably.
+///
+/// # Errors
+/// [`DataDirError::Io`].
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let draft = path.with_file_name(name);
+    // A draft that a crash left behind may have any permissions: it is not written into.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &draft)(error)),
+        _ => {}
+    }
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io_error("create", &draft))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io_error("write", &draft))?;
+    fs::rename(&draft, path).map_err(io_error("replace", path))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("sync", folder))
+}
+
+fn noted_pid(lock: &mut File) -> String {
+    let mut text = String::new();
+    match lock.read_to_string(&mut text) {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn the_directory_is_made_private_and_admits_one_server() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        let first = DataDir::open(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        let refused = DataDir::open(&path).unwrap_err().to_string();
+        assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
+        drop(first);
+        DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_directory_open_to_others_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let _data = DataDir::open(dir.path()).unwrap();
+        assert_eq!(mode(dir.path()), 0o700);
+    }
+
+    #[test]
+    fn a_secret_is_made_once_and_stays_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        let file = data.join("admin-jwt.key");
+        assert!(matches!(read_secret(dir.path(), "admin-jwt.key"), Err(DataDirError::NotStartedYet { .. })));
+        data.secret("admin-jwt.key").unwrap();
+        assert_eq!(mode(&file), 0o600);
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(text.trim_end().len(), 43);
+        data.secret("admin-jwt.key").unwrap();
+        read_secret(dir.path(), "admin-jwt.key").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        data.secret("credential-mac.key").unwrap();
+        assert_ne!(fs::read_to_string(data.join("credential-mac.key")).unwrap(), text);
+
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        let refused = data.secret("admin-jwt.key").unwrap_err().to_string();
+        assert!(refused.contains("mode 640") && refused.contains("chmod 600"), "{refused}");
+    }
+
+    #[test]
+    fn a_damaged_secret_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        for damaged in ["", "abc", &"A".repeat(44), &"!".repeat(43)] {
+            write_private(&data.join("k"), damaged.as_bytes()).unwrap();
+            assert!(matches!(data.secret("k"), Err(DataDirError::DamagedSecret { .. })), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn a_draft_left_by_a_crash_does_not_lend_its_permissions() {
+        let dir = tempfile::tempdir().unwrap();
+        let draft = dir.path().join("k.new");
+        fs::write(&draft, "x").unwrap();
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o666)).unwrap();
+        write_private(&dir.path().join("k"), b"y").unwrap();
+        assert_eq!((mode(&dir.path().join("k")), draft.exists()), (0o600, false));
+    }
+}

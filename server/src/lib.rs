@@ -1,0 +1,14 @@
+//! The server: configuration, the data directory, the TLS listener, and everything composed into one process.
+
+pub mod cli;
+pub mod config;
+pub mod data_dir;
+pub mod http;
+pub mod listener;
+pub mod logging;
+pub mod metrics;
+pub mod ops;
+pub mod serve;
+pub mod server_certificate;
+pub mod supervise;
+pub mod tls;

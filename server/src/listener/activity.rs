@@ -1,0 +1,197 @@
+//! What happens on a connection, and whether it has been too little for too long.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, sleep_until};
+
+use super::Limits;
+
+/// Watches one connection.
+#[derive(Debug)]
+pub(super) struct Activity {
+    /// Whether bytes that arrive between requests begin a request's head. In HTTP/2 they may as well be a ping.
+    bytes_begin_head: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Requests whose response has not been sent entirely.
+    running: usize,
+    /// When the current wait for a request began.
+    idle_since: Instant,
+    /// When the first byte of a head came that is still incomplete; the opening, before the first request.
+    head_since: Option<Instant>,
+    /// When a byte was last read or written.
+    last_progress: Instant,
+}
+
+impl State {
+    /// When the connection is to be closed if nothing changes until then.
+    fn deadline(&self, limits: &Limits) -> Instant {
+        match (self.running, self.head_since) {
+            (0, Some(since)) => since + limits.header_timeout,
+            (0, None) => self.idle_since + limits.idle_timeout,
+            (_, _) => self.last_progress + limits.stall_timeout,
+        }
+    }
+}
+
+impl Activity {
+    /// A connection that has just been opened.
+    pub(super) fn new(bytes_begin_head: bool) -> Self {
+        let now = Instant::now();
+        let state = State { running: 0, idle_since: now, head_since: Some(now), last_progress: now };
+        Self { bytes_begin_head, state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is plain numbers: a panic elsewhere leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request's head is complete. The request runs until the answer is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        let mut state = self.state();
+        state.running += 1;
+        state.head_since = None;
+        Running(Arc::clone(self))
+    }
+
+    fn progress(&self, has_read: bool) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.last_progress = now;
+        if has_read && self.bytes_begin_head && state.running == 0 {
+            state.head_since.get_or_insert(now);
+        }
+    }
+
+    /// Resolves once the connection has outstayed its limits.
+    pub(super) async fn overdue(&self, limits: &Limits) {
+        // A head may begin at any time, so a long wait is looked at again after a head's time.
+        let glance = limits.header_timeout.max(Duration::from_millis(1));
+        loop {
+            let deadline = self.state().deadline(limits);
+            let now = Instant::now();
+            if deadline <= now {
+                return;
+            }
+            sleep_until(deadline.min(now + glance)).await;
+        }
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct Running(Arc<Activity>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.running -= 1;
+        state.idle_since = Instant::now();
+    }
+}
+
+/// A response's body, which keeps its request running until it has been sent or given up.
+#[derive(Debug)]
+pub(super) struct WatchedBody {
+    body: Body,
+    _running: Running,
+}
+
+impl WatchedBody {
+    pub(super) fn new(body: Body, running: Running) -> Self {
+        Self { body, _running: running }
+    }
+}
+
+impl HttpBody for WatchedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream whose reads and writes are noted.
+#[derive(Debug)]
+pub(super) struct WatchedIo<S> {
+    stream: S,
+    activity: Arc<Activity>,
+}
+
+impl<S> WatchedIo<S> {
+    pub(super) fn new(stream: S, activity: Arc<Activity>) -> Self {
+        Self { stream, activity }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.activity.progress(true);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if matches!(polled, Poll::Ready(Ok(count)) if count > 0) {
+            self.activity.progress(false);
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        if matches!(polled, Poll::Ready(Ok(count)) if count > 0) {
+            self.activity.progress(false);
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,321 @@
+//! The server as a whole: starts every part, serves, reloads, and ends in order.
+
+mod authority;
+mod background;
+mod gauges;
+mod intents;
+mod measured_store;
+mod parts;
+mod readiness;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use rustls_pki_types::CertificateDer;
+use signalbeam_authn::Connection;
+use signalbeam_authn::client_address::TrustedProxies;
+use signalbeam_authn::tls::PossessionVerifier;
+use signalbeam_domain::Fingerprint;
+use signalbeam_event_store::Clock;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+pub use authority::AuthorityStartError;
+use parts::Parts;
+
+use crate::config::Config;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::http::{RequestLimits, around};
+use crate::listener::{Limits, Listener, Peer};
+use crate::server_certificate::{ServerCertificate, ServerCertificateError};
+use crate::supervise::Supervised;
+use crate::{metrics, ops, tls};
+
+/// The event log's file in the data directory.
+pub const EVENTS_FILE: &str = "events.db";
+/// The derived tables' file.
+pub const PROJECTIONS_FILE: &str = "projections.db";
+/// The authentication log's file.
+pub const AUDIT_FILE: &str = "audit.db";
+/// The file with the secret that signs admin tokens.
+pub const ADMIN_KEY_FILE: &str = "admin-jwt.key";
+/// The file with the key of credentials' MACs.
+pub const MAC_KEY_FILE: &str = "credential-mac.key";
+const AUTHORITY_FOLDER: &str = "ca";
+const TLS_FOLDER: &str = "tls";
+
+/// How long the start waits for the credential index before it serves without: devices get 503 until it is complete.
+const INDEX_PATIENCE: Duration = Duration::from_secs(10);
+/// How long running requests may take to finish at the end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The settings that can change while the server runs.
+const RELOADABLE: [&str; 8] = [
+    "listener.body_timeout_seconds",
+    "listener.max_body_bytes",
+    "listener.request_timeout_seconds",
+    "log.level",
+    "proxy.trusted",
+    "tls.certificate_file",
+    "tls.private_key_file",
+    "tls.server_names",
+];
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// A setting is not acceptable to the part that it is for.
+    #[error("`{key}`: {reason}")]
+    Setting {
+        /// As `section.key`.
+        key: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// The event log or the authentication log cannot be opened.
+    #[error(transparent)]
+    Open(#[from] signalbeam_event_store::OpenError),
+    /// The event log cannot be read.
+    #[error(transparent)]
+    Store(#[from] signalbeam_event_store::StoreError),
+    /// The derived tables cannot be opened.
+    #[error(transparent)]
+    Tables(#[from] signalbeam_projections::OpenError),
+    /// There is no certificate authority to serve with.
+    #[error(transparent)]
+    Authority(#[from] AuthorityStartError),
+    /// The authority's certificate cannot be trusted.
+    #[error(transparent)]
+    Anchor(#[from] signalbeam_pki::AnchorError),
+    /// There is no server certificate.
+    #[error(transparent)]
+    ServerCertificate(#[from] ServerCertificateError),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+    /// Metrics cannot be set up.
+    #[error("metrics cannot be set up")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} (`{key}`)")]
+    Bind {
+        /// Which setting names the address.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What a reload did.
+#[derive(Debug, Default)]
+pub struct Reloaded {
+    /// The keys whose new values are in force.
+    pub applied: BTreeSet<String>,
+    /// The keys whose new values take a restart.
+    pub needs_restart: BTreeSet<String>,
+    /// Whether new connections get another server certificate.
+    pub has_new_certificate: bool,
+    /// Why the server certificate stayed as it is, where it should not have.
+    pub certificate_error: Option<ServerCertificateError>,
+}
+
+/// A server that runs until [`RunningServer::shutdown`].
+pub struct RunningServer {
+    /// Where HTTPS is served.
+    pub address: SocketAddr,
+    /// Where metrics and health are served.
+    pub ops_address: SocketAddr,
+    /// The SHA-256 of the certificate authority's certificate.
+    pub authority_fingerprint: Fingerprint,
+    /// The certificate authority's certificate, PEM.
+    pub authority_pem: String,
+    /// Whether this start made the authority.
+    pub is_first_start: bool,
+    parts: Arc<Parts>,
+    /// The configuration that it was started with, and what has been reloaded since.
+    config: Config,
+    api: Router,
+    router: watch::Sender<Router>,
+    certificate: Arc<ServerCertificate>,
+    stop: watch::Sender<bool>,
+    stop_ops: watch::Sender<bool>,
+    listener: JoinSet<()>,
+    ops_listener: JoinSet<()>,
+    background: Vec<Supervised>,
+    _data_dir: DataDir,
+}
+
+/// Starts a server on a data directory.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<RunningServer, StartError> {
+    let data_dir = DataDir::open(data_dir)?;
+    let handle = metrics::install()?;
+    // Bound first, so that a taken address is said before anything else is made.
+    let ops_socket = bind("listener.ops_address", config.listener.ops_address).await?;
+    let socket = bind("listener.address", config.listener.address).await?;
+    let address = local_address("listener.address", &socket)?;
+    let ops_address = local_address("listener.ops_address", &ops_socket)?;
+
+    let parts = Parts::open(&data_dir, &config, Arc::clone(&clock)).await?;
+    let (folder, authority) = (data_dir.join(TLS_FOLDER), Arc::clone(&parts.authority));
+    let certificate = Arc::new(ServerCertificate::prepare(&folder, authority, clock, config.tls.clone()).await?);
+    let tls = acceptor(&certificate, &parts, config.mtls.enabled)?;
+    let api = parts.routes();
+    let (router, current) = watch::channel(around_api(&api, &config));
+    let limits = limits(&config);
+
+    let (stop_ops, stopping_ops) = watch::channel(false);
+    let (_, ops_routes) = watch::channel(ops::router(handle.clone(), Arc::new(readiness::Probe(Arc::clone(&parts)))));
+    let mut ops_listener = JoinSet::new();
+    let ops = Listener { socket: ops_socket, tls: None, limits: limits.clone(), router: ops_routes, describe: |_| () };
+    ops_listener.spawn(ops.run(stopping_ops));
+
+    let background = background::start(&parts, &certificate, handle);
+    if parts.index.wait_until_ready(INDEX_PATIENCE).await.is_err() {
+        tracing::warn!("the credential index is still loading; devices are refused (503) until it is complete");
+    }
+    let (stop, stopping) = watch::channel(false);
+    let mut listener = JoinSet::new();
+    listener.spawn(Listener { socket, tls: Some(tls), limits, router: current, describe: connection }.run(stopping));
+    Ok(RunningServer {
+        address,
+        ops_address,
+        authority_fingerprint: parts.authority.fingerprint(),
+        authority_pem: parts.authority.certificate_pem(),
+        is_first_start: parts.authority.is_new(),
+        parts,
+        config,
+        api,
+        router,
+        certificate,
+        stop,
+        stop_ops,
+        listener,
+        ops_listener,
+        background,
+        _data_dir: data_dir,
+    })
+}
+
+impl RunningServer {
+    /// Takes what can change while running from a configuration that was read again, and renews or rereads the server's
+    /// certificate in any case. The log level is the caller's to set.
+    pub async fn reload(&mut self, fresh: &Config) -> Reloaded {
+        let changed = self.config.differing_keys(fresh);
+        let (applied, needs_restart) = changed.into_iter().partition(|key| RELOADABLE.contains(&key.as_str()));
+        let mut reloaded = Reloaded { applied, needs_restart, ..Reloaded::default() };
+        match self.certificate.reconfigure(fresh.tls.clone()).await {
+            Ok(is_other) => {
+                reloaded.has_new_certificate = is_other;
+                self.config.tls = fresh.tls.clone();
+            }
+            Err(error) => {
+                reloaded.applied.retain(|key| !key.starts_with("tls."));
+                reloaded.certificate_error = Some(error);
+            }
+        }
+        self.config.proxy.trusted.clone_from(&fresh.proxy.trusted);
+        self.config.log.level.clone_from(&fresh.log.level);
+        self.config.listener.body_timeout_seconds = fresh.listener.body_timeout_seconds;
+        self.config.listener.max_body_bytes = fresh.listener.max_body_bytes;
+        self.config.listener.request_timeout_seconds = fresh.listener.request_timeout_seconds;
+        drop(self.router.send_replace(around_api(&self.api, &self.config)));
+        reloaded
+    }
+
+    /// Waits for what must not happen: a listener that ends by itself.
+    pub async fn failed(&mut self) {
+        tokio::select! {
+            _ = self.listener.join_next() => {}
+            _ = self.ops_listener.join_next() => {}
+        }
+    }
+
+    /// Stops accepting, lets running requests finish (10 s), and closes the stores.
+    pub async fn shutdown(self) {
+        let Self {
+            parts, api, router, certificate, stop, stop_ops, mut listener, mut ops_listener, background, ..
+        } = self;
+        // No receiver is left where a listener has ended by itself.
+        let _ended = stop.send(true);
+        while listener.join_next().await.is_some() {}
+        let _ended = stop_ops.send(true);
+        while ops_listener.join_next().await.is_some() {}
+        // Whatever follows the log ends before the log is closed.
+        drop((background, certificate, router, api));
+        let stores = parts.stores();
+        drop(parts);
+        stores.close().await;
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { key, address, source })
+}
+
+fn local_address(key: &'static str, socket: &TcpListener) -> Result<SocketAddr, StartError> {
+    let address = SocketAddr::from(([0, 0, 0, 0], 0));
+    socket.local_addr().map_err(|source| StartError::Bind { key, address, source })
+}
+
+/// What every request of a connection carries.
+fn connection(peer: Peer) -> Arc<Connection> {
+    Arc::new(Connection::with_certificates(peer.address, peer.certificates))
+}
+
+fn acceptor(certificate: &ServerCertificate, parts: &Parts, asks_clients: bool) -> Result<TlsAcceptor, StartError> {
+    let verifier = if asks_clients {
+        let anchor = CertificateDer::from(parts.authority.certificate_der());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(anchor)?;
+        let verifier: Arc<dyn rustls::server::danger::ClientCertVerifier> =
+            Arc::new(PossessionVerifier::new(roots.subjects()));
+        Some(verifier)
+    } else {
+        None
+    };
+    Ok(TlsAcceptor::from(Arc::new(tls::server_config(certificate.slot(), verifier)?)))
+}
+
+fn around_api(api: &Router, config: &Config) -> Router {
+    let listener = &config.listener;
+    let limits = RequestLimits {
+        request_timeout: seconds(listener.request_timeout_seconds),
+        body_timeout: seconds(listener.body_timeout_seconds),
+        max_body_bytes: listener.max_body_bytes as usize,
+    };
+    around(api.clone(), TrustedProxies::new(config.proxy.trusted.clone()), limits)
+}
+
+fn limits(config: &Config) -> Limits {
+    let listener = &config.listener;
+    Limits {
+        max_connections: listener.max_connections as usize,
+        max_concurrent_handshakes: listener.max_concurrent_handshakes as usize,
+        handshake_timeout: seconds(listener.handshake_timeout_seconds),
+        header_timeout: seconds(listener.header_timeout_seconds),
+        idle_timeout: seconds(listener.idle_timeout_seconds),
+        // A request that is being answered has its own, shorter limits; this is for peers that do not read.
+        stall_timeout: seconds(listener.request_timeout_seconds) + DRAIN_TIMEOUT,
+        drain_timeout: DRAIN_TIMEOUT,
+    }
+}
+
+fn seconds(number: u16) -> Duration {
+    Duration::from_secs(u64::from(number))
+}

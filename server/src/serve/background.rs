@@ -1,0 +1,71 @@
+//! What runs beside the listeners until the server ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::parts::Parts;
+use super::{gauges, intents};
+use crate::server_certificate::ServerCertificate;
+use crate::supervise::{Supervised, supervise};
+
+/// How often the server's certificate is looked at. It is renewed with a third of its life left: a month.
+const CERTIFICATE_ROUND: Duration = Duration::from_hours(1);
+/// How long to wait before the log is searched for open intents again, where that failed.
+const INTENTS_PAUSE: Duration = Duration::from_secs(30);
+
+/// Starts all of it.
+pub(super) fn start(
+    parts: &Arc<Parts>,
+    certificate: &Arc<ServerCertificate>,
+    handle: PrometheusHandle,
+) -> Vec<Supervised> {
+    let (for_gauges, for_intents) = (Arc::clone(parts), Arc::clone(parts));
+    let certificate = Arc::clone(certificate);
+    vec![
+        supervise("gauges", move || gauges::keep_fresh(Arc::clone(&for_gauges), handle.clone())),
+        supervise("server_certificate", move || keep_certificate_fresh(Arc::clone(&certificate))),
+        supervise("open_intents", move || abandon_open_intents(Arc::clone(&for_intents))),
+    ]
+}
+
+async fn keep_certificate_fresh(certificate: Arc<ServerCertificate>) {
+    let mut rounds = interval(CERTIFICATE_ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        match certificate.refresh().await {
+            Ok(true) => tracing::info!("new connections get the renewed server certificate"),
+            Ok(false) => {}
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the server certificate could not be renewed; the present one is served on");
+            }
+        }
+    }
+}
+
+/// Ends once all intents of earlier processes are resolved. This process's own are beyond the head at its start.
+async fn abandon_open_intents(parts: Arc<Parts>) {
+    loop {
+        match abandon(&parts).await {
+            Ok(0) => return,
+            Ok(number) => {
+                tracing::warn!(number, "abandoned certificates that an interrupted process had not issued");
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(error = &*error, "open certificate intents could not be resolved; trying again");
+                sleep(INTENTS_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn abandon(parts: &Parts) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+    let open = intents::open_until(&*parts.store, parts.head_at_start).await?;
+    let now = parts.clock.now();
+    Ok(signalbeam_command_api::abandon_open_intents(&*parts.store, open, now).await?)
+}

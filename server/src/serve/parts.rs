@@ -1,0 +1,213 @@
+//! The parts of a server, opened in the order in which they need each other.
+
+use std::sync::Arc;
+
+use axum::Router;
+use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
+use signalbeam_authn::secrets::SecretKeeper;
+use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Authenticator};
+use signalbeam_command_api::{CommandApi, CommandPolicy, Parts as CommandParts};
+use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
+use signalbeam_event_store::audit::AuditDurability;
+use signalbeam_event_store::{AuditLog, Clock, EventReader, SqliteAuditLog, SqliteEventStore};
+use signalbeam_pki::profile::PublishedUrls;
+use signalbeam_pki::{
+    AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, PublishedUrl,
+    TrustDomain,
+};
+use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
+use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
+
+use super::measured_store::MeasuredStore;
+use super::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE};
+use super::{StartError, authority};
+use crate::config::{self, Config};
+use crate::data_dir::DataDir;
+
+/// What a running server consists of.
+pub(super) struct Parts {
+    pub(super) store: Arc<MeasuredStore<SqliteEventStore>>,
+    pub(super) audit: Arc<SqliteAuditLog>,
+    pub(super) projector: Arc<Projector>,
+    pub(super) index: Arc<CredentialIndex>,
+    pub(super) authority: Arc<CertificateAuthority>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// The end of the log before anything was served.
+    pub(super) head_at_start: Position,
+    /// One for reads and writes: what one side appends, the other waits for.
+    freshness: Freshness,
+    keeper: Arc<SecretKeeper>,
+    authenticator: Arc<Authenticator>,
+    policy: CommandPolicy,
+}
+
+impl Parts {
+    /// Opens or makes everything.
+    ///
+    /// # Errors
+    /// [`StartError`] says which part failed.
+    pub(super) async fn open(
+        data_dir: &DataDir,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, StartError> {
+        let admins = AdminTokens::new(&data_dir.secret(ADMIN_KEY_FILE)?);
+        let slots = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mac_key = data_dir.secret(MAC_KEY_FILE)?;
+        let keeper = Arc::new(SecretKeeper::new(&mac_key, &[], config.authentication.bcrypt_cost, slots));
+
+        let store = SqliteEventStore::open(data_dir.join(EVENTS_FILE), Arc::clone(&clock)).await?;
+        let store = Arc::new(MeasuredStore(Arc::new(store)));
+        let durability = match config.audit.durability {
+            config::Durability::Strict => AuditDurability::Strict,
+            config::Durability::Relaxed => AuditDurability::Relaxed,
+        };
+        let audit = Arc::new(SqliteAuditLog::open(data_dir.join(AUDIT_FILE), durability).await?);
+        let settings = authority_settings(&config.ca)?;
+        let authority = authority::open(data_dir.join(AUTHORITY_FOLDER), settings, &*store, &*clock).await?;
+        let verifier = ChainVerifier::new([authority.certificate_der()])?;
+
+        let tables = Tables::open(&data_dir.join(PROJECTIONS_FILE), &*store).await?;
+        let reader: Arc<dyn EventReader> = Arc::clone(&store) as _;
+        let projector = Arc::new(Projector::start(Arc::clone(&reader), tables.clone()));
+        let index = CredentialIndex::start(reader, Some(tables));
+        let authenticator = Arc::new(Authenticator::new(AuthenticatorParts {
+            store: Arc::clone(&store) as _,
+            index: Arc::clone(&index),
+            audit: Arc::clone(&audit) as Arc<dyn AuditLog>,
+            clock: Arc::clone(&clock),
+            admins,
+            keeper: Arc::clone(&keeper),
+            verifier,
+            policy: authentication_policy(config),
+        }));
+        let policy = command_policy(config)?;
+        let head_at_start = store.head().await?;
+        Ok(Arc::new(Self {
+            store,
+            audit,
+            freshness: Freshness::new(Arc::clone(&projector)),
+            projector,
+            index,
+            authority,
+            clock,
+            head_at_start,
+            keeper,
+            authenticator,
+            policy,
+        }))
+    }
+
+    /// What has to be closed at the end, when all else is gone.
+    pub(super) fn stores(&self) -> Stores {
+        Stores {
+            store: Arc::clone(&self.store),
+            audit: Arc::clone(&self.audit),
+            tables: self.projector.tables().clone(),
+        }
+    }
+
+    /// Every route of the API and its documentation, bare.
+    pub(super) fn routes(&self) -> Router {
+        let commands = signalbeam_command_api::router(self.command_api());
+        let queries = signalbeam_query_api::router(self.query_api());
+        let (routes, document) = commands.merge(queries).split_for_parts();
+        routes.merge(documentation(document))
+    }
+
+    fn command_api(&self) -> CommandApi {
+        CommandApi::new(CommandParts {
+            store: Arc::clone(&self.store) as _,
+            index: Arc::clone(&self.index),
+            read_model: Arc::new(ReadModel::new(self.projector.tables().clone())),
+            freshness: self.freshness.clone(),
+            authenticator: Arc::clone(&self.authenticator),
+            keeper: Arc::clone(&self.keeper),
+            authority: Arc::clone(&self.authority),
+            device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::per_processor())),
+            clock: Arc::clone(&self.clock),
+            policy: self.policy,
+        })
+    }
+
+    fn query_api(&self) -> QueryApi {
+        QueryApi::new(QueryParts {
+            read_model: ReadModel::new(self.projector.tables().clone()),
+            index: Arc::clone(&self.index),
+            freshness: self.freshness.clone(),
+            events: Arc::clone(&self.store) as _,
+            audit: Arc::clone(&self.audit) as _,
+            authenticator: Arc::clone(&self.authenticator),
+            clock: Arc::clone(&self.clock),
+            ca: CaCertificate { pem: self.authority.certificate_pem(), der: self.authority.certificate_der().to_vec() },
+            renewal_window_days: self.policy.renewal_window_days,
+        })
+    }
+}
+
+/// The files that are open.
+pub(super) struct Stores {
+    store: Arc<MeasuredStore<SqliteEventStore>>,
+    audit: Arc<SqliteAuditLog>,
+    tables: Tables,
+}
+
+impl Stores {
+    /// Lets the writers finish and closes the files.
+    pub(super) async fn close(self) {
+        self.audit.close().await;
+        self.store.0.close().await;
+        self.tables.close().await;
+    }
+}
+
+fn authority_settings(ca: &config::CertificateAuthority) -> Result<AuthoritySettings, StartError> {
+    let url = |key: &'static str, text: &Option<String>| {
+        let parsed = text.as_deref().map(PublishedUrl::parse).transpose();
+        parsed.map_err(|error| StartError::Setting { key, reason: error.to_string() })
+    };
+    let trust_domain = TrustDomain::parse(&ca.trust_domain)
+        .map_err(|error| StartError::Setting { key: "ca.trust_domain", reason: error.to_string() })?;
+    Ok(AuthoritySettings {
+        key_type: match ca.key_type {
+            config::KeyType::Rsa2048 => CaKeyType::Rsa2048,
+            config::KeyType::Rsa3072 => CaKeyType::Rsa3072,
+            config::KeyType::Rsa4096 => CaKeyType::Rsa4096,
+            config::KeyType::EcdsaP256 => CaKeyType::EcdsaP256,
+            config::KeyType::EcdsaP384 => CaKeyType::EcdsaP384,
+        },
+        trust_domain,
+        urls: PublishedUrls {
+            crl: url("ca.crl_url", &ca.crl_url)?,
+            ocsp: url("ca.ocsp_url", &ca.ocsp_url)?,
+            issuer: url("ca.issuer_url", &ca.issuer_url)?,
+        },
+        ..AuthoritySettings::default()
+    })
+}
+
+fn authentication_policy(config: &Config) -> AuthenticationPolicy {
+    AuthenticationPolicy {
+        mtls_enabled: config.mtls.enabled,
+        api_key_fallback: match config.authentication.api_key_fallback {
+            config::ApiKeyFallback::Always => signalbeam_authn::ApiKeyFallback::Always,
+            config::ApiKeyFallback::UnlessRevoked => signalbeam_authn::ApiKeyFallback::UnlessRevoked,
+            config::ApiKeyFallback::Never => signalbeam_authn::ApiKeyFallback::Never,
+        },
+    }
+}
+
+fn command_policy(config: &Config) -> Result<CommandPolicy, StartError> {
+    Ok(CommandPolicy {
+        registration_token_validity: bounds("registration_tokens.default_validity_days", &config.registration_tokens)?,
+        api_key_validity: bounds("api_keys.default_validity_days", &config.api_keys)?,
+        certificate_validity: bounds("certificates.default_validity_days", &config.certificates)?,
+        renewal_window_days: config.certificate_renewal.renewal_threshold_days,
+    })
+}
+
+fn bounds(key: &'static str, validity: &config::Validity) -> Result<ValidityBounds, StartError> {
+    let config::Validity { min_validity_days, max_validity_days, default_validity_days } = *validity;
+    ValidityBounds::new(min_validity_days, max_validity_days, default_validity_days)
+        .map_err(|error: OutOfBounds| StartError::Setting { key, reason: error.to_string() })
+}

@@ -1,0 +1,85 @@
+//! Whether each part of the server does its work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use signalbeam_event_store::audit::AttemptFilter;
+use signalbeam_event_store::{AuditLog, EventReader};
+
+use super::parts::Parts;
+use crate::ops::{Component, Components, ReadinessProbe};
+
+/// Beyond this the credential index is too old to admit anybody by it alone.
+const FRESHNESS_BOUND: Duration = Duration::from_secs(2);
+/// Beyond this the tables are too old for people to work with.
+const TABLES_BOUND_SECONDS: f64 = 30.0;
+
+/// Looks at the parts of a running server.
+pub(super) struct Probe(pub(super) Arc<Parts>);
+
+fn component(ready: bool, detail: impl Into<String>) -> Component {
+    Component { ready, detail: detail.into() }
+}
+
+#[async_trait]
+impl ReadinessProbe for Probe {
+    async fn look(&self) -> Components {
+        let parts = &self.0;
+        Components::from([
+            ("eventStore", event_store(parts).await),
+            ("projections", projections(parts).await),
+            ("credentialIndex", credential_index(parts)),
+            ("auditLog", audit_log(parts).await),
+            ("certificateAuthority", certificate_authority(parts)),
+        ])
+    }
+}
+
+async fn event_store(parts: &Parts) -> Component {
+    match parts.store.head().await {
+        Ok(head) => component(true, format!("at position {head}")),
+        Err(error) => component(false, error.to_string()),
+    }
+}
+
+async fn projections(parts: &Parts) -> Component {
+    if let Some(failure) = parts.projector.failure() {
+        return component(false, format!("stopped: {failure}"));
+    }
+    match parts.projector.lag(&*parts.store, &*parts.clock).await {
+        Ok(lag) => {
+            let detail = format!("{} events, {:.1} s behind", lag.events, lag.seconds);
+            component(lag.seconds <= TABLES_BOUND_SECONDS, detail)
+        }
+        Err(error) => component(false, error.to_string()),
+    }
+}
+
+fn credential_index(parts: &Parts) -> Component {
+    if let Some(failure) = parts.index.failure() {
+        return component(false, format!("stopped: {failure}"));
+    }
+    if !parts.index.is_ready() {
+        return component(false, "loading");
+    }
+    let age = parts.index.age();
+    let (devices, api_keys, certificates) = parts.index.sizes();
+    let detail =
+        format!("{:.3} s old; {devices} devices, {api_keys} API keys, {certificates} certificates", age.as_secs_f64());
+    component(age <= FRESHNESS_BOUND, detail)
+}
+
+async fn audit_log(parts: &Parts) -> Component {
+    match parts.audit.query(&AttemptFilter::default(), None, 1).await {
+        Ok(_) => component(true, "readable"),
+        Err(error) => component(false, error.to_string()),
+    }
+}
+
+fn certificate_authority(parts: &Parts) -> Component {
+    let authority = &parts.authority;
+    let end = authority.own_validity().not_after;
+    let is_valid = parts.clock.now().to_offset_date_time() <= end;
+    component(is_valid, format!("{}, valid until {}", authority.fingerprint(), end.date()))
+}
