@@ -223,7 +223,8 @@ impl Ledger {
     }
 }
 
-fn seal(envelope: Envelope) -> Recorded {
+/// The event with its hash.
+pub(crate) fn seal(envelope: Envelope) -> Recorded {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, &envelope.canonical_encoding()).as_ref());
     Recorded { envelope, hash: Digest(hash) }

@@ -167,6 +167,16 @@ fn writing(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// Closes the writer's connection with everything in the database itself: open readers would keep the engine from that, and
+/// who copies the file after an orderly end shall have all of it.
+///
+/// # Errors
+/// Where the disk refuses; everything acknowledged is in the write-ahead log then, and the next opening takes it from there.
+pub(super) async fn close_writer(mut connection: SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
+    connection.close().await
+}
+
 /// Locks a file beside the database. Not the database itself: closing another handle on it would drop the locks that
 /// the database engine holds there (POSIX).
 fn lock(path: &Path) -> Result<Lock, OpenError> {

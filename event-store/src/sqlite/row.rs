@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Row};
 use uuid::Uuid;
 
-use crate::ledger::KnownCommand;
+use crate::ledger::{KnownCommand, seal};
 use crate::port::Recorded;
 use crate::sqlite::insert::{BoxError, multi_row_insert, text};
 
@@ -49,7 +49,7 @@ pub(super) fn bind(arguments: &mut SqliteArguments, recorded: &Recorded) -> Resu
     arguments.add(recorded.hash.0.as_slice())
 }
 
-/// Reads a row of [`COLUMNS`].
+/// Reads a row of [`COLUMNS`]. One that was changed after it was appended is none.
 pub(super) fn read(row: &SqliteRow) -> Result<Recorded, sqlx::Error> {
     let position: i64 = row.try_get(0)?;
     let damaged = |what| sqlx::Error::Decode(Box::new(DamagedRow { position, what }));
@@ -71,7 +71,11 @@ pub(super) fn read(row: &SqliteRow) -> Result<Recorded, sqlx::Error> {
         causation_id: row.try_get::<Option<Uuid>, _>(12)?.map(EventId::from_uuid),
         data: row.try_get(13)?,
     };
-    Ok(Recorded { envelope, hash: digest(row.try_get(14)?).map_err(damaged)? })
+    let recorded = seal(envelope);
+    if recorded.hash != digest(row.try_get(14)?).map_err(damaged)? {
+        return Err(damaged("it is not what its hash was taken of"));
+    }
+    Ok(recorded)
 }
 
 /// Reads a row with the columns of `commands`.

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use signalbeam_domain::{Digest, Position};
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments, AssertSqlSafe, Connection, SqliteConnection};
+use sqlx::{Arguments, AssertSqlSafe, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::ledger::{KnownCommand, Ledger, PreparedBatch, Tail, Verdict};
 use crate::port::{AppendError, Recorded, StoreError};
-use crate::sqlite::database::Database;
+use crate::sqlite::database::{Database, close_writer};
 use crate::sqlite::{known, queue, row};
 
 /// From this many events on a group takes no further batch. With the largest batch it stays below 2,048 events, whose
@@ -100,8 +100,10 @@ impl Writer {
             }
             self.append(batches, answers).await;
         }
-        if let Some(open) = self.open.take() {
-            close(open.connection).await;
+        if let Some(open) = self.open.take()
+            && let Err(error) = close_writer(open.connection).await
+        {
+            tracing::warn!(%error, "closing the event log failed");
         }
         // The file is let go before anybody hears that it is closed.
         drop(self);
@@ -212,11 +214,4 @@ fn json_rows(commands: &[(Digest, KnownCommand)]) -> String {
     rows.pop();
     rows.push(']');
     rows
-}
-
-async fn close(connection: SqliteConnection) {
-    if let Err(error) = connection.close().await {
-        // Everything acknowledged is in the write-ahead log; the next opening takes it from there.
-        tracing::warn!(%error, "closing the event log failed");
-    }
 }

@@ -26,4 +26,5 @@ mod rollback;
 mod secrecy;
 mod starts;
 mod strangers;
+mod tampering;
 mod walk;

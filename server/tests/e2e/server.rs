@@ -96,6 +96,13 @@ impl Site {
 
     /// As [`Self::start`]; a process that ends before it serves is what failed.
     pub(crate) fn try_start(&self) -> Result<Server<'_>, Ended> {
+        let server = self.launch()?;
+        eventually("the server is ready", || (server.readiness() == 200).then_some(()));
+        Ok(server)
+    }
+
+    /// Starts a server that serves when this returns, ready or not.
+    pub(crate) fn launch(&self) -> Result<Server<'_>, Ended> {
         let mut child =
             self.command(["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]).spawn().unwrap();
         let (tell, lines) = mpsc::channel();
@@ -124,12 +131,7 @@ impl Site {
                 break (api, ops);
             }
         };
-        let server = Server { site: self, child, readers, address: addresses.0, ops_address: addresses.1 };
-        eventually("the server is ready", || {
-            let answer = Client::plain(server.ops_address).get("/health/ready");
-            (answer.status == 200).then_some(())
-        });
-        Ok(server)
+        Ok(Server { site: self, child, readers, address: addresses.0, ops_address: addresses.1 })
     }
 
     /// Everything that all processes have printed.
@@ -198,6 +200,11 @@ impl Server<'_> {
 
     pub(crate) fn url(&self) -> String {
         format!("https://{}", self.address)
+    }
+
+    /// The status of `/health/ready`.
+    pub(crate) fn readiness(&self) -> u16 {
+        Client::plain(self.ops_address).get("/health/ready").status
     }
 
     /// The metrics as text.

@@ -110,3 +110,30 @@ fn a_first_start_that_is_killed_anywhere_leaves_a_directory_that_starts() {
         }
     }
 }
+
+#[test]
+fn after_an_orderly_end_the_log_is_one_file() {
+    let site = Site::new();
+    let server = site.start();
+    let admin = server.admin();
+    let device = Device::approved(&server, &admin);
+    device.beat(&device.by_key(&server)).expect(200);
+    device.log(&admin);
+    server.stop();
+    let log = site.export();
+
+    let copy = Site::new();
+    std::fs::create_dir(copy.data_dir()).unwrap();
+    for name in ["events.db", "audit.db", "admin-jwt.key", "credential-mac.key"] {
+        std::fs::copy(site.data_dir().join(name), copy.data_dir().join(name)).unwrap();
+    }
+    assert_eq!(copy.export(), log);
+    std::fs::create_dir(copy.data_dir().join("ca")).unwrap();
+    for name in ["ca/ca-cert.pem", "ca/ca-key.pem"] {
+        std::fs::copy(site.data_dir().join(name), copy.data_dir().join(name)).unwrap();
+    }
+    let server = copy.start();
+    let heartbeats = device.log(&server.admin());
+    assert_eq!(heartbeats.iter().filter(|entry| entry["success"] == true).count(), 1, "the audit log is whole");
+    device.beat(&device.by_key(&server)).expect(200);
+}

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use signalbeam_domain::Timestamp;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments, AssertSqlSafe, Connection, SqliteConnection};
+use sqlx::{Arguments, AssertSqlSafe, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::row;
 use crate::audit::{AuditError, AuthenticationAttempt};
-use crate::sqlite::database::Database;
+use crate::sqlite::database::{Database, close_writer};
 use crate::sqlite::insert::BoxError;
 use crate::sqlite::queue;
 
@@ -151,9 +151,8 @@ impl Writer {
             tracing::error!(attempts = self.unwritten.len(), "successful attempts never reached the audit log");
         }
         if let Some(open) = self.open.take()
-            && let Err(error) = open.connection.close().await
+            && let Err(error) = close_writer(open.connection).await
         {
-            // Everything written is in the write-ahead log; the next opening takes it from there.
             tracing::warn!(%error, "closing the audit log failed");
         }
         // The file is let go before anybody hears that it is closed.
