@@ -220,7 +220,7 @@ pub enum SubscriptionItem {
     /// Some events, in the order of the log.
     Events(Vec<Recorded>),
     /// Nothing stands behind this position right now. Comes at least every second while nothing happens, so that a
-    /// reader knows how fresh it is.
+    /// reader knows how fresh it is: it was read after the reader had taken the item before, however long it waited since.
     CaughtUp(Position),
     /// Reading failed; the subscription goes on trying.
     Failed(StoreError),

@@ -100,7 +100,6 @@ pub(crate) fn invalid_cursor() -> Problem {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

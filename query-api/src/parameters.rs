@@ -1,11 +1,7 @@
-//! Parameters that need more than a parse: a path's, with its name; words out of a list, moments, and how fresh an answer must be.
+//! Parameters that need more than a parse: words out of a list, moments, and how fresh an answer must be.
 
-use axum::extract::{FromRequestParts, RawPathParams};
-use axum::http::request::Parts;
-use serde::de::value::Error as ValueError;
-use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer, de};
-use signalbeam_authn::{ErrorCode, Problem};
+use signalbeam_authn::ErrorCode;
 use signalbeam_domain::Timestamp;
 use signalbeam_projections::{AuthenticationMethod, CertificateStatus, TokenStatus};
 use utoipa::IntoParams;
@@ -18,25 +14,6 @@ pub struct AsOf {
     /// Answer only from this position of the log on, as `X-Event-Position` told it; waits up to 2 s for it.
     #[serde(default)]
     pub(crate) min_position: Option<u64>,
-}
-
-/// A route's only path parameter, parsed into its type; a refusal points to it by its name, which types that read
-/// themselves from a text cannot tell.
-#[derive(Debug)]
-pub struct PathParameter<T>(pub T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for PathParameter<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let parameters = RawPathParams::from_request_parts(parts, state).await;
-        let parameters = parameters.map_err(|rejection| Problem::invalid("/path", rejection.body_text()))?;
-        let Some((name, value)) = parameters.iter().next() else {
-            return Err(Problem::new(ErrorCode::InternalError, "the route has no parameter"));
-        };
-        let parsed: Result<T, ValueError> = T::deserialize(value.into_deserializer());
-        parsed.map(Self).map_err(|error| Problem::invalid(format!("/path/{name}"), error.to_string()))
-    }
 }
 
 /// A moment, or a day, which stands for its first moment in UTC.
@@ -94,7 +71,6 @@ pub(crate) fn failure_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -1,6 +1,7 @@
 //! The configuration: defaults, then `signalbeam.toml`, then the environment, then flags.
 //!
-//! An unknown key is an error, and so is one whose capability does not exist: nothing is ignored in silence.
+//! An unknown key is an error. So is one whose capability does not exist where somebody may rely on it; the others are
+//! named in a warning: nothing is ignored in silence.
 
 mod error;
 mod layer;
@@ -16,7 +17,7 @@ use figment::error::Kind;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 
-pub use error::{ConfigError, Problem};
+pub use error::{ConfigError, Problem, WithoutEffect};
 use layer::Layer;
 pub use sections::{
     ApiKeyFallback, Audit, Authentication, CertificateAuthority, CertificateRenewal, ClientCertificateHeader, Config,
@@ -63,11 +64,7 @@ impl Sources {
     /// # Errors
     /// [`ConfigError`] with all that is wrong.
     pub fn load(&self) -> Result<Config, ConfigError> {
-        let mut layers: Vec<Layer> = self.file.as_deref().map(read_file).transpose()?.into_iter().collect();
-        layers.extend(Layer::from_environment(self.environment.iter().cloned()));
-        layers.extend(flag_layer("--listen", "address", self.flags.listen));
-        layers.extend(flag_layer("--ops-listen", "ops_address", self.flags.ops_listen));
-
+        let layers = self.layers()?;
         let problems: Vec<Problem> = layers.iter().flat_map(Layer::problems).collect();
         if !problems.is_empty() {
             return Err(ConfigError(problems));
@@ -83,6 +80,24 @@ impl Sources {
             })
             .collect();
         if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
+    }
+}
+
+impl Sources {
+    /// The keys that are accepted and change nothing, so that somebody can be told.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the file cannot be read.
+    pub fn without_effect(&self) -> Result<Vec<WithoutEffect>, ConfigError> {
+        Ok(self.layers()?.iter().flat_map(Layer::without_effect).collect())
+    }
+
+    fn layers(&self) -> Result<Vec<Layer>, ConfigError> {
+        let mut layers: Vec<Layer> = self.file.as_deref().map(read_file).transpose()?.into_iter().collect();
+        layers.extend(Layer::from_environment(self.environment.iter().cloned()));
+        layers.extend(flag_layer("--listen", "address", self.flags.listen));
+        layers.extend(flag_layer("--ops-listen", "ops_address", self.flags.ops_listen));
+        Ok(layers)
     }
 }
 

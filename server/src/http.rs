@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::metrics::HTTP_DURATION;
-use bounded_body::{BodyFate, BoundedBody, discard};
+use bounded_body::{BodyEnded, bound};
 
 /// The bounds of a request.
 #[derive(Debug, Clone)]
@@ -64,20 +64,24 @@ async fn observe(State(limits): State<Arc<RequestLimits>>, request: Request, nex
 }
 
 async fn answer(limits: &RequestLimits, request: Request, next: Next) -> Response {
-    let too_large = || {
-        let detail = format!("the body may have at most {} bytes", limits.max_body_bytes);
-        Problem::new(ErrorCode::BodyTooLarge, detail).into_response()
+    let is_declared_too_large = declared_length(request.headers()).is_some_and(|length| length > limits.max_body_bytes);
+    // Such a client sends its body only when it is told to, so nothing of an unread one is on the wire.
+    let waits_for_continue = request.headers().contains_key(EXPECT);
+    let (parts, body) = request.into_parts();
+    let (body, rest) = bound(body, limits.max_body_bytes, limits.body_timeout);
+    let response = if is_declared_too_large {
+        refusal(BodyEnded::TooLarge, limits)
+    } else {
+        let response = run(limits, Request::from_parts(parts, Body::new(body)), next).await;
+        rest.ended().map_or(response, |ended| refusal(ended, limits))
     };
-    if declared_length(request.headers()).is_some_and(|length| length > limits.max_body_bytes) {
-        // Who asks first whether to send has not sent (RFC 9110, section 10.1.1).
-        if !request.headers().contains_key(EXPECT) {
-            discard(request.into_body(), limits.body_timeout);
-        }
-        return too_large();
+    if !waits_for_continue {
+        rest.discard(limits.body_timeout);
     }
-    let fate = Arc::new(BodyFate::default());
-    let request = request
-        .map(|body| Body::new(BoundedBody::new(body, limits.max_body_bytes, limits.body_timeout, Arc::clone(&fate))));
+    response
+}
+
+async fn run(limits: &RequestLimits, request: Request, next: Next) -> Response {
     // A panicking handler leaves nothing half done that another request could see: state is appended or it is not.
     let running = AssertUnwindSafe(next.run(request)).catch_unwind();
     match timeout(limits.request_timeout, running).await {
@@ -90,13 +94,22 @@ async fn answer(limits: &RequestLimits, request: Request, next: Next) -> Respons
             tracing::error!("a handler panicked");
             Problem::new(ErrorCode::InternalError, "the request met a defect of the server").into_response()
         }
-        Ok(Ok(_)) if fate.is_too_large() => too_large(),
-        Ok(Ok(_)) if fate.is_too_late() => {
-            let detail = format!("the body took longer than {} s", limits.body_timeout.as_secs_f32());
-            Problem::new(ErrorCode::RequestTimeout, detail).into_response()
-        }
         Ok(Ok(response)) => as_problem(response),
     }
+}
+
+fn refusal(ended: BodyEnded, limits: &RequestLimits) -> Response {
+    let problem = match ended {
+        BodyEnded::TooLarge => {
+            let detail = format!("the body may have at most {} bytes", limits.max_body_bytes);
+            Problem::new(ErrorCode::BodyTooLarge, detail)
+        }
+        BodyEnded::TooLate => {
+            let detail = format!("the body took longer than {} s", limits.body_timeout.as_secs_f32());
+            Problem::new(ErrorCode::RequestTimeout, detail)
+        }
+    };
+    problem.into_response()
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {

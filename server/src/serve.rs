@@ -103,9 +103,6 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
-    /// The API's documentation cannot be written.
-    #[error("the API's documentation cannot be written")]
-    Documentation(#[from] serde_json::Error),
     /// Metrics cannot be set up.
     #[error("metrics cannot be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),

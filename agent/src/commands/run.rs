@@ -142,7 +142,7 @@ fn round(context: &mut Context<'_>, settings: &Settings, schedule: &mut RenewalS
 fn beat(session: &mut Session, now: OffsetDateTime) -> Result<(HeartbeatReceived, Method), Failure> {
     let call = api::heartbeat(session.device_id())?;
     let (answer, method): (HeartbeatReceived, _) = session.send_as_device(&call, now)?;
-    info!(method = method.as_str(), received_at = %answer.received_at, "heartbeat accepted");
+    info!(method = method.as_str(), "heartbeat accepted");
     warn_of_key_end(now, answer.api_key_expires_at);
     Ok((answer, method))
 }

@@ -2,10 +2,11 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, RawPathParams, Request};
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use serde::de::DeserializeOwned;
+use serde::de::value::Error as ValueError;
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
 use super::problem::Problem;
 use crate::code::ErrorCode;
@@ -89,41 +90,23 @@ fn json_problem(parent: String, error: &serde_json::Error) -> Problem {
     Problem::invalid("", format!("not valid JSON: {message}"))
 }
 
-/// Path parameters, each parsed into its type.
+/// A route's only path parameter, parsed into its type; a refusal points to it by its name.
 #[derive(Debug)]
-pub struct PathParameters<T>(pub T);
+pub struct PathParameter<T>(pub T);
 
-impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathParameters<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for PathParameter<T> {
     type Rejection = Problem;
 
+    // axum's own extractor does not tell the name of a parameter whose type reads itself from a text.
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        use axum::extract::path::ErrorKind;
-        use axum::extract::rejection::PathRejection;
-        let rejection = match Path::<T>::from_request_parts(parts, state).await {
-            Ok(Path(value)) => return Ok(Self(value)),
-            Err(rejection) => rejection,
+        let parameters = RawPathParams::from_request_parts(parts, state).await;
+        let parameters = parameters.map_err(|rejection| Problem::invalid("/path", rejection.body_text()))?;
+        let Some((name, value)) = parameters.iter().next() else {
+            return Err(Problem::new(ErrorCode::InternalError, "the route has no parameter"));
         };
-        if let PathRejection::FailedToDeserializePathParams(failed) = &rejection {
-            let (key, detail) = match failed.kind() {
-                ErrorKind::Message(message) => (only_parameter(parts, state).await, message.clone()),
-                ErrorKind::DeserializeError { key, message, .. } => (key.clone(), message.clone()),
-                ErrorKind::ParseErrorAtKey { key, expected_type, .. } => {
-                    (key.clone(), format!("is not a {expected_type}"))
-                }
-                ErrorKind::InvalidUtf8InPathParam { key } => (key.clone(), "is not UTF-8".to_owned()),
-                _ => (String::new(), "is not valid".to_owned()),
-            };
-            let pointer = if key.is_empty() { "/path".to_owned() } else { format!("/path/{key}") };
-            return Err(Problem::invalid(pointer, detail));
-        }
-        Err(Problem::new(ErrorCode::InternalError, "the route has no such parameter"))
+        let parsed: Result<T, ValueError> = T::deserialize(value.into_deserializer());
+        parsed.map(Self).map_err(|error| Problem::invalid(format!("/path/{name}"), error.to_string()))
     }
-}
-
-/// The name of a route's only parameter, which axum does not tell where the type is a plain one.
-async fn only_parameter<S: Send + Sync>(parts: &mut Parts, state: &S) -> String {
-    let parameters = RawPathParams::from_request_parts(parts, state).await;
-    parameters.ok().and_then(|all| all.iter().next().map(|(name, _)| name.to_owned())).unwrap_or_default()
 }
 
 /// The query string, parsed into one type; unknown parameters are refused where the type denies them.

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use signalbeam_authn::extractors::PresentedClaim;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{ErrorCode, RequestContext};
 use signalbeam_domain::api_key::KeyOrigin;
@@ -42,7 +42,7 @@ pub(crate) struct ClaimApiKey {}
 pub(crate) async fn claim_api_key(
     State(api): State<CommandApi>,
     context: RequestContext,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     PresentedClaim(claim): PresentedClaim,
     key: IdempotencyKey,
     body: Result<JsonBody<ClaimApiKey>, Problem>,

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use serde::Deserialize;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission, RequestContext};
 use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeys, KeyRevocationCause};
@@ -44,7 +44,7 @@ pub(crate) async fn revoke_api_key(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     key: IdempotencyKey,
     body: JsonBody<RevokeApiKey>,
 ) -> Result<Changed<()>, Problem> {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Caller, Permission, RequestContext};
 use signalbeam_domain::DeviceId;
@@ -46,7 +46,7 @@ pub(crate) async fn rotate_api_key(
     State(api): State<CommandApi>,
     caller: Caller,
     context: RequestContext,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     key: IdempotencyKey,
     body: JsonBody<RotateApiKey>,
 ) -> Result<Changed<Json<ShownApiKey>>, Problem> {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Caller, KeyHolder, Permission, RequestContext};
 use signalbeam_domain::DeviceId;
@@ -54,7 +54,7 @@ pub(crate) async fn issue_certificate(
     State(api): State<CommandApi>,
     KeyHolder(caller): KeyHolder,
     context: RequestContext,
-    PathParameters(device_id): PathParameters<DeviceId>,
+    PathParameter(device_id): PathParameter<DeviceId>,
     key: IdempotencyKey,
     body: JsonBody<IssueCertificate>,
 ) -> Result<Changed<Json<ShownCertificate>>, Problem> {

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use signalbeam_authn::device::{DeviceCredential, DevicePrincipal};
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{ErrorCode, RequestContext};
 use signalbeam_domain::certificate::{Certificate, Certificates};
@@ -57,17 +57,17 @@ pub(crate) async fn renew_certificate(
     State(api): State<CommandApi>,
     context: RequestContext,
     headers: HeaderMap,
-    serial_number: Result<PathParameters<SerialNumber>, Problem>,
+    serial_number: Result<PathParameter<SerialNumber>, Problem>,
     key: IdempotencyKey,
     body: Result<JsonBody<RenewCertificate>, Problem>,
 ) -> Result<Answer, Problem> {
-    if let (Ok(PathParameters(serial)), Ok(body)) = (&serial_number, &body)
+    if let (Ok(PathParameter(serial)), Ok(body)) = (&serial_number, &body)
         && let Some(answer) = repeat_by_superseded_certificate(&api, &context, *serial, &body.value).await?
     {
         return Ok(answer);
     }
     let device = api.authenticator.any_device(&context, &headers).await?;
-    let (PathParameters(serial_number), body) = (serial_number?, body?);
+    let (PathParameter(serial_number), body) = (serial_number?, body?);
     let renewed = renew(&api, context, device, serial_number, &key, &body).await;
     if let Err(problem) = &renewed {
         metrics::counter!("signalbeam_certificate_renewal_failures_total", "code" => problem.code().as_str())

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use serde::Deserialize;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, AdminPrincipal, Permission, RequestContext};
 use signalbeam_domain::certificate::{CertificateCommand, Certificates};
@@ -42,7 +42,7 @@ pub(crate) async fn revoke_certificate(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
-    PathParameters(serial_number): PathParameters<SerialNumber>,
+    PathParameter(serial_number): PathParameter<SerialNumber>,
     body: JsonBody<RevokeCertificate>,
 ) -> Result<Changed<()>, Problem> {
     admin.require(Permission::ManageCertificates)?;

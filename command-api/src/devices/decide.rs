@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, AdminPrincipal, Permission, RequestContext};
 use signalbeam_domain::device::{Device, DeviceCommand};
@@ -46,7 +46,7 @@ pub(crate) async fn approve_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     key: IdempotencyKey,
     body: JsonBody<Approve>,
 ) -> Result<Changed<Json<Decided>>, Problem> {
@@ -78,7 +78,7 @@ pub(crate) async fn reject_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     key: IdempotencyKey,
     body: JsonBody<Decide>,
 ) -> Result<Changed<Json<Decided>>, Problem> {
@@ -107,7 +107,7 @@ pub(crate) async fn suspend_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     key: IdempotencyKey,
     body: JsonBody<Decide>,
 ) -> Result<Changed<Json<Decided>>, Problem> {
@@ -136,7 +136,7 @@ pub(crate) async fn reinstate_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     key: IdempotencyKey,
     body: JsonBody<Decide>,
 ) -> Result<Changed<Json<Decided>>, Problem> {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission, RequestContext};
 use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeys, KeyRevocationCause};
@@ -38,7 +38,7 @@ pub(crate) async fn decommission_device(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     key: IdempotencyKey,
     body: JsonBody<Decide>,
 ) -> Result<Changed<Json<Decided>>, Problem> {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use signalbeam_authn::Device;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_domain::{DeviceId, SerialNumber, Timestamp};
 use utoipa::ToSchema;
@@ -76,7 +76,7 @@ pub(crate) struct HeartbeatCertificate {
 pub(crate) async fn heartbeat(
     State(api): State<CommandApi>,
     Device(device): Device,
-    PathParameters(id): PathParameters<DeviceId>,
+    PathParameter(id): PathParameter<DeviceId>,
     body: JsonBody<Heartbeat>,
 ) -> Result<Json<HeartbeatReceived>, Problem> {
     device.require_self(id)?;

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use serde::Deserialize;
-use signalbeam_authn::http::extract::{JsonBody, PathParameters};
+use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission, RequestContext};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenCommand};
@@ -42,7 +42,7 @@ pub(crate) async fn revoke_registration_token(
     State(api): State<CommandApi>,
     Admin(admin): Admin,
     context: RequestContext,
-    PathParameters(id): PathParameters<RegistrationTokenId>,
+    PathParameter(id): PathParameter<RegistrationTokenId>,
     body: JsonBody<RevokeRegistrationToken>,
 ) -> Result<Changed<()>, Problem> {
     admin.require(Permission::ManageRegistrationTokens)?;

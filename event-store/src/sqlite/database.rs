@@ -74,7 +74,19 @@ pub(crate) struct Kind {
 /// A file that this process may write. Dropping it lets others in.
 pub(crate) struct Database {
     options: SqliteConnectOptions,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// The locked file beside the database.
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that is just being started holds a copy of every open file for a moment.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "a log's lock could not be released");
+        }
+    }
 }
 
 impl Database {
@@ -157,7 +169,7 @@ fn writing(path: &Path) -> SqliteConnectOptions {
 
 /// Locks a file beside the database. Not the database itself: closing another handle on it would drop the locks that
 /// the database engine holds there (POSIX).
-fn lock(path: &Path) -> Result<File, OpenError> {
+fn lock(path: &Path) -> Result<Lock, OpenError> {
     let failed = |source| OpenError::Io { path: path.to_owned(), source: Arc::new(source) };
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
@@ -165,7 +177,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     options.write(true).create(true).truncate(false);
     let file = private(&mut options).open(PathBuf::from(name)).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }

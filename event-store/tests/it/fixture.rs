@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use signalbeam_domain::device::{DecisionReason, DeviceRegistered, DeviceReinstated, DeviceSuspended};
-use signalbeam_domain::event::NoDetails;
 use signalbeam_domain::registration_token::TokenRevoked;
 use signalbeam_domain::{
     Actor, CorrelationId, DeviceId, DeviceName, Digest, Event, EventId, Metadata, Prefix, Reason, StreamId, TenantId,
@@ -60,7 +59,7 @@ pub(crate) fn suspended(reason: &str) -> NewEvent {
 }
 
 pub(crate) fn reinstated() -> NewEvent {
-    new_event(DeviceEvent::from(DeviceReinstated(NoDetails {})))
+    new_event(DeviceEvent::from(DeviceReinstated(DecisionReason { reason: None })))
 }
 
 pub(crate) fn token_revoked() -> NewEvent {

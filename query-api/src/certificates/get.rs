@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use signalbeam_authn::http::extract::QueryParameters;
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission};
 use signalbeam_domain::SerialNumber;
 
 use super::ListedCertificate;
-use crate::parameters::{AsOf, PathParameter};
+use crate::parameters::AsOf;
 use crate::reading::store_unavailable;
 use crate::state::QueryApi;
 

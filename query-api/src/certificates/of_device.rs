@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use signalbeam_authn::http::extract::QueryParameters;
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Caller, Permission};
 use signalbeam_domain::DeviceId;
 
 use super::ListedCertificate;
 use crate::listing::List;
-use crate::parameters::{AsOf, PathParameter};
+use crate::parameters::AsOf;
 use crate::reading::store_unavailable;
 use crate::state::QueryApi;
 

@@ -6,14 +6,14 @@ use axum::http::HeaderValue;
 use axum::http::header::RETRY_AFTER;
 use axum::response::IntoResponse;
 use serde::Serialize;
-use signalbeam_authn::http::extract::QueryParameters;
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_domain::certificate::Standing;
 use signalbeam_domain::{SerialNumber, Timestamp};
 use signalbeam_projections::CertificateEntry;
 use utoipa::ToSchema;
 
-use crate::parameters::{AsOf, PathParameter};
+use crate::parameters::AsOf;
 use crate::state::QueryApi;
 
 /// When to ask again (RFC 9773, section 4.3): six hours, so that a changed window is known in time.

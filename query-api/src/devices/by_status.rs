@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use signalbeam_authn::Caller;
-use signalbeam_authn::http::extract::QueryParameters;
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_domain::{DeviceStatus, TenantId};
 use signalbeam_projections::DeviceFilter;
@@ -12,7 +12,6 @@ use utoipa::IntoParams;
 
 use super::{Asked, ListedDevice};
 use crate::listing::{Limit, List};
-use crate::parameters::PathParameter;
 use crate::state::QueryApi;
 
 /// Which devices of the status are listed.

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use signalbeam_authn::http::extract::QueryParameters;
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Caller, Permission};
 use signalbeam_domain::{DeviceId, Prefix, Timestamp};
@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 
 use super::ListedDevice;
 use crate::certificates::ListedCertificate;
-use crate::parameters::{AsOf, PathParameter};
-use crate::reading::{audit_unavailable, store_unavailable};
+use crate::parameters::AsOf;
+use crate::reading::store_unavailable;
 use crate::state::QueryApi;
 
 /// A device with what it authenticates by.
@@ -22,7 +22,7 @@ use crate::state::QueryApi;
 pub struct ShownDevice {
     #[serde(flatten)]
     device: ListedDevice,
-    /// When it last authenticated.
+    /// When it last authenticated; absent where it never did, or where the authentication log cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     last_seen_at: Option<Timestamp>,
@@ -107,13 +107,19 @@ pub async fn get_device(
     api.settle(query.min_position).await?;
     let found = api.read_model.device(caller.tenant_id(), id).await.map_err(|error| store_unavailable(&error))?;
     let detail = found.ok_or_else(|| Problem::not_found("device"))?;
-    let last_seen_at = last_seen_at(&api, id).await?;
+    let last_seen_at = last_seen_at(&api, id).await;
     Ok(Json(ShownDevice::new(detail, last_seen_at, api.now())))
 }
 
-/// The audit log knows when a device last authenticated; no other table is written on every request.
-async fn last_seen_at(api: &QueryApi, id: DeviceId) -> Result<Option<Timestamp>, Problem> {
+/// The audit log knows when a device last authenticated; no other table is written on every request. Where it cannot be
+/// read, an admin sees the rest all the same.
+async fn last_seen_at(api: &QueryApi, id: DeviceId) -> Option<Timestamp> {
     let filter = AttemptFilter { device_id: Some(id), success: Some(true), ..AttemptFilter::default() };
-    let newest = api.audit.query(&filter, None, 1).await.map_err(|error| audit_unavailable(&error))?;
-    Ok(newest.attempts.first().map(|attempt| attempt.timestamp))
+    match api.audit.query(&filter, None, 1).await {
+        Ok(newest) => newest.attempts.first().map(|attempt| attempt.timestamp),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a device is shown without when it was last seen");
+            None
+        }
+    }
 }

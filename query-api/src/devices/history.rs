@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use signalbeam_authn::http::extract::QueryParameters;
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission};
 use signalbeam_domain::{DeviceId, Position, TenantId};
@@ -12,7 +12,6 @@ use utoipa::IntoParams;
 
 use crate::events::{ShownEvent, page, streams_of_device};
 use crate::listing::{Limit, List, ListName};
-use crate::parameters::PathParameter;
 use crate::reading::store_unavailable;
 use crate::state::QueryApi;
 

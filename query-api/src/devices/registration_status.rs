@@ -7,7 +7,7 @@ use axum::extract::{FromRef, FromRequestParts, State};
 use axum::http::request::Parts;
 use serde::Serialize;
 use signalbeam_authn::extractors::PresentedClaim;
-use signalbeam_authn::http::extract::QueryParameters;
+use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Authenticator, Caller, Permission, RequestContext};
 use signalbeam_domain::device::{Device, DeviceEvent, KnownDevice};
@@ -18,7 +18,7 @@ use signalbeam_projections::EventReader;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use crate::parameters::{AsOf, PathParameter};
+use crate::parameters::AsOf;
 use crate::reading::store_unavailable;
 use crate::state::QueryApi;
 

@@ -25,7 +25,6 @@ fn replace(members: &mut Map<String, Value>, name: &str) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::path::Path;
 
@@ -49,25 +48,29 @@ mod tests {
         assert_eq!(redact(json!([1])), json!([1]));
     }
 
-    /// Every payload that was ever written, searched for what a verifier looks like.
-    #[test]
-    fn no_recorded_payload_shows_a_verifier() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../domain/tests/golden");
-        let mut redacted = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
+    /// The members of these names, wherever they stand but in a device's own words.
+    fn verifiers<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
+        for (name, member) in value.as_object().into_iter().flatten().filter(|(name, _)| *name != "metadata") {
+            if ["claimSecretSha256", "bcrypt", "mac"].contains(&name.as_str()) {
+                found.push(member);
             }
-            let shown = redact(serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap()).to_string();
-            redacted += shown.matches(REDACTED).count();
-            assert!(!shown.contains("$2b$"), "{}", path.display());
-            for (name, _) in shown.match_indices("\"mac\":").chain(shown.match_indices("\"claimSecretSha256\":")) {
-                let value = shown[name..].split_once(':').unwrap().1;
-                assert!(value.starts_with("\"[redacted]\"") || shown.contains("\"metadata\""), "{}", path.display());
-            }
+            verifiers(member, found);
         }
-        // Two places in each of two verifiers, one claim secret in two events; each with and without optional fields.
-        assert!(redacted >= 6, "{redacted}");
+    }
+
+    #[test]
+    fn no_payload_that_was_ever_recorded_shows_a_verifier() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../domain/tests/golden");
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut count = 0;
+        for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+            let shown = redact(serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap());
+            let mut found = vec![];
+            verifiers(&shown, &mut found);
+            assert!(found.iter().all(|member| **member == REDACTED), "{}", path.display());
+            assert!(!shown.to_string().contains("$2b$"), "{}", path.display());
+            count += found.len();
+        }
+        assert!(count >= 6, "two in each event with a verifier, one in each with a claim secret; found {count}");
     }
 }

@@ -1,5 +1,11 @@
 //! The authentication log: who tried, when, by what means.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AuditError};
+use signalbeam_event_store::{AuditLog, AuthenticationAttempt};
+
 use crate::world::{As, World, day, tenant};
 
 #[tokio::test]
@@ -42,4 +48,40 @@ async fn attempts_are_narrowed() {
     assert_eq!(success["correlationId"], "first");
     assert_eq!(success["apiKeyPrefix"].as_str().unwrap().len(), 8);
     assert!(success.get("failureCode").is_none());
+}
+
+/// An authentication log whose disk is gone.
+struct LostAuditLog;
+
+impl LostAuditLog {
+    fn error() -> AuditError {
+        AuditError { context: "test", source: Arc::new(std::io::Error::other("the disk is gone")) }
+    }
+}
+
+#[async_trait]
+impl AuditLog for LostAuditLog {
+    async fn record(&self, _: Vec<AuthenticationAttempt>) -> Result<(), AuditError> {
+        Err(Self::error())
+    }
+
+    async fn query(&self, _: &AttemptFilter, _: Option<i64>, _: usize) -> Result<AttemptPage, AuditError> {
+        Err(Self::error())
+    }
+}
+
+#[tokio::test]
+async fn without_its_log_devices_are_refused_and_admins_see_everything_else() {
+    let world = World::with_audit(Arc::new(LostAuditLog)).await;
+    let (device, key) = world.enrol(tenant(1), "one").await;
+    let unavailable = (503, "AUDIT_UNAVAILABLE".to_owned());
+    let status = format!("/api/devices/{}/registration-status", device.id);
+    assert_eq!(world.get(&status, &key).await.refusal(), unavailable);
+    let admin = world.admin();
+    assert_eq!(world.get("/api/authentication-logs", &admin).await.refusal(), unavailable);
+    let shown = world.get(&format!("/api/devices/{}", device.id), &admin).await.ok();
+    assert!(shown.get("lastSeenAt").is_none());
+    for path in ["/api/devices", "/api/events", "/api/certificates", &status] {
+        world.get(path, &admin).await.ok();
+    }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use signalbeam_domain::certificate::CertificateIssued;
+use signalbeam_event_store::AuthenticationAttempt;
 use signalbeam_event_store::audit::AuthenticationMethod;
-use signalbeam_event_store::{AuditLog as _, AuthenticationAttempt};
 use uuid::Uuid;
 
 use crate::world::{World, correlation_id, day, tenant};

@@ -24,8 +24,8 @@ use signalbeam_domain::{
     Actor, ActorKind, CorrelationId, Event, Position, SerialNumber, StreamId, TenantId, Timestamp,
 };
 use signalbeam_event_store::{
-    Batch, Clock, CommandMetadata, EventStore, ExpectedVersion, MemoryAuditLog, MemoryEventStore, StreamWrite,
-    new_events,
+    AuditLog, Batch, Clock, CommandMetadata, EventStore, ExpectedVersion, MemoryAuditLog, MemoryEventStore,
+    StreamWrite, new_events,
 };
 use signalbeam_pki::authority::AuthoritySettings;
 use signalbeam_pki::{BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, MemoryKeyStore};
@@ -101,7 +101,7 @@ impl Answer {
 
 pub(crate) struct World {
     pub(crate) store: Arc<MemoryEventStore>,
-    pub(crate) audit: Arc<MemoryAuditLog>,
+    pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) freshness: Freshness,
     pub(crate) keeper: Arc<SecretKeeper>,
     pub(crate) authority: Arc<CertificateAuthority>,
@@ -118,9 +118,13 @@ fn key(fill: u8) -> KeyOctets {
 impl World {
     /// On day 0, empty.
     pub(crate) async fn new() -> Self {
+        Self::with_audit(Arc::new(MemoryAuditLog::new())).await
+    }
+
+    /// The same with another authentication log.
+    pub(crate) async fn with_audit(audit: Arc<dyn AuditLog>) -> Self {
         let clock = Arc::new(SetClock(AtomicI64::new(day(0).unix_microseconds())));
         let store = Arc::new(MemoryEventStore::new(clock.clone()));
-        let audit = Arc::new(MemoryAuditLog::new());
         let folder = TempDir::new().unwrap();
         let tables = Tables::open(&folder.path().join("projections.db"), &*store).await.unwrap();
         let index = CredentialIndex::start(store.clone(), Some(tables.clone()));

@@ -51,7 +51,7 @@ async fn run(durability: Durability, long: Duration, short: Duration, report: &m
     let resumed = handshakes(&world, 16, short, true).await;
     report.line("new mTLS connection and heartbeat, resumed", &resumed);
     println!("server's resident memory at the end: {} MiB", world.resident_mebibytes());
-    world.stop().await;
+    world.stop();
 }
 
 /// Prints one line a phase, with the ratio to the first.

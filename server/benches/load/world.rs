@@ -154,7 +154,7 @@ impl World {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1_024
     }
 
-    pub(crate) async fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
     }
@@ -175,7 +175,7 @@ fn free_address() -> SocketAddr {
 
 /// Waits until the server has made its authority and listens.
 async fn await_authority(data: &Path, address: SocketAddr) -> CertificateDer<'static> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         assert!(Instant::now() < deadline, "the server did not start");
         let certificate = CertificateDer::from_pem_file(data.join("ca/ca-cert.pem"));

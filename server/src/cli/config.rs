@@ -32,7 +32,12 @@ pub(super) fn run(command: &ConfigCommand) -> Result<(), Failure> {
     let config = sources.load()?;
     let from = sources.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
     match command {
-        ConfigCommand::Check(_) => print(&format!("the configuration is right ({from})\n")),
+        ConfigCommand::Check(_) => {
+            for key in sources.without_effect()? {
+                print(&format!("warning: {key}\n"))?;
+            }
+            print(&format!("the configuration is right ({from})\n"))
+        }
         ConfigCommand::Print(_) => {
             let values = toml::to_string(&config).map_err(Failure::of)?;
             print(&format!("# Defaults, {from}, then the environment.\n{values}"))

@@ -56,6 +56,18 @@ pub enum Problem {
     },
 }
 
+/// A key that is accepted and changes nothing, because this version does not do yet what it is for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` in {origin} has no effect: {capability} is not supported by this version")]
+pub struct WithoutEffect {
+    /// As `section.key`.
+    pub key: String,
+    /// The file or the variable.
+    pub origin: String,
+    /// What is missing.
+    pub capability: &'static str,
+}
+
 /// Everything that is wrong with a configuration. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(pub Vec<Problem>);

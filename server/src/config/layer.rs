@@ -5,27 +5,33 @@ use std::collections::BTreeMap;
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
-use super::error::Problem;
+use super::error::{Problem, WithoutEffect};
 use super::sections::Config;
 
 /// Everything that `SIGNALBEAM__SECTION__KEY` starts with.
 const ENVIRONMENT_PREFIX: &str = "SIGNALBEAM__";
 
-/// Keys (or whole sections) that belong to what this version cannot do.
+/// Keys (or whole sections) that belong to what this version cannot do, and whose absence somebody may rely on: they are
+/// refused.
 const UNSUPPORTED: &[(&str, &str)] = &[
     ("authentication.api_key_retirement_days", "retiring API keys by age of the certificate"),
+    ("ca.pkcs11", "a PKCS#11 key store"),
+    ("azure_key_vault", "the Azure Key Vault key store"),
+    ("oidc", "an OIDC issuer for admin tokens"),
+    ("nats", "publishing to NATS"),
+    ("pki", "a plain HTTP listener for CRL and OCSP"),
+    ("tenants", "a configuration by tenant"),
+];
+
+/// Keys (or whole sections) that belong to what this version does not do yet. A server without it is no different from one
+/// that has never heard of the key, so a configuration that is ahead of its server still starts, with a warning.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("api_key_expiration_check", "the monitor of API keys' expiry"),
     ("certificate_renewal.enabled", "the monitor of certificates' expiry"),
     ("certificate_renewal.check_interval_hours", "the monitor of certificates' expiry"),
     ("certificate_renewal.expiration_warning_days", "the monitor of certificates' expiry"),
     ("audit.retention_days", "dropping old authentication logs"),
-    ("ca.pkcs11", "a PKCS#11 key store"),
-    ("azure_key_vault", "the Azure Key Vault key store"),
     ("rate_limit", "rate limiting"),
-    ("oidc", "an OIDC issuer for admin tokens"),
-    ("nats", "publishing to NATS"),
-    ("pki", "a plain HTTP listener for CRL and OCSP"),
-    ("tenants", "a configuration by tenant"),
 ];
 
 /// Values from one place.
@@ -59,23 +65,45 @@ impl Layer {
     /// Judges every key of the layer.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let known = flatten_config(&Config::default());
+        let unknown = self.keys().into_iter().filter(|key| !known.contains_key(key));
+        let refused = unknown.filter(|key| listed(key, WITHOUT_EFFECT).is_none());
+        refused.map(|key| self.judge_unknown(key, known.keys())).collect()
+    }
+
+    /// The keys of the layer that are accepted and change nothing.
+    pub(super) fn without_effect(&self) -> Vec<WithoutEffect> {
+        let known = flatten_config(&Config::default());
+        let unknown = self.keys().into_iter().filter(|key| !known.contains_key(key));
+        let idle = unknown.filter_map(|key| {
+            let capability = listed(&key, WITHOUT_EFFECT)?;
+            Some(WithoutEffect { key, origin: self.origin.clone(), capability })
+        });
+        idle.collect()
+    }
+
+    fn keys(&self) -> Vec<String> {
         let mut keys = BTreeMap::new();
         flatten(&self.values, "", &mut keys);
-        let unknown = keys.into_keys().filter(|key| !known.contains_key(key));
-        unknown.map(|key| self.judge_unknown(key, known.keys())).collect()
+        keys.into_keys().collect()
     }
 
     fn judge_unknown<'a>(&self, key: String, known: impl Iterator<Item = &'a String>) -> Problem {
         let origin = self.origin.clone();
-        let is_under = |prefix: &str| key == prefix || key.strip_prefix(prefix).is_some_and(|r| r.starts_with('.'));
-        if let Some((_, capability)) = UNSUPPORTED.iter().find(|(prefix, _)| is_under(prefix)) {
+        if let Some(capability) = listed(&key, UNSUPPORTED) {
             return Problem::Unsupported { key, origin, capability };
         }
-        let nearest = known.map(String::as_str).chain(UNSUPPORTED.iter().map(|(prefix, _)| *prefix));
+        let announced = UNSUPPORTED.iter().chain(WITHOUT_EFFECT).map(|(prefix, _)| *prefix);
+        let nearest = known.map(String::as_str).chain(announced);
         let nearest = nearest.min_by_key(|candidate| strsim::damerau_levenshtein(candidate, &key));
         let nearest = nearest.unwrap_or_default().to_owned();
         Problem::UnknownKey { key, origin, nearest }
     }
+}
+
+/// What a key, or the section that it is under, belongs to.
+fn listed(key: &str, list: &[(&'static str, &'static str)]) -> Option<&'static str> {
+    let is_under = |prefix: &str| key == prefix || key.strip_prefix(prefix).is_some_and(|r| r.starts_with('.'));
+    list.iter().find(|(prefix, _)| is_under(prefix)).map(|(_, capability)| *capability)
 }
 
 impl Provider for Layer {

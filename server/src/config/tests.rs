@@ -89,7 +89,6 @@ fn what_this_version_cannot_do_is_refused_without_showing_values() {
         ("[nats]\nurl = 'nats://u:s3cret@h'\n", "publishing to NATS"),
         ("[ca.pkcs11]\npin = 's3cret'\n", "a PKCS#11 key store"),
         ("[azure_key_vault]\nvault_uri = 's3cret'\n", "the Azure Key Vault key store"),
-        ("[audit]\nretention_days = 3\n", "dropping old authentication logs"),
     ] {
         let said = complaint(toml, &[]);
         assert!(said.contains(capability) && said.contains("not supported by this version"), "{said}");
@@ -98,6 +97,29 @@ fn what_this_version_cannot_do_is_refused_without_showing_values() {
     let said = complaint("[store]\nurl = 'postgres://u:s3cret@h/db'\n", &[]);
     assert!(said.contains("`store.url`") && said.contains("`embedded`") && !said.contains("s3cret"), "{said}");
     assert!(complaint("[ca]\nkey_store = 'pkcs11'\n", &[]).contains("allowed is file"));
+}
+
+#[test]
+fn what_this_version_does_not_do_yet_is_accepted_and_named() {
+    let sources = Sources {
+        file: None,
+        environment: vec![
+            ("SIGNALBEAM__RATE_LIMIT__ENABLED".into(), "false".into()),
+            ("SIGNALBEAM__CERTIFICATE_RENEWAL__EXPIRATION_WARNING_DAYS".into(), "30,7".into()),
+        ],
+        flags: Flags::default(),
+    };
+    assert_eq!(sources.load().unwrap(), Config::default());
+    let named: Vec<String> = sources.without_effect().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        named,
+        [
+            "`certificate_renewal.expiration_warning_days` in SIGNALBEAM__CERTIFICATE_RENEWAL__EXPIRATION_WARNING_DAYS \
+             has no effect: the monitor of certificates' expiry is not supported by this version",
+            "`rate_limit.enabled` in SIGNALBEAM__RATE_LIMIT__ENABLED has no effect: rate limiting is not supported by this \
+             version",
+        ]
+    );
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::convert::Infallible;
 
 use axum::body::{Bytes, to_bytes};
 use axum::routing::{get, post};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tower::ServiceExt;
 
 use super::*;
@@ -72,4 +73,25 @@ async fn a_body_that_never_ends_is_given_up() {
     let (status, body) = refused(request("POST", "/echo", endless)).await;
     assert_eq!(status, 408);
     assert!(body["detail"].as_str().unwrap().starts_with("the body"), "{body}");
+}
+
+#[tokio::test]
+async fn what_nobody_reads_of_a_body_is_taken_off_the_wire() {
+    for (path, declared) in [("/echo", Some("200000")), ("/echo", None), ("/nowhere", None)] {
+        let (read, all_read) = oneshot::channel();
+        let mut read = Some(read);
+        let pieces = stream::iter(1..=20).map(move |number| {
+            if number == 20 {
+                read.take().unwrap().send(()).unwrap();
+            }
+            Ok::<_, Infallible>("x".repeat(10_000))
+        });
+        let mut request = request("POST", path, Body::from_stream(pieces));
+        if let Some(declared) = declared {
+            request.headers_mut().insert(CONTENT_LENGTH, declared.parse().unwrap());
+        }
+        refused(request).await;
+        let read = timeout(Duration::from_secs(20), all_read).await;
+        assert!(matches!(read, Ok(Ok(()))), "{path} {declared:?}");
+    }
 }

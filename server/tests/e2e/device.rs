@@ -57,12 +57,13 @@ impl Device {
     /// Approved, with an API key that was not used yet.
     #[track_caller]
     pub(crate) fn approved(server: &Server<'_>, admin: &Client) -> Self {
-        let mut device = Self::pending(server, admin);
+        let device = Self::pending(server, admin);
         let approved = admin.post(&device.path("approve"), &json!({"apiKeyExpirationDays": 90})).expect(200);
         assert_eq!(approved["status"], "Approved");
-        device.api_key = device.claim(server).expect(200)["apiKey"].as_str().unwrap().to_owned();
-        server.site.note_secret(&device.api_key);
-        device
+        let claimed = device.claim(server).expect(200);
+        let api_key = claimed["apiKey"].as_str().unwrap().to_owned();
+        server.site.note_secret(&api_key);
+        Self { api_key, ..device }
     }
 
     pub(crate) fn path(&self, action: &str) -> String {

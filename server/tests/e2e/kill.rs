@@ -49,6 +49,7 @@ fn nothing_acknowledged_is_lost_and_nothing_half_done_counts_however_often_the_s
         }
     }
     let finished = lives.iter().filter(|life| life.is_over()).count();
+    eprintln!("{} lives, {finished} finished, {} events", lives.len(), site.export().len());
     assert!(finished > ROUNDS, "too little happened: {finished} of {} lives", lives.len());
     server.stop();
 }

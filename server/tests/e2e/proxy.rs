@@ -86,7 +86,7 @@ fn accept(listener: &TcpListener, state: &Mutex<State>) {
         let (up, down) = ((client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client));
         let flag = Arc::clone(&has_sent_request);
         std::thread::spawn(move || relay_requests(up.0, up.1, &flag));
-        std::thread::spawn(move || relay_answers(down.0, down.1, loses.then_some(has_sent_request)));
+        std::thread::spawn(move || relay_answers(down.0, down.1, loses.then_some(&*has_sent_request)));
     }
 }
 
@@ -109,10 +109,10 @@ fn relay_requests(mut client: TcpStream, mut server: TcpStream, has_sent_request
 }
 
 /// Passes bytes on; with `lost`, only until that is set.
-fn relay_answers(mut server: TcpStream, mut client: TcpStream, lost: Option<Arc<AtomicBool>>) {
+fn relay_answers(mut server: TcpStream, mut client: TcpStream, lost: Option<&AtomicBool>) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(count @ 1..) = server.read(&mut buffer) {
-        if lost.as_ref().is_some_and(|lost| lost.load(Ordering::SeqCst)) {
+        if lost.is_some_and(|lost| lost.load(Ordering::SeqCst)) {
             continue;
         }
         if client.write_all(&buffer[..count]).is_err() {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::Answer;
 use crate::device::{Device, draw_claim_secret, new_token, registration};
@@ -72,4 +73,34 @@ fn one_of_many_approvals_counts_and_one_certificate_is_active_after_many_are_iss
     let certificates = device.certificates(&admin);
     assert_eq!(certificates.iter().filter(|one| one["status"] == "active").count(), 1);
     assert_eq!(certificates.len(), outcomes[&(201, String::new())], "each 201 is on record, and nothing else");
+}
+
+#[test]
+fn once_a_suspension_is_recorded_nothing_more_is_issued() {
+    let site = Site::new();
+    let server = site.start();
+    let admin = server.admin();
+    for _ in 0..5 {
+        let device = Device::approved(&server, &admin);
+        let issue = format!("/api/certificates/{}/issue", device.id);
+        let request = crate::keys::key_and_request().1;
+        let turn = AtomicUsize::new(0);
+        let outcomes = race(|| {
+            if turn.fetch_add(1, Ordering::SeqCst) == RACERS / 2 {
+                admin.post(&device.path("suspend"), &json!({}))
+            } else {
+                device.by_key(&server).post(&issue, &json!({"csrPem": request}))
+            }
+        });
+        let is_known = |(status, code): &(u16, String)| {
+            matches!(status, 200 | 201) || code == "DEVICE_NOT_APPROVED" || code == "CONFLICT"
+        };
+        assert!(outcomes.keys().all(is_known), "{outcomes:?}");
+        let events = site.export();
+        let about = |event: &Value| event["stream"].as_str().unwrap().ends_with(&device.id);
+        let suspended = events.iter().position(|event| event["type"] == "device.suspended" && about(event)).unwrap();
+        let later = events[suspended..].iter().filter(|event| event["type"] == "certificate.issued" && about(event));
+        assert_eq!(later.count(), 0, "{outcomes:?}");
+        device.beat(&device.by_key(&server)).refused(403, "DEVICE_NOT_APPROVED");
+    }
 }

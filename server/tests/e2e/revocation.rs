@@ -1,11 +1,14 @@
 //! A revocation is in force when it is answered: on open connections, resumed sessions and new ones.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 use serde_json::json;
 
 use crate::device::Device;
 use crate::server::Site;
+use crate::waiting::eventually;
 use crate::wire::{Wire, config};
 
 #[test]
@@ -57,4 +60,45 @@ fn revoke_everywhere(version: &'static SupportedProtocolVersion) {
     admin.post(&device.path("decommission"), &json!({})).expect(200);
     let refusal = kept.post(&heartbeat).unwrap();
     assert!(matches!(refusal.status, 401 | 403), "{refusal:?}");
+}
+
+#[test]
+fn under_load_no_request_that_begins_after_the_revocation_was_answered_succeeds() {
+    const CONNECTIONS: usize = 8;
+    const REFUSALS: usize = 20;
+    let site = Site::new();
+    let server = site.start();
+    let admin = server.admin();
+    for _ in 0..3 {
+        let device = Device::approved(&server, &admin);
+        let identity = device.issue(&server, 90);
+        let config = config(&site.ca_pem(), Some(&identity), &[&TLS13]);
+        let heartbeat = device.path("heartbeat");
+        let (is_revoked, successes) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let beat = || {
+            let mut wire = Wire::open(server.address, &config).unwrap();
+            let mut refusals = 0;
+            while refusals < REFUSALS {
+                let must_be_refused = is_revoked.load(Ordering::SeqCst);
+                let answer = wire.post(&heartbeat).unwrap();
+                if answer.status == 200 {
+                    assert!(!must_be_refused, "a revoked certificate was let in");
+                    successes.fetch_add(1, Ordering::SeqCst);
+                } else {
+                    answer.refused(401, "CERTIFICATE_REVOKED");
+                    refusals += 1;
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..CONNECTIONS {
+                scope.spawn(beat);
+            }
+            eventually("every connection is busy", || {
+                (successes.load(Ordering::SeqCst) > 3 * CONNECTIONS).then_some(())
+            });
+            assert_eq!(admin.delete(&format!("/api/certificates/{}", identity.serial_number)).status, 204);
+            is_revoked.store(true, Ordering::SeqCst);
+        });
+    }
 }

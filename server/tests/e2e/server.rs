@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -21,6 +21,7 @@ pub(crate) struct Site {
     settings: Vec<(String, String)>,
     said: Arc<Mutex<String>>,
     secrets: Mutex<Vec<String>>,
+    survives_write_errors: bool,
 }
 
 impl Site {
@@ -30,6 +31,7 @@ impl Site {
             settings: Vec::new(),
             said: Arc::default(),
             secrets: Mutex::default(),
+            survives_write_errors: false,
         };
         site.with("authentication.bcrypt_cost", "4")
     }
@@ -46,6 +48,12 @@ impl Site {
         self.settings.push((variable, value.to_owned()));
     }
 
+    /// Writes beyond [`Server::limit_files`] fail instead of ending the process by SIGXFSZ, as on a full disk.
+    pub(crate) fn surviving_write_errors(mut self) -> Self {
+        self.survives_write_errors = true;
+        self
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -60,7 +68,15 @@ impl Site {
 
     /// The program with this site's directory and settings, and nothing of this process's environment.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_signalbeam"));
+        let binary = env!("CARGO_BIN_EXE_signalbeam");
+        let mut command = if self.survives_write_errors {
+            let mut shell = Command::new("/bin/sh");
+            // What is ignored stays ignored in the program that takes the shell's place.
+            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", binary]);
+            shell
+        } else {
+            Command::new(binary)
+        };
         command.env_clear().env("RUST_BACKTRACE", "1").env("SIGNALBEAM_DATA_DIR", self.data_dir());
         command.envs(self.settings.iter().map(|(name, value)| (name, value))).current_dir(self.dir.path());
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -98,7 +114,9 @@ impl Site {
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     let status = child.wait().unwrap();
-                    readers.into_iter().for_each(|reader| reader.join().unwrap());
+                    for reader in readers {
+                        reader.join().unwrap();
+                    }
                     return Err(Ended { code: status.code(), said: self.said() });
                 }
             }
@@ -207,6 +225,12 @@ impl Server<'_> {
         self.terminate();
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "{status:?}");
+    }
+
+    /// From now on no file can be written beyond this many bytes, nor overwritten there.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).unwrap();
     }
 
     /// SIGKILL, while others still talk to it.

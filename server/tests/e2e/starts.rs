@@ -79,3 +79,34 @@ fn a_wrong_configuration_ends_with_code_2_and_names_the_key() {
     assert!(failed.said.contains("bcrypt_cost"), "{failed:?}");
     assert_eq!(site.run(&["serve", "--no-such-option"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_first_start_that_is_killed_anywhere_leaves_a_directory_that_starts() {
+    const KILLS: u32 = 10;
+    let whole = {
+        let begun = Instant::now();
+        let site = Site::new();
+        drop(site.start());
+        begun.elapsed()
+    };
+    for kill in 0..KILLS {
+        let site = Site::new();
+        let mut child =
+            site.command(["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]).spawn().unwrap();
+        std::thread::park_timeout(whole * kill / KILLS);
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let server = site.start();
+        let admin = server.admin();
+        let device = Device::approved(&server, &admin);
+        let identity = device.issue(&server, 90);
+        device.beat(&by_certificate(&server, &identity)).expect(200);
+        let authorities = site.export().iter().filter(|event| event["type"] == "certificate_authority.created").count();
+        assert_eq!(authorities, 1, "killed at {kill} of {KILLS}");
+        for name in ["ca/ca-key.pem", "admin-jwt.key", "credential-mac.key"] {
+            let mode = std::fs::metadata(site.data_dir().join(name)).unwrap().permissions();
+            assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600, "{name}");
+        }
+    }
+}

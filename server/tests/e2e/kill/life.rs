@@ -128,13 +128,11 @@ impl Life {
             }
             Step::Over => return Ok(()),
         };
-        match answer {
-            Ok(answer) => self.note(&answer),
-            Err(_) => {
-                self.is_uncertain = true;
-                return Err(AnswerLost);
-            }
-        }
+        let Ok(answer) = answer else {
+            self.is_uncertain = true;
+            return Err(AnswerLost);
+        };
+        self.note(&answer);
         self.step = self.step.next();
         self.is_uncertain = false;
         Ok(())

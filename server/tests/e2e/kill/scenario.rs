@@ -10,7 +10,7 @@ use crate::waiting::PATIENCE;
 
 const WORKERS: usize = 6;
 
-/// Seeded random numbers (SplitMix64), so that a failing run can be repeated.
+/// Seeded random numbers (`SplitMix64`), so that a failing run can be repeated.
 pub(super) struct Dice(u64);
 
 impl Dice {
