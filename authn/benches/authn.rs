@@ -186,7 +186,7 @@ async fn authority(key_type: CaKeyType) -> CertificateAuthority {
 
 async fn authenticator(fleet: &Fleet, anchors: [&CertificateAuthority; 2]) -> Arc<Authenticator> {
     let index = CredentialIndex::start(fleet.store.clone(), None);
-    index.wait_until_ready(Duration::from_secs(120)).await.unwrap();
+    index.wait_until_ready(Duration::from_mins(2)).await.unwrap();
     assert!(index.sizes().0 > DEVICES);
     Arc::new(Authenticator::new(Parts {
         store: fleet.store.clone(),

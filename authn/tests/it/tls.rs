@@ -32,7 +32,7 @@ impl Server {
         let mut authority = CertificateParams::default();
         authority.distinguished_name = named("SignalBeam Root CA");
         let authority = authority.self_signed(&key).unwrap();
-        let authority = rustls::pki_types::TrustAnchor::from(anchor(&authority.der().clone()));
+        let authority = anchor(authority.der());
         let verifier = PossessionVerifier::new(vec![rustls::DistinguishedName::in_sequence(&authority.subject)]);
         let config = ServerConfig::builder_with_provider(default_provider().into())
             .with_safe_default_protocol_versions()
@@ -144,7 +144,7 @@ async fn a_certificate_without_its_key_is_refused_in_the_handshake() {
         assert!(seen.is_none() && kind.is_none(), "{version:?}");
         let owner = server.client(version, Presents::certificate(&certificate, &stolen));
         let (seen, _) = server.meet(&owner).await;
-        assert_eq!(seen.unwrap().chain, [certificate.clone()], "{version:?}");
+        assert_eq!(seen.unwrap().chain.first(), Some(&certificate), "{version:?}");
     }
 }
 
@@ -160,7 +160,7 @@ async fn any_certificate_and_none_at_all_reach_the_handler() {
         for certificate in [&self_signed(&key, |_| {}), &issued, &expired, &ahead] {
             let client = server.client(version, Presents::certificate(certificate, &key));
             let seen = server.meet(&client).await.0.unwrap();
-            assert_eq!(seen.chain, [certificate.clone()]);
+            assert_eq!(seen.chain.as_slice(), std::slice::from_ref(certificate));
             assert!(seen.connection.certificate.is_some());
         }
         let seen = server.meet(&server.client(version, Presents::default())).await.0.unwrap();
@@ -178,7 +178,7 @@ async fn a_resumed_session_still_has_its_certificate() {
         assert_eq!(server.meet(&client).await.0.unwrap().kind, Some(HandshakeKind::Full));
         let resumed = server.meet(&client).await.0.unwrap();
         assert_eq!(resumed.kind, Some(HandshakeKind::Resumed));
-        assert_eq!(resumed.chain, [certificate.clone()], "so it is judged again on every request");
+        assert_eq!(resumed.chain.first(), Some(&certificate), "so it is judged again on every request");
     }
 }
 

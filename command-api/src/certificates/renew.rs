@@ -108,8 +108,17 @@ async fn renew(
         .check_renewable(serial_number, api.policy.renewal_window_days, api.now())
         .map_err(|error| super::refused(&error))?;
     let (private_key, public_key) = keys(api, request.csr_pem.as_deref()).await?;
+    let key_sha256 = public_key.sha256();
     let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number) };
-    let outcome = issue(api, &cause, loaded, issuance).await?;
+    let outcome = match issue(api, &cause, loaded, issuance).await {
+        Ok(outcome) => outcome,
+        Err(problem) => {
+            // A device that asked again before it was answered: its first request renewed meanwhile.
+            let (certificates, _) = api.load::<Certificates>(&StreamId::certificates(device.device_id)).await?;
+            let successor = certificates.repeated_renewal(serial_number, key_sha256).ok_or(problem)?;
+            return again(api, successor).await;
+        }
+    };
     if !outcome.is_repeat {
         metrics::counter!("signalbeam_certificates_renewed_total").increment(1);
     }

@@ -1,6 +1,5 @@
 //! A store, an audit log and a key store that do their work until a test tells them to fail, or to wait.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
@@ -10,7 +9,7 @@ use signalbeam_event_store::{
     EventStore, Filter, MemoryAuditLog, MemoryEventStore, Page, Recorded, RecordedCommand, StoreError, Subscription,
 };
 use signalbeam_pki::{CaKeyStore, CaKeyType, CaMaterial, CaPublicKey, KeyStoreError, MemoryKeyStore};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Something that can be broken and mended.
 #[derive(Debug, Default)]
@@ -134,12 +133,17 @@ pub(crate) struct GatedKeys {
     inner: MemoryKeyStore,
     pub(crate) signing_fails: Switch,
     is_closed: watch::Sender<bool>,
-    arrivals: Arc<Notify>,
+    arrivals: Semaphore,
 }
 
 impl GatedKeys {
     pub(crate) fn new(inner: MemoryKeyStore) -> Self {
-        Self { inner, signing_fails: Switch::default(), is_closed: watch::Sender::default(), arrivals: Arc::default() }
+        Self {
+            inner,
+            signing_fails: Switch::default(),
+            is_closed: watch::Sender::default(),
+            arrivals: Semaphore::new(0),
+        }
     }
 
     /// Lets every signature wait until [`Self::open`].
@@ -153,7 +157,7 @@ impl GatedKeys {
 
     /// Waits until somebody wants a signature.
     pub(crate) async fn arrival(&self) {
-        self.arrivals.notified().await;
+        self.arrivals.acquire().await.unwrap().forget();
     }
 }
 
@@ -176,7 +180,7 @@ impl CaKeyStore for GatedKeys {
             return Err(KeyStoreError::Signing("the token was pulled out".into()));
         }
         if *self.is_closed.borrow() {
-            self.arrivals.notify_one();
+            self.arrivals.add_permits(1);
             let _ = self.is_closed.subscribe().wait_for(|is_closed| !is_closed).await;
         }
         self.inner.sign(to_be_signed).await
