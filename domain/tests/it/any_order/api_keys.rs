@@ -95,7 +95,11 @@ proptest! {
             moves_forward(&before, &life.state)?;
             match step {
                 Step::Issue(KeyOrigin::Claim) => prop_assert_eq!(outcome.is_ok(), may_claim),
-                Step::Issue(_) => prop_assert!(outcome.is_ok()),
+                Step::Issue(KeyOrigin::AdminRotation) => prop_assert!(outcome.is_ok()),
+                Step::Issue(KeyOrigin::DeviceRotation) => {
+                    let has_key = before.keys().iter().any(|key| !key.is_revoked);
+                    prop_assert_eq!(outcome.is_ok(), has_key, "a device replaces a key, it does not give itself one");
+                }
                 Step::Revoke(_) => prop_assert!(life.state.keys().iter().all(|key| key.is_revoked)),
                 Step::Use(_) | Step::Notice { .. } => {}
             }
