@@ -39,8 +39,14 @@ pub enum Caller {
 }
 
 /// The secret that a request presents as a bearer token, which is a claim secret by its literal.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PresentedClaim(pub Option<zeroize::Zeroizing<String>>);
+
+impl std::fmt::Debug for PresentedClaim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "PresentedClaim([redacted])" } else { "PresentedClaim(none)" })
+    }
+}
 
 impl Caller {
     /// As it is recorded in events.

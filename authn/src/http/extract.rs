@@ -13,12 +13,18 @@ use crate::code::ErrorCode;
 
 /// A JSON body. No content type or a form's is read as JSON too, since that is what plain command lines send; an empty
 /// body stands for `{}`. Keeps the exact bytes, because an idempotency key is bound to them.
-#[derive(Debug)]
 pub struct JsonBody<T> {
     /// The value.
     pub value: T,
     /// The bytes that it was read from.
     pub bytes: Bytes,
+}
+
+/// Without the bytes, which may hold secrets that the value does not print.
+impl<T: std::fmt::Debug> std::fmt::Debug for JsonBody<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JsonBody").field("value", &self.value).finish_non_exhaustive()
+    }
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {

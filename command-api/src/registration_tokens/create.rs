@@ -37,7 +37,7 @@ pub(crate) struct CreateRegistrationToken {
 }
 
 /// The token, shown this once.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CreatedRegistrationToken {
     /// Its id, by which it is revoked.
@@ -57,6 +57,12 @@ pub(crate) struct CreatedRegistrationToken {
     /// The certificate authority's fingerprint, for the agent's `--ca-fingerprint`.
     #[schema(value_type = String)]
     ca_fingerprint: Fingerprint,
+}
+
+impl std::fmt::Debug for CreatedRegistrationToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreatedRegistrationToken").field("token_prefix", &self.token_prefix).finish_non_exhaustive()
+    }
 }
 
 /// Create a registration token.
