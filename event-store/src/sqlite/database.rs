@@ -132,22 +132,37 @@ pub(crate) fn readers(path: &Path) -> SqlitePool {
 /// Refuses a file that is missing or none of ours, without changing it.
 pub(crate) async fn recognise(path: &Path, kind: &Kind) -> Result<(), OpenError> {
     const NOT_A_DATABASE: &str = "26";
+    /// SQLITE_READONLY_ROLLBACK: whoever created the file was killed before it was in write-ahead mode.
+    const INTERRUPTED: &str = "776";
     let foreign = || OpenError::Foreign { path: path.to_owned(), expected: kind.what };
-    let failed = |error: sqlx::Error| match &error {
-        sqlx::Error::Database(said) if said.code().as_deref() == Some(NOT_A_DATABASE) => foreign(),
-        _ => database_error(path, error),
+    let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
+    let found = match identity(&options.clone().read_only(true)).await {
+        // Only a connection that may write can take back what was left half done.
+        Err(error) if code(&error).as_deref() == Some(INTERRUPTED) => identity(&options).await,
+        found => found,
     };
-    let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
-    let mut connection = options.connect().await.map_err(failed)?;
-    let found: (i32, i64) = sqlx::query_as(
+    let found = found.map_err(|error| match code(&error).as_deref() {
+        Some(NOT_A_DATABASE) => foreign(),
+        _ => database_error(path, error),
+    })?;
+    let is_new = found == (0, 0);
+    if is_new || found.0 == kind.application_id { Ok(()) } else { Err(foreign()) }
+}
+
+/// The application's id, and how many things the schema holds.
+async fn identity(options: &SqliteConnectOptions) -> Result<(i32, i64), sqlx::Error> {
+    let mut connection = options.connect().await?;
+    let found = sqlx::query_as(
         "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)",
     )
     .fetch_one(&mut connection)
-    .await
-    .map_err(failed)?;
-    connection.close().await.map_err(failed)?;
-    let is_new = found == (0, 0);
-    if is_new || found.0 == kind.application_id { Ok(()) } else { Err(foreign()) }
+    .await?;
+    connection.close().await?;
+    Ok(found)
+}
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error()?.code().map(std::borrow::Cow::into_owned)
 }
 
 pub(crate) fn database_error(path: &Path, source: impl std::error::Error + Send + Sync + 'static) -> OpenError {

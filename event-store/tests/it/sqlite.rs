@@ -133,6 +133,34 @@ async fn another_file_is_refused_and_left_untouched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_left_half_done_is_taken_back() {
+    let (folder, path) = new_path();
+    let clock = ManualClock::new();
+    let store = open(&path, &clock).await;
+    store.append(single(&new_stream())).await.unwrap();
+    store.close().await;
+    drop(store);
+    // As while the file is created, before it is in write-ahead mode: changes in the file, the way back in a journal.
+    let mut writer = connect(&path).await;
+    sqlx::raw_sql(
+        "PRAGMA journal_mode = DELETE; PRAGMA cache_size = 5; BEGIN; CREATE TABLE scratch (x);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+         INSERT INTO scratch SELECT randomblob(1000) FROM n;",
+    )
+    .execute(&mut writer)
+    .await
+    .unwrap();
+    let killed = folder.path().join("killed.db");
+    std::fs::copy(&path, &killed).unwrap();
+    std::fs::copy(path.with_extension("db-journal"), killed.with_extension("db-journal")).unwrap();
+    drop(writer);
+
+    let store = open(&killed, &clock).await;
+    assert_eq!(everything(&store).await.len(), 1);
+    store.append(single(&new_stream())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newer_schema_is_refused() {
     let (_folder, path) = new_path();
     let clock = ManualClock::new();
