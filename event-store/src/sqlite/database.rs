@@ -132,7 +132,7 @@ pub(crate) fn readers(path: &Path) -> SqlitePool {
 /// Refuses a file that is missing or none of ours, without changing it.
 pub(crate) async fn recognise(path: &Path, kind: &Kind) -> Result<(), OpenError> {
     const NOT_A_DATABASE: &str = "26";
-    /// SQLITE_READONLY_ROLLBACK: whoever created the file was killed before it was in write-ahead mode.
+    /// `SQLITE_READONLY_ROLLBACK`: whoever created the file was killed before it was in write-ahead mode.
     const INTERRUPTED: &str = "776";
     let foreign = || OpenError::Foreign { path: path.to_owned(), expected: kind.what };
     let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
