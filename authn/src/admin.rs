@@ -1,7 +1,9 @@
 //! Admins: JSON Web Tokens (RFC 7519) under the secret of this installation.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation, decode, encode};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use signalbeam_domain::{Actor, ActorKind, TenantId, Timestamp};
 use uuid::Uuid;
 
@@ -12,8 +14,8 @@ use crate::secrets::KeyOctets;
 
 const ISSUER: &str = "signalbeam";
 const AUDIENCE: &str = "signalbeam-admin";
-/// How far the clocks of issuer and verifier may differ.
-const LEEWAY_SECONDS: u64 = 30;
+/// How far ahead the clock of an issuer may be. What has expired has expired: there is no leeway at the end.
+const LEEWAY_SECONDS: f64 = 30.0;
 /// The longest subject that is accepted, in octets: it is written into every event.
 const MAX_SUBJECT_OCTETS: usize = 256;
 
@@ -21,13 +23,40 @@ const MAX_SUBJECT_OCTETS: usize = 256;
 struct Claims {
     sub: String,
     role: Role,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Absent: every tenant. A `null` is refused, lest a forgotten value open all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     tenant_id: Option<TenantId>,
     iss: String,
     aud: String,
-    iat: i64,
-    exp: i64,
-    jti: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iat: Option<NumericDate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<NumericDate>,
+    exp: NumericDate,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+}
+
+/// Seconds since 1970, which may have a fraction (RFC 7519, section 2).
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged)]
+enum NumericDate {
+    Whole(i64),
+    Fractional(f64),
+}
+
+impl NumericDate {
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact up to 2^53")]
+    fn seconds(self) -> f64 {
+        match self {
+            Self::Whole(seconds) => seconds as f64,
+            Self::Fractional(seconds) => seconds,
+        }
+    }
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TenantId>, D::Error> {
+    TenantId::deserialize(deserializer).map(Some)
 }
 
 /// Somebody who runs the fleet.
@@ -110,9 +139,10 @@ impl AdminTokens {
             tenant_id: admin.tenant_id,
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
-            iat: now.unix_seconds(),
-            exp: now.unix_seconds().saturating_add(ttl_seconds),
-            jti: Uuid::now_v7(),
+            iat: Some(NumericDate::Whole(now.unix_seconds())),
+            nbf: None,
+            exp: NumericDate::Whole(now.unix_seconds().saturating_add(ttl_seconds)),
+            jti: Some(Uuid::now_v7().to_string()),
         };
         Ok(encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)?)
     }
@@ -135,14 +165,18 @@ impl AdminTokens {
         // Judged below, by this installation's clock.
         validation.validate_exp = false;
         let TokenData { claims, .. } = decode::<Claims>(token, &self.decoding, &validation).map_err(|_| invalid())?;
-        let leeway = i64::try_from(LEEWAY_SECONDS).unwrap_or(i64::MAX);
-        if now.unix_seconds() >= claims.exp.saturating_add(leeway) {
+        if has_critical_extensions(token) {
+            return Err(invalid());
+        }
+        let now = NumericDate::Whole(now.unix_seconds()).seconds();
+        if now >= claims.exp.seconds() {
             return Err(Problem::new(
                 ErrorCode::InvalidToken,
                 "the admin token has expired; `signalbeam admin-token` makes a new one",
             ));
         }
-        let is_from_the_future = claims.iat > now.unix_seconds().saturating_add(leeway);
+        let begins = [claims.iat, claims.nbf].into_iter().flatten();
+        let is_from_the_future = begins.map(NumericDate::seconds).any(|begin| begin > now + LEEWAY_SECONDS);
         let is_bad_subject =
             claims.sub.is_empty() || claims.sub.len() > MAX_SUBJECT_OCTETS || claims.sub.chars().any(char::is_control);
         if is_from_the_future || is_bad_subject {
@@ -150,6 +184,13 @@ impl AdminTokens {
         }
         Ok(AdminPrincipal { subject: claims.sub, role: claims.role, tenant_id: claims.tenant_id })
     }
+}
+
+/// Whether the header demands extensions to be understood: none are (RFC 7515, section 4.1.11).
+fn has_critical_extensions(token: &str) -> bool {
+    let header = token.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let header = header.and_then(|json| serde_json::from_slice::<serde_json::Value>(&json).ok());
+    header.is_none_or(|header| header.get("crit").is_some())
 }
 
 #[cfg(test)]

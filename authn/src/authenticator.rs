@@ -113,7 +113,7 @@ impl Authenticator {
             // More than one key in a request is as good as none that fits.
             let text = single(headers, X_API_KEY).unwrap_or_default();
             let judged = judge_api_key(text, &self.keeper, &self.index, self.clock.now()).await;
-            judgements.push(judged.map_err(|error| unavailable(&error))?);
+            judgements.push(judged.map_err(|error| undecided(&error))?);
         }
         self.conclude(context, judgements).await
     }
@@ -164,13 +164,21 @@ impl Authenticator {
         if judgements.is_empty() {
             return Err(Problem::new(ErrorCode::AuthenticationRequired, advice(ErrorCode::AuthenticationRequired)));
         }
+        let mut unsettled = None;
         for judgement in &mut judgements {
             if let Ok(accepted) = judgement.outcome {
-                judgement.outcome = self.settle_first_use(context, accepted).await?;
+                judgement.outcome = self.settle_first_use(context, accepted).await.unwrap_or_else(|problem| {
+                    let code = problem.code();
+                    unsettled = Some(problem);
+                    Err(code)
+                });
             }
         }
         let outcome = judgements.last().map(|judgement| judgement.outcome);
         self.record(context, judgements).await?;
+        if let Some(problem) = unsettled {
+            return Err(problem);
+        }
         match outcome {
             Some(Ok(accepted)) => Ok(accepted.principal),
             Some(Err(code)) => Err(Problem::new(code, advice(code))),
@@ -366,6 +374,11 @@ fn stale() -> Problem {
         ErrorCode::AuthStateStale,
         "what is known of revocations may be out of date, so nobody is let in; try again",
     )
+}
+
+fn undecided(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::error!(error, "an API key could not be judged");
+    Problem::new(ErrorCode::InternalError, "something went wrong here; the log has the correlation id")
 }
 
 pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Problem {

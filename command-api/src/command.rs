@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -64,10 +65,6 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn nothing() -> Self {
-        Self { events: vec![], position: None, is_repeat: false }
-    }
-
     /// For answers that show a secret: it was shown once and nobody has it any more.
     ///
     /// # Errors
@@ -85,7 +82,8 @@ impl Outcome {
 
 impl From<Appended> for Outcome {
     fn from(appended: Appended) -> Self {
-        Self { events: appended.events, position: Some(appended.position), is_repeat: appended.is_repeat }
+        let position = (!appended.events.is_empty()).then_some(appended.position);
+        Self { events: appended.events, position, is_repeat: appended.is_repeat }
     }
 }
 
@@ -145,7 +143,7 @@ impl CommandApi {
         Ok(&self.read_model)
     }
 
-    /// What was recorded under the cause's name before, if anything was.
+    /// What was recorded under the cause's name before, if anything was; known to this node's index by now.
     pub(crate) async fn repeated(&self, cause: &Cause) -> Result<Option<Outcome>, Problem> {
         let Some(named) = cause.idempotency else { return Ok(None) };
         let recorded = self.store.command(&named.command_id).await.map_err(|error| store_unavailable(&error))?;
@@ -154,7 +152,14 @@ impl CommandApi {
             return Err(key_reused());
         }
         let position = recorded.events.last().map(|event| event.envelope.position);
+        self.await_head().await?;
         Ok(Some(Outcome { events: recorded.events, position, is_repeat: true }))
+    }
+
+    /// Waits until this node's index has seen the whole log: what somebody else has just recorded holds here too.
+    pub(crate) async fn await_head(&self) -> Result<(), Problem> {
+        let head = self.store.head().await.map_err(|error| store_unavailable(&error))?;
+        self.authenticator.await_own_write(head).await
     }
 
     /// Appends and waits until this node's index has seen it: what is answered holds on the very next request.
@@ -173,7 +178,7 @@ impl CommandApi {
         }
     }
 
-    /// Carries out a command on one aggregate.
+    /// Carries out a command on one aggregate. Where everything is so already, nothing is recorded but the cause's name.
     pub(crate) async fn execute<A>(
         &self,
         cause: &Cause,
@@ -196,9 +201,7 @@ impl CommandApi {
                 // The same command may have been carried out in the meantime: then it is no refusal but a repetition.
                 Err(error) => return self.repeated(cause).await?.ok_or_else(|| refused(error)),
             };
-            if events.is_empty() {
-                return Ok(Outcome::nothing());
-            }
+            // Also without events: the name is kept, and the answer waits until the index knows what made it so.
             let write = StreamWrite {
                 stream: stream.clone(),
                 expected: ExpectedVersion::Exact(version),
@@ -270,6 +273,8 @@ impl<T: Serialize> Body for Json<T> {
 impl<T: Body> IntoResponse for Changed<T> {
     fn into_response(self) -> Response {
         let mut response = self.body.respond(self.status);
+        // Many of these answers show a secret once.
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(position) = self.position {
             response.headers_mut().insert(X_EVENT_POSITION, HeaderValue::from(position.0));
         }

@@ -124,8 +124,13 @@ impl Certificate {
 
     /// The moment from which it may be renewed.
     pub fn renewable_from(&self, renewal_window_days: u16) -> Timestamp {
-        self.issued.intended.not_after.plus_days(-i64::from(renewal_window_days))
+        renewable_from(self.issued.intended.not_after, renewal_window_days)
     }
+}
+
+/// The moment from which a certificate may be renewed that ends then.
+pub fn renewable_from(not_after: Timestamp, renewal_window_days: u16) -> Timestamp {
+    not_after.plus_days(-i64::from(renewal_window_days))
 }
 
 impl Certificates {
@@ -216,11 +221,13 @@ impl Certificates {
         if *intent != issued.intended {
             return Err(CertificateError::NotAsIntended);
         }
-        // Whoever revoked the renewed certificate while its successor was being signed meant the device, not the serial.
-        if let Some(old) = intent.renewal_of
-            && self.find(old).is_none_or(|old| old.standing != Standing::Active)
-        {
-            return Err(CertificateError::Revoked);
+        match intent.renewal_of.map(|old| self.find(old).map(|old| old.standing)) {
+            None | Some(Some(Standing::Active)) => {}
+            Some(Some(Standing::Superseded { .. })) => {
+                return Err(CertificateError::NotRenewable { renewable_from: None });
+            }
+            // Whoever revoked it while its successor was being signed meant the device, not the serial.
+            Some(Some(Standing::Revoked) | None) => return Err(CertificateError::Revoked),
         }
         let superseded = self.unrevoked().map(|old| {
             CertificateSuperseded { serial_number: old.serial_number(), superseded_by: serial_number }.into()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use signalbeam_authn::Authenticator;
 use signalbeam_domain::Timestamp;
+use signalbeam_domain::certificate::renewable_from;
 use signalbeam_projections::{AuditLog, Clock, CredentialIndex, EventReader, Freshness, ReadModel};
 
 /// The certificate authority's certificate, in both of its forms.
@@ -54,7 +55,7 @@ impl QueryApi {
 
     /// When the renewal window of a certificate opens that ends then.
     pub(crate) fn renewable_from(&self, not_after: Timestamp) -> Timestamp {
-        not_after.plus_days(-i64::from(self.renewal_window_days))
+        renewable_from(not_after, self.renewal_window_days)
     }
 }
 

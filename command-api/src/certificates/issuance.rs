@@ -12,14 +12,18 @@ use signalbeam_domain::{
 };
 use signalbeam_event_store::execute::MAX_DECISIONS;
 use signalbeam_event_store::{
-    CommandMetadata, EventStore, ExecuteError, ExpectedVersion, Recorded, StreamWrite, execute, new_events,
+    Appended, CommandMetadata, EventStore, ExecuteError, ExpectedVersion, Recorded, StreamWrite, execute, new_events,
 };
 use signalbeam_pki::{DeviceCertificateRequest, DevicePublicKey, IssuedCertificate};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::refused;
 use crate::command::{Cause, LoadedDevice, Outcome, contended, internal, store_unavailable};
 use crate::state::CommandApi;
+
+/// How far the clock may be behind the log before nothing is issued: an hour.
+const MAX_CLOCK_LAG_SECONDS: i64 = 3_600;
 
 /// The profile of device certificates.
 pub(crate) const DEVICE_PROFILE: &str = "device";
@@ -67,7 +71,20 @@ fn issued_event(recorded: &Recorded) -> Option<(CertificateIssued, Timestamp)> {
 
 /// Issues a certificate for an approved device; its other active certificate is superseded in the same append. Where the
 /// same command was carried out meanwhile, its outcome is that of the first.
+///
+/// Runs to its end also where the client goes away in the middle: what was intended is then issued or abandoned.
 pub(crate) async fn issue(
+    api: &CommandApi,
+    cause: &Cause,
+    device: LoadedDevice,
+    issuance: Issuance,
+) -> Result<Outcome, Problem> {
+    let (api, cause) = (api.clone(), cause.clone());
+    let issuing = async move { issue_to_the_end(&api, &cause, device, issuance).await };
+    tokio::spawn(issuing.in_current_span()).await.map_err(|error| internal(&error))?
+}
+
+async fn issue_to_the_end(
     api: &CommandApi,
     cause: &Cause,
     device: LoadedDevice,
@@ -139,12 +156,32 @@ async fn intend(
             expected: ExpectedVersion::Exact(version),
             events: new_events(Some(registered.tenant_id), events),
         };
-        if api.append(&cause.unnamed(), vec![write, device.unchanged()]).await?.is_some() {
+        if let Some(appended) = api.append(&cause.unnamed(), vec![write, device.unchanged()]).await? {
+            require_clock(api, cause, &intended, &appended).await?;
             return Ok(intended);
         }
         api.device(registered.device_id, None).await?.require_approved()?;
     }
     Err(contended())
+}
+
+/// Under a clock that is far behind the log, every certificate would be short-lived or dead on arrival, and would supersede
+/// a good one. The store never stamps backwards, so the intent's own stamp shows the gap.
+async fn require_clock(
+    api: &CommandApi,
+    cause: &Cause,
+    intended: &CertificateIntended,
+    appended: &Appended,
+) -> Result<(), Problem> {
+    let last = appended.events.iter().map(|event| event.envelope.recorded_at).max();
+    if last.is_none_or(|last| last <= api.now().plus_seconds(MAX_CLOCK_LAG_SECONDS)) {
+        return Ok(());
+    }
+    metrics::counter!("signalbeam_ca_errors_total").increment(1);
+    tracing::error!(now = %api.now(), log = ?last, "the clock is behind the event log: no certificate is issued");
+    let CertificateIntended { device_id, tenant_id, serial_number, .. } = *intended;
+    abandon(api, cause, device_id, tenant_id, serial_number, AbandonCause::ClockBehind).await;
+    Err(Problem::new(ErrorCode::SigningUnavailable, "the server's clock is behind its own log; set it, then try again"))
 }
 
 /// Records what was signed, unless the device lost its approval, or the renewed certificate was revoked, in between.

@@ -113,6 +113,9 @@ async fn renew(
     let outcome = match issue(api, &cause, loaded, issuance).await {
         Ok(outcome) => outcome,
         Err(problem) => {
+            if let Some(outcome) = api.repeated(&cause).await? {
+                return answer(api, outcome, request.csr_pem.is_some(), None);
+            }
             // A device that asked again before it was answered: its first request renewed meanwhile.
             let (certificates, _) = api.load::<Certificates>(&StreamId::certificates(device.device_id)).await?;
             let successor = certificates.repeated_renewal(serial_number, key_sha256).ok_or(problem)?;
@@ -120,6 +123,7 @@ async fn renew(
         }
     };
     if !outcome.is_repeat {
+        metrics::counter!("signalbeam_certificates_issued_total").increment(1);
         metrics::counter!("signalbeam_certificates_renewed_total").increment(1);
     }
     answer(api, outcome, request.csr_pem.is_some(), private_key.as_ref())
@@ -153,6 +157,7 @@ async fn repeat_by_superseded_certificate(
 
 async fn again(api: &CommandApi, successor: &Certificate) -> Result<Answer, Problem> {
     let issued = issued_before(api, &successor.issued).await?;
+    api.await_head().await?;
     let shown = ShownCertificate::new(api, issued.certificate, issued.at, None);
     Ok(Changed::new(StatusCode::OK, Json(shown), None))
 }

@@ -51,7 +51,7 @@ pub(crate) async fn revoke_certificate(
     let stream = StreamId::certificates(device_id);
     let command = || CertificateCommand::Revoke { serial_number, reason: body.value.reason.clone() };
     let outcome = api.execute::<Certificates>(&cause, &stream, tenant_id, command, |error| refused(&error)).await?;
-    if outcome.position.is_some() {
+    if !outcome.events.is_empty() && !outcome.is_repeat {
         metrics::counter!("signalbeam_certificates_revoked_total").increment(1);
         tracing::info!(%device_id, %serial_number, "certificate revoked");
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use signalbeam_authn::Device;
 use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
+use signalbeam_domain::certificate::renewable_from;
 use signalbeam_domain::{DeviceId, SerialNumber, Timestamp};
 use utoipa::ToSchema;
 
@@ -84,13 +85,16 @@ pub(crate) async fn heartbeat(
         if text.as_ref().is_some_and(|text| text.chars().count() > MAX_CHARACTERS) {
             return Err(Problem::invalid(pointer, format!("must have at most {MAX_CHARACTERS} characters")));
         }
+        if text.as_ref().is_some_and(|text| text.chars().any(char::is_control)) {
+            return Err(Problem::invalid(pointer, "must not contain control characters"));
+        }
     }
     tracing::debug!(device_id = %id, agent_version = ?body.value.agent_version, status = ?body.value.status, "heartbeat");
     let now = api.now();
     let certificate = api.index.active_certificate(id).map(|entry| HeartbeatCertificate {
         serial_number: entry.serial_number,
         expires_at: entry.not_after,
-        renewal_required: now >= entry.not_after.plus_days(-i64::from(api.policy.renewal_window_days)),
+        renewal_required: now >= renewable_from(entry.not_after, api.policy.renewal_window_days),
     });
     Ok(Json(HeartbeatReceived { received_at: now, certificate, api_key_expires_at: api.index.api_key_expiry(id) }))
 }

@@ -9,13 +9,13 @@ use signalbeam_authn::http::extract::JsonBody;
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::secrets::{MacVerdict, claim_secret_sha256};
 use signalbeam_authn::{RequestContext, draw};
-use signalbeam_domain::device::DeviceRegistered;
+use signalbeam_domain::device::{Device, DeviceCommand, DeviceEvent, DeviceRegistered};
 use signalbeam_domain::registration_token::{
     RegistrationToken as Token, RegistrationTokenCommand, RegistrationTokenError, TokenConsumed,
 };
 use signalbeam_domain::{
     Actor, ActorKind, Aggregate, ClaimSecret, Context, DeviceId, DeviceName, Metadata, MetadataValue, Prefix,
-    RegistrationToken, StreamId, TenantId, Version,
+    RegistrationToken, StreamId, TenantId, Timestamp, Version,
 };
 use signalbeam_event_store::audit::AuthenticationMethod;
 use signalbeam_event_store::execute::MAX_DECISIONS;
@@ -167,13 +167,15 @@ async fn consume(
         };
         if events.is_empty() {
             let first = known.registration().cloned().unwrap_or(registration);
-            return Ok((first, None));
+            // The same registration; another body under the same name is refused all the same.
+            let position = api.repeated(cause).await?.and_then(|outcome| outcome.position);
+            return Ok((first, position));
         }
         let tenant_id = Some(registration.tenant_id);
         let device = StreamWrite {
             stream: StreamId::device(registration.device_id),
             expected: ExpectedVersion::Exact(Version(0)),
-            events: new_events(tenant_id, [device_registered(&registration, token.prefix())]),
+            events: new_events(tenant_id, device_events(&registration, token.prefix(), api.now())?),
         };
         let token_write = StreamWrite {
             stream: stream.clone(),
@@ -189,16 +191,22 @@ async fn consume(
     Err(contended())
 }
 
-fn device_registered(registration: &TokenConsumed, token_prefix: Prefix) -> signalbeam_domain::device::DeviceEvent {
-    DeviceRegistered {
+fn device_events(
+    registration: &TokenConsumed,
+    token_prefix: Prefix,
+    now: Timestamp,
+) -> Result<Vec<DeviceEvent>, Problem> {
+    let registered = DeviceRegistered {
         device_id: registration.device_id,
         tenant_id: registration.tenant_id,
         device_name: registration.device_name.clone(),
         metadata: registration.metadata.clone(),
         token_prefix,
         claim_secret_sha256: registration.claim_secret_sha256,
-    }
-    .into()
+    };
+    // The id has just been drawn, so nothing can have happened to the device.
+    let decided = Device::default().decide(DeviceCommand::Register(registered), &Context { now });
+    decided.map_err(|error| internal(&error))
 }
 
 async fn secret_matches(api: &CommandApi, known: &Token, token: &RegistrationToken) -> Result<bool, Problem> {

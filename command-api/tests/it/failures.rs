@@ -15,7 +15,7 @@ use crate::world::{PATIENCE, TENANT_A, World, tenant};
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let waiting = async {
         while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}"));
@@ -38,6 +38,20 @@ async fn an_audit_log_that_cannot_be_written_denies_devices_while_admins_work_on
     world.audit.writes_fail.set(false);
     world.heartbeat_by_certificate(&device, &certificate).await.problem(ErrorCode::CertificateRevoked);
     world.heartbeat_by_key(&device).await.expect(200);
+}
+
+#[tokio::test]
+async fn under_a_clock_far_behind_the_log_nothing_is_issued_and_no_good_certificate_superseded() {
+    let world = World::new().await;
+    let (device, certificate) = world.device_with_certificate(TENANT_A).await;
+    world.clock.advance_seconds(-7_200);
+    let issue = || world.post(device.issue_route()).admin(Role::Admin).json(&json!({"csrPem": csr()}));
+    let refused = issue().send().await.problem(ErrorCode::SigningUnavailable);
+    assert!(refused["detail"].as_str().unwrap().contains("clock"), "{refused}");
+    assert_eq!(world.types(&device.certificates()).await.last(), Some(&"certificate.abandoned"));
+    world.clock.advance_seconds(7_200);
+    world.heartbeat_by_certificate(&device, &certificate).await.expect(200);
+    issue().send().await.expect(201);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use signalbeam_authn::{ErrorCode, Role};
 use tokio::task::JoinSet;
 
-use crate::world::fleet::{DeviceCertificate, csr};
+use crate::world::fleet::{DeviceCertificate, csr, new_claim_secret};
 use crate::world::{TENANT_A, TENANT_B, World};
 
 #[tokio::test]
@@ -34,6 +34,38 @@ async fn the_same_decision_again_is_answered_again() {
         call().json(&json!({"reason": "x"})).send().await.problem(ErrorCode::IdempotencyKeyReused);
     }
     assert_eq!(approve(30).send().await.expect(200), body, "the first outcome, whatever came after it");
+}
+
+#[tokio::test]
+async fn a_command_that_changed_nothing_is_not_carried_out_later() {
+    let world = World::new().await;
+    let device = world.approved_device(TENANT_A).await;
+    let revoke = |key: &str| world.post(device.route("revoke-api-key")).admin(Role::Admin).idempotency_key(key);
+    revoke("first").send().await.expect(204);
+    revoke("nothing-to-do").send().await.expect(204);
+    let rotated = world.post(device.route("rotate-api-key")).admin(Role::Admin).send().await.expect(200);
+    revoke("nothing-to-do").send().await.expect(204);
+    let key = rotated["apiKey"].as_str().unwrap();
+    world.post(device.route("heartbeat")).api_key(key).send().await.expect(200);
+    revoke("nothing-to-do").json(&json!({"reason": "x"})).send().await.problem(ErrorCode::IdempotencyKeyReused);
+}
+
+#[tokio::test]
+async fn a_registration_under_a_name_that_came_with_another_body_is_refused() {
+    let world = World::new().await;
+    let token = world.token(TENANT_A).await;
+    let secret = new_claim_secret();
+    let register = |name: &str| {
+        let body = json!({"tenantId": TENANT_A, "token": token["token"], "deviceName": name, "claimSecret": secret});
+        world.post("/api/devices").idempotency_key("k").json(&body)
+    };
+    let first = register("one").send().await;
+    let position = first.position();
+    let body = first.expect(201);
+    let again = register("one").send().await;
+    assert_eq!(again.position(), position, "so that whoever lost the first answer can wait for it");
+    assert_eq!(again.expect(201), body);
+    register("two").send().await.problem(ErrorCode::IdempotencyKeyReused);
 }
 
 #[tokio::test]

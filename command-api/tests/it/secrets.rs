@@ -44,6 +44,9 @@ async fn a_whole_life_leaves_no_secret_behind() {
     let captured = Captured::default();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(captured.clone()).finish();
+    // While there is a single subscriber, the first thread to reach a line of logging decides for all threads whether that
+    // line is wanted, and the threads of other tests want none.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let guard = tracing::subscriber::set_default(subscriber);
     let world = World::new().await;
     let mut secrets = vec![];

@@ -67,6 +67,8 @@ pub enum AbandonCause {
     SigningFailed,
     /// The device was suspended or decommissioned, or the renewed certificate revoked, in between.
     NoLongerEligible,
+    /// The clock turned out to be far behind the log.
+    ClockBehind,
     /// The process ended in between; found when it started again.
     Interrupted,
 }

@@ -23,7 +23,7 @@ async fn bad_values_are_pointed_at() {
         ("/api/devices/%FF".to_owned(), "/path"),
         ("/api/devices/by-status/pendin".to_owned(), "/path/status"),
         ("/api/certificates/12ab".to_owned(), "/path/serialNumber"),
-        (format!("/api/certificates/{}", "f".repeat(40)), "/path/serialNumber"),
+        (format!("/api/certificates/{}", "g".repeat(40)), "/path/serialNumber"),
         ("/api/certificates/xyz/renewal-info".to_owned(), "/path/serialNumber"),
         ("/api/certificates/device/018f".to_owned(), "/path/deviceId"),
         ("/api/devices?status=Unknown".to_owned(), "/query/status"),
