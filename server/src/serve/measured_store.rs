@@ -1,17 +1,24 @@
 //! An event store that counts what is appended and how long that takes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use signalbeam_domain::{Digest, EventId, Position, StreamId};
 use signalbeam_event_store::{
-    AppendError, Appended, Batch, EventReader, EventStore, Filter, Page, Recorded, RecordedCommand, StoreError,
-    Subscription,
+    AppendError, Appended, Batch, EventReader, EventStore, Filter, Page, Recorded, RecordedCommand, SqliteEventStore,
+    StoreError, Subscription,
 };
 
 /// Measures the store that it wraps.
 pub(super) struct MeasuredStore<S>(pub(super) Arc<S>);
+
+impl MeasuredStore<SqliteEventStore> {
+    /// How long ago the last attempt to write failed; none where something has been written since.
+    pub(super) fn last_write_failure(&self) -> Option<Duration> {
+        self.0.last_write_failure()
+    }
+}
 
 #[async_trait]
 impl<S: EventStore> EventStore for MeasuredStore<S> {
