@@ -26,7 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
@@ -46,7 +46,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Limits {
     /// The most connections at a time.
     pub max_connections: usize,
-    /// The most TLS handshakes at a time.
+    /// The most TLS handshakes at a time. Who has not sent its first message does not count.
     pub max_concurrent_handshakes: usize,
     /// How long a handshake may take, waiting for its turn included.
     pub handshake_timeout: Duration,
@@ -158,8 +158,10 @@ where
             return self.serve_http(stream, peer, Protocol::Http1, stop).await;
         };
         let handshake = async {
+            // A turn is for work: whoever sends nothing shall not keep others waiting.
+            let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
             let _turn = self.handshakes.acquire().await;
-            tls.accept(stream).await
+            hello.into_stream(Arc::clone(tls.config())).await
         };
         let shaken = tokio::select! {
             () = stopped(&mut stop) => return,

@@ -105,6 +105,20 @@ async fn a_client_that_never_shakes_hands_is_closed() {
 }
 
 #[tokio::test]
+async fn clients_that_never_shake_hands_do_not_keep_others_from_it() {
+    let (trusted, key) = server_key();
+    let limits = Limits { max_concurrent_handshakes: 1, ..generous() };
+    let server = start(limits, Some(acceptor(key)), hello()).await;
+    let _silent = TcpStream::connect(server.address).await.unwrap();
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let shaken = timeout(PATIENCE / 2, connector(trusted, b"http/1.1").connect(name, stream)).await;
+    let mut stream = shaken.expect("a turn").unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    read_hello(&mut stream).await;
+}
+
+#[tokio::test]
 async fn a_head_that_trickles_in_is_cut_off_although_bytes_keep_coming() {
     let limit = Duration::from_millis(300);
     let server = start(Limits { header_timeout: limit, ..generous() }, None, hello()).await;
