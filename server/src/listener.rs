@@ -37,7 +37,7 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// The most header fields of a request.
 const MAX_HEADERS: usize = 100;
 /// The most requests at a time on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 100;
+const MAX_STREAMS: u32 = 16;
 /// How long the loop pauses after `accept` failed (no file descriptors left, mostly) before it tries again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

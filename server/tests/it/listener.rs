@@ -243,6 +243,10 @@ async fn both_protocols_are_spoken_and_the_peer_is_told() {
     let mut frame_head = [0; 9];
     timeout(PATIENCE, stream.read_exact(&mut frame_head)).await.expect("a frame").unwrap();
     assert_eq!(frame_head[3], 4, "the first frame must be SETTINGS (RFC 9113, section 3.4)");
+    let mut settings = vec![0; usize::from(frame_head[2])];
+    timeout(PATIENCE, stream.read_exact(&mut settings)).await.expect("the settings").unwrap();
+    let max_streams = settings.chunks(6).find(|setting| setting[..2] == [0, 3]).expect("MAX_CONCURRENT_STREAMS");
+    assert_eq!(max_streams[2..], [0, 0, 0, 16]);
 }
 
 /// A frame of HTTP/2 (RFC 9113, section 4.1).
