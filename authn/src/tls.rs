@@ -9,10 +9,13 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+
+/// The most bytes of a client's certificates together. They are kept as long as the connection, and strangers send them.
+const MAX_CHAIN_BYTES: usize = 16 * 1024;
 
 /// Accepts any certificate whose key signed the handshake (RFC 8446, section 4.4.3; RFC 5246, section 7.4.8), and
-/// clients without one.
+/// clients without one. Chains above 16 KiB are refused.
 pub struct PossessionVerifier {
     algorithms: WebPkiSupportedAlgorithms,
     hints: Vec<DistinguishedName>,
@@ -43,10 +46,14 @@ impl ClientCertVerifier for PossessionVerifier {
 
     fn verify_client_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        let bytes = end_entity.len() + intermediates.iter().map(|certificate| certificate.len()).sum::<usize>();
+        if bytes > MAX_CHAIN_BYTES {
+            return Err(Error::InvalidCertificate(CertificateError::BadEncoding));
+        }
         Ok(ClientCertVerified::assertion())
     }
 

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use signalbeam_domain::{Digest, EventId, Position, StreamId};
@@ -17,6 +18,7 @@ use crate::port::{
     Subscription,
 };
 use crate::sqlite::database::{Database, Kind};
+use crate::sqlite::write_health::WriteHealth;
 use crate::sqlite::writer::{Request, Written};
 
 mod audit;
@@ -26,6 +28,7 @@ mod known;
 mod queue;
 mod reader;
 mod row;
+mod write_health;
 mod writer;
 
 pub use audit::SqliteAuditLog;
@@ -47,6 +50,7 @@ static KIND: Kind = Kind {
 pub struct SqliteEventStore {
     requests: mpsc::Sender<Request>,
     reader: SqliteEventReader,
+    health: WriteHealth,
 }
 
 /// The store was closed, or its runtime is shutting down.
@@ -64,8 +68,16 @@ impl SqliteEventStore {
         let path = path.as_ref();
         let database = Database::open(path, &KIND).await?;
         let (requests, queue) = mpsc::channel(QUEUE);
-        let head = writer::start(database, queue, clock).await.map_err(|e| database::database_error(path, e))?;
-        Ok(Self { requests, reader: SqliteEventReader::beside_writer(path, head) })
+        let health = WriteHealth::default();
+        let head = writer::start(database, queue, clock, health.clone())
+            .await
+            .map_err(|error| database::database_error(path, error))?;
+        Ok(Self { requests, reader: SqliteEventReader::beside_writer(path, head), health })
+    }
+
+    /// How long ago the last attempt to write failed; none where something has been written since, or nothing failed.
+    pub fn last_write_failure(&self) -> Option<Duration> {
+        self.health.last_failure()
     }
 
     /// Appends what waits in the queue, then ends the writer and the subscriptions, and lets go of the file. Appends

@@ -1,6 +1,7 @@
 //! `projections.db`: opened or created, compared with the log, and thrown away where it is of no use.
 
 use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,8 +56,8 @@ pub enum OpenError {
         #[source]
         source: sqlx::Error,
     },
-    /// A file could not be renamed or removed.
-    #[error("cannot replace {}", path.display())]
+    /// A file could not be created, renamed or removed.
+    #[error("cannot create or replace {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -197,12 +198,22 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 async fn create(path: &Path) -> Result<(), OpenError> {
+    create_private(path).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
     let failed = |source| OpenError::Database { path: path.to_owned(), source };
     let options = options(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
     let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
     let script = format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;");
     sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut connection).await.map_err(failed)?;
     connection.close().await.map_err(failed)
+}
+
+/// Creates the file readable by its owner alone. The engine takes it for a new one, and gives its other files the same mode.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
 }
 
 async fn examine(path: &Path) -> Result<Found, OpenError> {

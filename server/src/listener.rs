@@ -26,7 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
@@ -37,7 +37,7 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// The most header fields of a request.
 const MAX_HEADERS: usize = 100;
 /// The most requests at a time on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 100;
+const MAX_STREAMS: u32 = 16;
 /// How long the loop pauses after `accept` failed (no file descriptors left, mostly) before it tries again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -46,7 +46,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Limits {
     /// The most connections at a time.
     pub max_connections: usize,
-    /// The most TLS handshakes at a time.
+    /// The most TLS handshakes at a time. Who has not sent its first message does not count.
     pub max_concurrent_handshakes: usize,
     /// How long a handshake may take, waiting for its turn included.
     pub handshake_timeout: Duration,
@@ -56,6 +56,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long a connection may stay open in the middle of a request without a byte read or written.
     pub stall_timeout: Duration,
+    /// How long a request may run in all, from its head to the last byte of its answer, whatever is read or written.
+    pub answer_timeout: Duration,
     /// How long running requests may take to finish at the end.
     pub drain_timeout: Duration,
 }
@@ -158,8 +160,10 @@ where
             return self.serve_http(stream, peer, Protocol::Http1, stop).await;
         };
         let handshake = async {
+            // A turn is for work: whoever sends nothing shall not keep others waiting.
+            let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
             let _turn = self.handshakes.acquire().await;
-            tls.accept(stream).await
+            hello.into_stream(Arc::clone(tls.config())).await
         };
         let shaken = tokio::select! {
             () = stopped(&mut stop) => return,

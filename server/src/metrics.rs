@@ -42,9 +42,8 @@ const fn labelled(
     Family { name, help, label: Some((label, values)) }
 }
 
-/// Every code that an authentication can fail with.
+/// Every code that an authentication can fail with. Who presents nothing has not attempted one.
 const FAILURE_CODES: &[&str] = &[
-    ErrorCode::AuthenticationRequired.as_str(),
     ErrorCode::CertificateExpired.as_str(),
     ErrorCode::CertificateNotYetValid.as_str(),
     ErrorCode::InvalidCertificateChain.as_str(),

@@ -55,6 +55,8 @@ const TLS_FOLDER: &str = "tls";
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
 /// How long running requests may take to finish at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long sending an answer may take, however steadily the client takes it.
+const SENDING_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The settings that can change while the server runs.
 const RELOADABLE: [&str; 8] = [
@@ -312,6 +314,7 @@ fn limits(config: &Config) -> Limits {
         idle_timeout: seconds(listener.idle_timeout_seconds),
         // A request that is being answered has its own, shorter limits; this is for peers that do not read.
         stall_timeout: seconds(listener.request_timeout_seconds) + DRAIN_TIMEOUT,
+        answer_timeout: seconds(listener.request_timeout_seconds) + SENDING_TIMEOUT,
         drain_timeout: DRAIN_TIMEOUT,
     }
 }

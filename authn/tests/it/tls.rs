@@ -94,8 +94,12 @@ struct Presents {
 
 impl Presents {
     fn certificate(certificate: &CertificateDer<'static>, key: &KeyPair) -> Self {
+        Self::chain(vec![certificate.clone()], key)
+    }
+
+    fn chain(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Self {
         let key = any_supported_type(&private_key(key)).unwrap();
-        Self { key: Some(Arc::new(CertifiedKey::new(vec![certificate.clone()], key))), hints: Arc::default() }
+        Self { key: Some(Arc::new(CertifiedKey::new(chain, key))), hints: Arc::default() }
     }
 }
 
@@ -165,6 +169,20 @@ async fn any_certificate_and_none_at_all_reach_the_handler() {
         }
         let seen = server.meet(&server.client(version, Presents::default())).await.0.unwrap();
         assert!(seen.chain.is_empty() && seen.connection.certificate.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_chain_may_have_16_kib_and_no_more() {
+    let server = Server::new();
+    let key = KeyPair::generate().unwrap();
+    let own = self_signed(&key, |_| {});
+    let filled_up_to = |bytes: usize| vec![own.clone(), CertificateDer::from(vec![0; bytes - own.len()])];
+    for version in VERSIONS {
+        let client = server.client(version, Presents::chain(filled_up_to(16 * 1024), &key));
+        assert_eq!(server.meet(&client).await.0.unwrap().chain.len(), 2, "{version:?}");
+        let client = server.client(version, Presents::chain(filled_up_to(16 * 1024 + 1), &key));
+        assert!(server.meet(&client).await.0.is_none(), "{version:?}");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::SqlitePool;
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::{AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt};
 use crate::sqlite::database::{self, Database, Kind, OpenError};
+use crate::sqlite::write_health::WriteHealth;
 
 mod query;
 mod row;
@@ -35,6 +37,7 @@ pub struct SqliteAuditLog {
     durability: AuditDurability,
     /// Set by the writer while it cannot write: then nothing is answered before it is on disk.
     is_failing: Arc<AtomicBool>,
+    health: WriteHealth,
 }
 
 /// The log was closed, or its runtime is shutting down.
@@ -52,10 +55,16 @@ impl SqliteAuditLog {
         let database = Database::open(path, &KIND).await?;
         let (requests, queue) = mpsc::channel(QUEUE);
         let is_failing = Arc::new(AtomicBool::new(false));
-        writer::start(database, queue, Arc::clone(&is_failing))
+        let health = WriteHealth::default();
+        writer::start(database, queue, Arc::clone(&is_failing), health.clone())
             .await
             .map_err(|error| database::database_error(path, error))?;
-        Ok(Self { requests, readers: database::readers(path), durability, is_failing })
+        Ok(Self { requests, readers: database::readers(path), durability, is_failing, health })
+    }
+
+    /// How long ago the last attempt to write failed; none where something has been written since, or nothing failed.
+    pub fn last_write_failure(&self) -> Option<Duration> {
+        self.health.last_failure()
     }
 
     /// Writes what waits, then ends the writer and lets go of the file. Attempts that come later are refused.

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::ledger::{KnownCommand, Ledger, PreparedBatch, Tail, Verdict};
 use crate::port::{AppendError, Recorded, StoreError};
 use crate::sqlite::database::{Database, close_writer};
+use crate::sqlite::write_health::WriteHealth;
 use crate::sqlite::{known, queue, row};
 
 /// From this many events on a group takes no further batch. With the largest batch it stays below 2,048 events, whose
@@ -44,6 +45,7 @@ struct Writer {
     database: Database,
     clock: Arc<dyn Clock>,
     head: watch::Sender<Position>,
+    health: WriteHealth,
     /// Absent after a failure: what was committed is unknown then, so connection and tail are taken anew.
     open: Option<Open>,
 }
@@ -58,10 +60,11 @@ pub(super) async fn start(
     database: Database,
     requests: mpsc::Receiver<Request>,
     clock: Arc<dyn Clock>,
+    health: WriteHealth,
 ) -> Result<watch::Receiver<Position>, sqlx::Error> {
     let open = Open::new(&database).await?;
     let (head, receiver) = watch::channel(open.tail.position);
-    tokio::spawn(Writer { database, clock, head, open: Some(open) }.run(requests));
+    tokio::spawn(Writer { database, clock, head, health, open: Some(open) }.run(requests));
     Ok(receiver)
 }
 
@@ -122,6 +125,7 @@ impl Writer {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 self.open = None;
+                self.health.failed();
                 let error = StoreError::because("append")(error);
                 tracing::warn!(batches = answers.len(), error = %error.source, "appending to the event log failed");
                 answers.iter().map(|_| Err(error.clone().into())).collect()
@@ -143,7 +147,9 @@ impl Writer {
         let named: Vec<&PreparedBatch> = batches.iter().collect();
         let mut ledger = known::ledger(&mut open.connection, open.tail, &named).await?;
         let (outcomes, commands) = judge(&mut ledger, batches, &*self.clock);
-        insert(&mut open.connection, &outcomes, &commands).await?;
+        if insert(&mut open.connection, &outcomes, &commands).await? {
+            self.health.succeeded();
+        }
         open.tail = ledger.tail;
         let position = open.tail.position;
         self.head.send_if_modified(|head| std::mem::replace(head, position) != position);
@@ -172,19 +178,19 @@ fn judge(
     (outcomes, commands)
 }
 
-/// Inserts all in one transaction and commits it, in one turn of the connection's thread.
+/// Inserts all in one transaction and commits it, in one turn of the connection's thread; false where there was nothing.
 async fn insert(
     connection: &mut SqliteConnection,
     outcomes: &[Outcome],
     commands: &[(Digest, KnownCommand)],
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     let appended = outcomes.iter().filter_map(|outcome| match outcome {
         Ok(Written::Appended { events, .. }) => Some(events),
         _ => None,
     });
     let events: Vec<&Recorded> = appended.flatten().collect();
     if events.is_empty() && commands.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let mut arguments = SqliteArguments::default();
     let mut sql = String::from("BEGIN IMMEDIATE;");
@@ -202,7 +208,7 @@ async fn insert(
     }
     sql.push_str(";COMMIT");
     sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await?;
-    Ok(())
+    Ok(true)
 }
 
 fn json_rows(commands: &[(Digest, KnownCommand)]) -> String {

@@ -1,5 +1,6 @@
 //! Rebuilding gives the same rows as living did, whatever has happened.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
@@ -78,6 +79,28 @@ async fn live_tables_are_never_replaced_by_older_ones() {
     let rebuilt = rebuild(DIRECTORY, projected.projector.tables(), &log, |_| {}).await.unwrap();
     assert_eq!(rebuilt.position, fleet.head().await, "it read on when it saw that it was behind");
     assert_eq!(projected.dump().await, before);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn every_file_with_rows_is_readable_by_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (fleet, _) = Fleet::with_device().await;
+    let projected = Projected::of(&fleet).await;
+    let mut modes = BTreeMap::new();
+    let look = |_| {
+        for entry in std::fs::read_dir(projected.folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            modes.insert(entry.file_name().into_string().unwrap(), mode);
+        }
+    };
+    rebuild(DIRECTORY, projected.projector.tables(), &*fleet.store, look).await.unwrap();
+    for name in ["projections.db", "projections.db.rebuild"] {
+        for suffix in ["", "-wal", "-shm"] {
+            assert_eq!(modes.get(&format!("{name}{suffix}")), Some(&0o600), "{name}{suffix} of {modes:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What happens on a connection, and whether it has been too little for too long.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +24,10 @@ pub(super) struct Activity {
 
 #[derive(Debug)]
 struct State {
-    /// Requests whose response has not been sent entirely.
-    running: usize,
+    /// When each request began whose response has not been sent entirely, by its number.
+    running: BTreeMap<u64, Instant>,
+    /// The number of the next request.
+    next: u64,
     /// When the current wait for a request began.
     idle_since: Instant,
     /// When the first byte of a head came that is still incomplete; the opening, before the first request.
@@ -36,10 +39,11 @@ struct State {
 impl State {
     /// When the connection is to be closed if nothing changes until then.
     fn deadline(&self, limits: &Limits) -> Instant {
-        match (self.running, self.head_since) {
-            (0, Some(since)) => since + limits.header_timeout,
-            (0, None) => self.idle_since + limits.idle_timeout,
-            (_, _) => self.last_progress + limits.stall_timeout,
+        // Numbers rise with time, so the first request is the oldest.
+        match (self.running.first_key_value(), self.head_since) {
+            (None, Some(since)) => since + limits.header_timeout,
+            (None, None) => self.idle_since + limits.idle_timeout,
+            (Some((_, oldest)), _) => (self.last_progress + limits.stall_timeout).min(*oldest + limits.answer_timeout),
         }
     }
 }
@@ -48,7 +52,8 @@ impl Activity {
     /// A connection that has just been opened.
     pub(super) fn new(bytes_begin_head: bool) -> Self {
         let now = Instant::now();
-        let state = State { running: 0, idle_since: now, head_since: Some(now), last_progress: now };
+        let state =
+            State { running: BTreeMap::new(), next: 0, idle_since: now, head_since: Some(now), last_progress: now };
         Self { bytes_begin_head, state: Mutex::new(state) }
     }
 
@@ -60,16 +65,18 @@ impl Activity {
     /// A request's head is complete. The request runs until the answer is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
         let mut state = self.state();
-        state.running += 1;
+        let number = state.next;
+        state.next += 1;
+        state.running.insert(number, Instant::now());
         state.head_since = None;
-        Running(Arc::clone(self))
+        Running { activity: Arc::clone(self), number }
     }
 
     fn progress(&self, has_read: bool) {
         let now = Instant::now();
         let mut state = self.state();
         state.last_progress = now;
-        if has_read && self.bytes_begin_head && state.running == 0 {
+        if has_read && self.bytes_begin_head && state.running.is_empty() {
             state.head_since.get_or_insert(now);
         }
     }
@@ -91,12 +98,15 @@ impl Activity {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct Running(Arc<Activity>);
+pub(super) struct Running {
+    activity: Arc<Activity>,
+    number: u64,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.running -= 1;
+        let mut state = self.activity.state();
+        state.running.remove(&self.number);
         state.idle_since = Instant::now();
     }
 }

@@ -57,7 +57,11 @@ impl Parts {
         let keeper = Arc::new(SecretKeeper::new(&mac_key, &[], config.authentication.bcrypt_cost, slots));
 
         let store = SqliteEventStore::open(data_dir.join(EVENTS_FILE), Arc::clone(&clock)).await?;
-        let store = Arc::new(MeasuredStore(Arc::new(store)));
+        let store = Arc::new(store);
+        let tables = Tables::open(&data_dir.join(PROJECTIONS_FILE), &*store).await?;
+        let projector = Arc::new(Projector::start(Arc::clone(&store) as _, tables.clone()));
+        let freshness = Freshness::new(Arc::clone(&projector));
+        let store = Arc::new(MeasuredStore::new(store, freshness.clone()));
         let durability = match config.audit.durability {
             config::Durability::Strict => AuditDurability::Strict,
             config::Durability::Relaxed => AuditDurability::Relaxed,
@@ -67,10 +71,7 @@ impl Parts {
         let authority = authority::open(data_dir.join(AUTHORITY_FOLDER), settings, &*store, &*clock).await?;
         let verifier = ChainVerifier::new([authority.certificate_der()])?;
 
-        let tables = Tables::open(&data_dir.join(PROJECTIONS_FILE), &*store).await?;
-        let reader: Arc<dyn EventReader> = Arc::clone(&store) as _;
-        let projector = Arc::new(Projector::start(Arc::clone(&reader), tables.clone()));
-        let index = CredentialIndex::start(reader, Some(tables));
+        let index = CredentialIndex::start(Arc::clone(&store) as _, Some(tables));
         let authenticator = Arc::new(Authenticator::new(AuthenticatorParts {
             store: Arc::clone(&store) as _,
             index: Arc::clone(&index),
@@ -86,12 +87,12 @@ impl Parts {
         Ok(Arc::new(Self {
             store,
             audit,
-            freshness: Freshness::new(Arc::clone(&projector)),
             projector,
             index,
             authority,
             clock,
             head_at_start,
+            freshness,
             keeper,
             authenticator,
             policy,
@@ -156,7 +157,7 @@ impl Stores {
     /// Lets the writers finish and closes the files.
     pub(super) async fn close(self) {
         self.audit.close().await;
-        self.store.0.close().await;
+        self.store.close().await;
         self.tables.close().await;
     }
 }

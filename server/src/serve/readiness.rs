@@ -15,11 +15,23 @@ const FRESHNESS_BOUND: Duration = Duration::from_secs(2);
 /// Beyond this the tables are too old for people to work with.
 const TABLES_BOUND_SECONDS: f64 = 30.0;
 
+/// For so long a failed write counts, unless something has been written since. It ends because a server that is sent no
+/// requests does not write, and could not show that it can again.
+const WRITE_FAILURE_COUNTS: Duration = Duration::from_secs(30);
+
 /// Looks at the parts of a running server.
 pub(super) struct Probe(pub(super) Arc<Parts>);
 
 fn component(ready: bool, detail: impl Into<String>) -> Component {
     Component { ready, detail: detail.into() }
+}
+
+/// Ready with this detail, except where a write failed lately.
+fn writable(last_failure: Option<Duration>, detail: impl Into<String>) -> Component {
+    match last_failure.filter(|ago| *ago < WRITE_FAILURE_COUNTS) {
+        Some(ago) => component(false, format!("a write failed {:.1} s ago", ago.as_secs_f64())),
+        None => component(true, detail),
+    }
 }
 
 #[async_trait]
@@ -38,7 +50,7 @@ impl ReadinessProbe for Probe {
 
 async fn event_store(parts: &Parts) -> Component {
     match parts.store.head().await {
-        Ok(head) => component(true, format!("at position {head}")),
+        Ok(head) => writable(parts.store.last_write_failure(), format!("at position {head}")),
         Err(error) => component(false, error.to_string()),
     }
 }
@@ -72,7 +84,7 @@ fn credential_index(parts: &Parts) -> Component {
 
 async fn audit_log(parts: &Parts) -> Component {
     match parts.audit.query(&AttemptFilter::default(), None, 1).await {
-        Ok(_) => component(true, "readable"),
+        Ok(_) => writable(parts.audit.last_write_failure(), "in order"),
         Err(error) => component(false, error.to_string()),
     }
 }
@@ -82,4 +94,17 @@ fn certificate_authority(parts: &Parts) -> Component {
     let end = authority.own_validity().not_after;
     let is_valid = parts.clock.now().to_offset_date_time() <= end;
     component(is_valid, format!("{}, valid until {}", authority.fingerprint(), end.date()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_counts_until_it_is_old() {
+        assert!(writable(None, "").ready);
+        assert!(!writable(Some(Duration::ZERO), "").ready);
+        assert!(!writable(Some(WRITE_FAILURE_COUNTS / 2), "").ready);
+        assert!(writable(Some(WRITE_FAILURE_COUNTS), "").ready, "a drained server comes back");
+    }
 }

@@ -21,6 +21,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 /// Nothing in these tests takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+/// How an HTTP/2 connection begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 fn generous() -> Limits {
     Limits {
@@ -30,6 +32,7 @@ fn generous() -> Limits {
         header_timeout: PATIENCE,
         idle_timeout: PATIENCE,
         stall_timeout: PATIENCE,
+        answer_timeout: PATIENCE,
         drain_timeout: PATIENCE,
     }
 }
@@ -102,6 +105,20 @@ async fn a_client_that_never_shakes_hands_is_closed() {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let took = closed(&mut stream, since).await;
     assert!(took >= limit, "closed after {took:?}");
+}
+
+#[tokio::test]
+async fn clients_that_never_shake_hands_do_not_keep_others_from_it() {
+    let (trusted, key) = server_key();
+    let limits = Limits { max_concurrent_handshakes: 1, ..generous() };
+    let server = start(limits, Some(acceptor(key)), hello()).await;
+    let _silent = TcpStream::connect(server.address).await.unwrap();
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let shaken = timeout(PATIENCE / 2, connector(trusted, b"http/1.1").connect(name, stream)).await;
+    let mut stream = shaken.expect("a turn").unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    read_hello(&mut stream).await;
 }
 
 #[tokio::test]
@@ -222,10 +239,58 @@ async fn both_protocols_are_spoken_and_the_peer_is_told() {
 
     let stream = TcpStream::connect(server.address).await.unwrap();
     let mut stream = connector(trusted, b"h2").connect(name(), stream).await.unwrap();
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await.unwrap();
+    stream.write_all(&[PREFACE, &frame(4, 0, 0, &[])].concat()).await.unwrap();
     let mut frame_head = [0; 9];
     timeout(PATIENCE, stream.read_exact(&mut frame_head)).await.expect("a frame").unwrap();
     assert_eq!(frame_head[3], 4, "the first frame must be SETTINGS (RFC 9113, section 3.4)");
+    let mut settings = vec![0; usize::from(frame_head[2])];
+    timeout(PATIENCE, stream.read_exact(&mut settings)).await.expect("the settings").unwrap();
+    let max_streams = settings.chunks(6).find(|setting| setting[..2] == [0, 3]).expect("MAX_CONCURRENT_STREAMS");
+    assert_eq!(max_streams[2..], [0, 0, 0, 16]);
+}
+
+/// A frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[tokio::test]
+async fn an_answer_that_is_never_taken_ends_the_connection_although_pings_keep_coming() {
+    let (trusted, key) = server_key();
+    let limit = Duration::from_millis(300);
+    // Deadlines are looked at anew after a head's time at the latest.
+    let limits = Limits { answer_timeout: limit, header_timeout: Duration::from_secs(1), ..generous() };
+    let entered = Arc::new(Notify::new());
+    let tell = Arc::clone(&entered);
+    let answer = get(async move || {
+        tell.notify_one();
+        "hello"
+    });
+    let server = start(limits, Some(acceptor(key)), Router::new().route("/", answer)).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = connector(trusted, b"h2").connect(name, stream).await.unwrap();
+    let (mut read, mut write) = tokio::io::split(stream);
+    // SETTINGS_INITIAL_WINDOW_SIZE = 0 (section 6.5.2), then GET https://x/ by the static table (RFC 7541, appendix A).
+    let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let request = frame(1, 0x05, 1, &[0x82, 0x87, 0x84, 0x41, 1, b'x']);
+    let since = Instant::now();
+    write.write_all(&[PREFACE, &no_window, &request].concat()).await.unwrap();
+    write.flush().await.unwrap();
+    timeout(PATIENCE, entered.notified()).await.expect("the request to run");
+    let pinging = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        let ping = frame(6, 0, 0, &[0; 8]);
+        while write.write_all(&ping).await.is_ok() && write.flush().await.is_ok() {
+            pace.tick().await;
+        }
+    };
+    let took = tokio::select! {
+        took = closed(&mut read, since) => took,
+        () = pinging => since.elapsed(),
+    };
+    assert!(took >= limit && took < PATIENCE / 2, "closed after {took:?}");
 }
 
 #[tokio::test]

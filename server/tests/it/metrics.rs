@@ -29,4 +29,8 @@ fn every_family_is_there_from_the_start_and_counters_are_zero() {
     ] {
         assert!(rendered.contains(family), "{family} is missing in\n{rendered}");
     }
+    assert!(
+        !rendered.contains("AUTHENTICATION_REQUIRED"),
+        "who presents nothing has not attempted anything\n{rendered}"
+    );
 }

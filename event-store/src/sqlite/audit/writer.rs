@@ -17,6 +17,7 @@ use crate::audit::{AuditError, AuthenticationAttempt};
 use crate::sqlite::database::{Database, close_writer};
 use crate::sqlite::insert::BoxError;
 use crate::sqlite::queue;
+use crate::sqlite::write_health::WriteHealth;
 
 /// From this many attempts on a group takes no more.
 const GROUP: usize = 1_000;
@@ -48,6 +49,7 @@ type Answer = oneshot::Sender<Result<(), AuditError>>;
 struct Writer {
     database: Database,
     is_failing: Arc<AtomicBool>,
+    health: WriteHealth,
     /// Absent after a failure: what was committed is unknown then, so connection and number are taken anew.
     open: Option<Open>,
     /// Attempts that count as recorded and could not be written: they go with the next group. No more than what stood in
@@ -78,9 +80,10 @@ pub(super) async fn start(
     database: Database,
     requests: mpsc::Receiver<Request>,
     is_failing: Arc<AtomicBool>,
+    health: WriteHealth,
 ) -> Result<(), sqlx::Error> {
     let open = Some(Open::new(&database).await?);
-    tokio::spawn(Writer { database, is_failing, open, unwritten: vec![] }.run(requests));
+    tokio::spawn(Writer { database, is_failing, health, open, unwritten: vec![] }.run(requests));
     Ok(())
 }
 
@@ -169,6 +172,7 @@ impl Writer {
         let outcome = self.insert(&rows).await.map_err(AuditError::because("record an attempt"));
         if let Err(error) = &outcome {
             self.open = None;
+            self.health.failed();
             rows.retain(|row| !row.is_waited_for);
             tracing::warn!(kept = rows.len(), error = %error.source, "writing to the audit log failed");
             self.unwritten = rows;
@@ -198,6 +202,7 @@ impl Writer {
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(is_worth_keeping);
         query.execute(&mut open.connection).await?;
         open.last_row = last_row;
+        self.health.succeeded();
         Ok(())
     }
 }
