@@ -25,8 +25,8 @@ use crate::secrets::SecretKeeper;
 /// The header that carries a device's API key.
 pub const X_API_KEY: &str = "x-api-key";
 
-/// How old the index may be before the store itself is asked.
-const FRESHNESS_BOUND: Duration = Duration::from_secs(2);
+/// How old the index may be before the store itself is asked: beyond it the index alone admits nobody.
+pub const FRESHNESS_BOUND: Duration = Duration::from_secs(2);
 /// How long the index may take to catch up with the store before nobody is let in.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the index may take to see an event that this node has just appended.

@@ -65,6 +65,18 @@ impl Caller {
         }
     }
 
+    /// For tenants that a request names itself.
+    ///
+    /// # Errors
+    /// 403 `FORBIDDEN` where the caller is confined to another one.
+    pub fn require_tenant(&self, tenant_id: TenantId) -> Result<(), Problem> {
+        match self {
+            Self::Admin(admin) => admin.require_tenant(tenant_id),
+            Self::Device(device) if device.tenant_id == tenant_id => Ok(()),
+            Self::Device(_) => Err(Problem::new(ErrorCode::Forbidden, "the device belongs to another tenant")),
+        }
+    }
+
     /// An admin needs the permission; a device may do what its routes offer.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use signalbeam_authn::{ErrorCode, Problem};
-use signalbeam_domain::{Position, TenantId};
+use signalbeam_domain::Position;
 use signalbeam_projections::{AuditError, Behind};
 
 use crate::state::QueryApi;
@@ -44,19 +44,6 @@ impl QueryApi {
 fn projection_behind(behind: &Behind) -> Problem {
     let detail = format!("the read model is at position {}, not yet at {}; try again", behind.reached, behind.wanted);
     Problem::new(ErrorCode::ProjectionBehind, detail)
-}
-
-/// A caller that is confined to a tenant may name no other.
-///
-/// # Errors
-/// 403 `FORBIDDEN`
-pub(crate) fn require_tenant(confined_to: Option<TenantId>, asked_for: Option<TenantId>) -> Result<(), Problem> {
-    match (confined_to, asked_for) {
-        (Some(own), Some(asked)) if own != asked => {
-            Err(Problem::new(ErrorCode::Forbidden, "the caller is confined to another tenant"))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The tables or the log did not answer.

@@ -135,16 +135,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParameter
     }
 }
 
-/// What is answered where no route fits.
-pub fn route_not_found() -> Problem {
-    Problem::new(ErrorCode::NotFound, "there is no such route; the routes are listed at /docs")
-}
-
-/// What is answered where the route exists for other methods.
-pub fn method_not_allowed() -> Problem {
-    Problem::new(ErrorCode::MethodNotAllowed, "this route does not take that method; see /docs")
-}
-
 #[cfg(test)]
 mod tests {
     use axum::body::Body;

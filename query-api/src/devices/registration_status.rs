@@ -10,11 +10,9 @@ use signalbeam_authn::extractors::PresentedClaim;
 use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Authenticator, Caller, Permission, RequestContext};
-use signalbeam_domain::device::{Device, DeviceEvent, KnownDevice};
-use signalbeam_domain::{
-    Aggregate as _, DeviceId, DeviceName, DeviceStatus, Reason, SerialNumber, StreamId, TenantId, Timestamp,
-};
-use signalbeam_projections::EventReader;
+use signalbeam_domain::device::{Device, KnownDevice};
+use signalbeam_domain::{DeviceId, DeviceName, DeviceStatus, Reason, SerialNumber, StreamId, TenantId, Timestamp};
+use signalbeam_projections::load;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
@@ -139,18 +137,10 @@ async fn visible_device(api: &QueryApi, caller: &Caller, id: DeviceId) -> Result
     if let Caller::Device(device) = caller {
         device.require_self(id)?;
     }
-    let device = device(&*api.events, id).await?;
+    // As its stream says it is right now; the tables may be a moment behind.
+    let loaded = load::<Device>(&*api.events, &StreamId::device(id)).await;
+    let (device, _) = loaded.map_err(|error| store_unavailable(&error))?;
     let confined_to = caller.tenant_id();
     let visible = device.known().filter(|known| confined_to.is_none_or(|own| own == known.registered.tenant_id));
     visible.cloned().ok_or_else(|| Problem::not_found("device"))
-}
-
-/// The device as its stream says it is right now; the tables may be a moment behind.
-async fn device(events: &dyn EventReader, id: DeviceId) -> Result<Device, Problem> {
-    let stream = events.read_stream(&StreamId::device(id)).await.map_err(|error| store_unavailable(&error))?;
-    stream.iter().try_fold(Device::default(), |device, recorded| {
-        let event = recorded.event().map_err(|error| store_unavailable(&error))?;
-        let event = DeviceEvent::try_from(event).map_err(|error| store_unavailable(&error))?;
-        Ok(device.evolve(&event))
-    })
 }

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use signalbeam_authn::authenticator::FRESHNESS_BOUND;
 use signalbeam_event_store::audit::AttemptFilter;
 use signalbeam_event_store::{AuditLog, EventReader};
 
 use super::parts::Parts;
 use crate::ops::{Component, Components, ReadinessProbe};
 
-/// Beyond this the credential index is too old to admit anybody by it alone.
-const FRESHNESS_BOUND: Duration = Duration::from_secs(2);
 /// Beyond this the tables are too old for people to work with.
 const TABLES_BOUND_SECONDS: f64 = 30.0;
 
