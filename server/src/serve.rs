@@ -59,10 +59,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const SENDING_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The settings that can change while the server runs.
-const RELOADABLE: [&str; 8] = [
+const RELOADABLE: [&str; 7] = [
     "listener.body_timeout_seconds",
     "listener.max_body_bytes",
-    "listener.request_timeout_seconds",
     "log.level",
     "proxy.trusted",
     "tls.certificate_file",
@@ -235,7 +234,6 @@ impl RunningServer {
         self.config.log.level.clone_from(&fresh.log.level);
         self.config.listener.body_timeout_seconds = fresh.listener.body_timeout_seconds;
         self.config.listener.max_body_bytes = fresh.listener.max_body_bytes;
-        self.config.listener.request_timeout_seconds = fresh.listener.request_timeout_seconds;
         drop(self.router.send_replace(around_api(&self.api, &self.config)));
         reloaded
     }
