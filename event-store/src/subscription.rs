@@ -50,6 +50,8 @@ async fn deliver<F, R>(
                 continue;
             }
             Ok(_) => permit.send(SubscriptionItem::CaughtUp(after)),
+            // A store that was closed reads nothing any more: that is the end, not a failure.
+            Err(_) if head.has_changed().is_err() => return,
             Err(error) => permit.send(SubscriptionItem::Failed(error)),
         }
         if is_closed {
@@ -61,5 +63,24 @@ async fn deliver<F, R>(
             _ = progress.tick() => {}
             () = items.closed() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unreadable() -> StoreError {
+        StoreError::because("read the log")(std::io::Error::other("closed"))
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_ends_its_subscriptions_and_a_failing_one_says_so() {
+        let (sender, head) = watch::channel(Position(0));
+        let mut subscription = start(|_| async { Err(unreadable()) }, head.clone(), Position(0));
+        assert!(matches!(subscription.next().await, Some(SubscriptionItem::Failed(_))));
+        drop(sender);
+        let mut subscription = start(|_| async { Err(unreadable()) }, head, Position(0));
+        assert!(subscription.next().await.is_none());
     }
 }

@@ -10,11 +10,10 @@ use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{ErrorCode, RequestContext};
 use signalbeam_domain::api_key::KeyOrigin;
 use signalbeam_domain::{Actor, DeviceId};
-
 use utoipa::ToSchema;
 
 use super::{ShownApiKey, issue};
-use crate::command::{Cause, Changed, LoadedDevice};
+use crate::command::{Cause, Changed, LoadedDevice, internal};
 use crate::idempotency::IdempotencyKey;
 use crate::state::CommandApi;
 
@@ -62,7 +61,7 @@ pub(crate) async fn claim_api_key(
     device.require_approved()?;
     let validity = match device.device.api_key_validity_days {
         Some(days) => days,
-        None => api.policy.api_key_validity.judge(None).map_err(|error| crate::command::internal(&error))?,
+        None => api.policy.api_key_validity.judge(None).map_err(|error| internal(&error))?,
     };
     let (shown, position) = issue(&api, &cause, device, KeyOrigin::Claim, validity).await?;
     Ok(Changed::new(StatusCode::OK, Json(shown), position))

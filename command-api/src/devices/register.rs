@@ -1,5 +1,7 @@
 //! `POST /api/devices`
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,13 +16,12 @@ use signalbeam_domain::registration_token::{
     RegistrationToken as Token, RegistrationTokenCommand, RegistrationTokenError, TokenConsumed,
 };
 use signalbeam_domain::{
-    Actor, ActorKind, Aggregate, ClaimSecret, Context, DeviceId, DeviceName, Metadata, MetadataValue, Prefix,
+    Actor, ActorKind, Aggregate, ClaimSecret, Context, DeviceId, DeviceName, Metadata, MetadataValue, Position, Prefix,
     RegistrationToken, StreamId, TenantId, Timestamp, Version,
 };
 use signalbeam_event_store::audit::AuthenticationMethod;
 use signalbeam_event_store::execute::MAX_DECISIONS;
 use signalbeam_event_store::{ExpectedVersion, StreamWrite, new_events};
-use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -146,7 +147,7 @@ async fn consume(
     cause: &Cause,
     token: &RegistrationToken,
     registration: TokenConsumed,
-) -> Result<(TokenConsumed, Option<signalbeam_domain::Position>), Problem> {
+) -> Result<(TokenConsumed, Option<Position>), Problem> {
     let stream = StreamId::registration_token(token.prefix());
     for _ in 0..MAX_DECISIONS {
         let (known, version) = api.load::<Token>(&stream).await?;
