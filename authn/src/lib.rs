@@ -12,6 +12,7 @@ pub mod draw;
 pub mod extractors;
 pub mod http;
 pub mod permission;
+pub mod recorder;
 pub mod secrets;
 pub mod tls;
 
@@ -24,3 +25,4 @@ pub use extractors::{Admin, Caller, Device, KeyHolder};
 pub use http::context::RequestContext;
 pub use http::problem::Problem;
 pub use permission::{Permission, Role};
+pub use recorder::Recorder;
