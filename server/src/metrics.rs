@@ -86,7 +86,12 @@ const COUNTERS: &[Family] = &[
         FAILURE_CODES,
     ),
     family("signalbeam_ca_errors_total", "Failures of the certificate authority or its key store."),
-    labelled(HANDSHAKE_FAILURES, "TLS handshakes that failed, by reason.", "reason", &["refused", "timeout"]),
+    labelled(
+        HANDSHAKE_FAILURES,
+        "TLS handshakes that failed, by reason.",
+        "reason",
+        &["proxy_header", "refused", "timeout"],
+    ),
 ];
 
 const GAUGES: &[Family] = &[
