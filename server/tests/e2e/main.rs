@@ -27,4 +27,5 @@ mod secrecy;
 mod starts;
 mod strangers;
 mod tampering;
+mod usage;
 mod walk;
