@@ -13,6 +13,7 @@ mod subscription;
 
 pub use audit::{
     AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt, AuthenticationMethod,
+    UsageCount, UsageSummary,
 };
 pub use clock::{Clock, SystemClock};
 pub use execute::{ExecuteError, execute, new_events};

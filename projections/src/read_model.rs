@@ -9,6 +9,7 @@ mod cursor;
 mod devices;
 mod listing;
 mod tokens;
+mod usage;
 
 pub use self::certificates::{CertificateFilter, CertificateRow, CertificateStatus, Revocation};
 pub use self::counts::ActiveCertificates;
@@ -16,6 +17,7 @@ pub use self::cursor::{Cursor, InvalidCursor};
 pub use self::devices::{ApiKeyRow, DeviceDetail, DeviceFilter, DeviceRow};
 pub use self::listing::Listed;
 pub use self::tokens::{TokenFilter, TokenRow, TokenStatus};
+pub use self::usage::{CredentialUsage, DaySpan, DayUsage, DeviceUsage, LastSeen};
 use crate::columns::ReadError;
 use crate::tables::Tables;
 

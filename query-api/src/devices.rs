@@ -64,6 +64,10 @@ pub struct ListedDevice {
     /// What was said of that change.
     #[serde(skip_serializing_if = "Option::is_none")]
     status_reason: Option<String>,
+    /// When it last authenticated, a second or so behind; absent where it never did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_seen_at: Option<Timestamp>,
 }
 
 impl From<DeviceRow> for ListedDevice {
@@ -83,6 +87,7 @@ impl From<DeviceRow> for ListedDevice {
             status_changed_at: row.status_changed_at,
             status_changed_by: row.status_changed_by,
             status_reason: row.status_reason,
+            last_seen_at: row.last_seen_at,
         }
     }
 }

@@ -49,7 +49,7 @@ CREATE TABLE device_api_keys (
     key_prefix        TEXT NOT NULL,           -- the key's public part
     expires_at        TEXT NOT NULL,           -- the first moment at which it no longer authenticates
     revoked_at        TEXT,
-    last_used_at      TEXT,                    -- as the event log knows: the first use. Later ones: device_authentication_logs
+    last_used_at      TEXT,                    -- counted from the authentication log, a second or so behind
     created_at        TEXT NOT NULL,
     created_by        TEXT NOT NULL,
     tenant_id         TEXT NOT NULL,

@@ -28,4 +28,5 @@ mod secrecy;
 mod starts;
 mod strangers;
 mod tampering;
+mod usage;
 mod walk;
