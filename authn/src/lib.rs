@@ -11,9 +11,11 @@ pub mod device;
 pub mod draw;
 pub mod extractors;
 pub mod http;
+pub mod log_lock;
 pub mod permission;
 pub mod secrets;
 pub mod tls;
+mod unrecorded;
 
 pub use admin::{AdminPrincipal, AdminTokens};
 pub use authenticator::Authenticator;
@@ -24,3 +26,4 @@ pub use extractors::{Admin, Caller, Device, KeyHolder};
 pub use http::context::RequestContext;
 pub use http::problem::Problem;
 pub use permission::{Permission, Role};
+pub use unrecorded::UNRECORDED_CERTIFICATES;

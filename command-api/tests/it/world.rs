@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signalbeam_authn::client_address::TrustedProxies;
 use signalbeam_authn::http::context::provide_request_context;
+use signalbeam_authn::log_lock::LogLock;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
 use signalbeam_authn::{AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Role, authenticator};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts, router};
@@ -76,6 +77,7 @@ pub(crate) struct World {
     pub(crate) index: Arc<CredentialIndex>,
     pub(crate) projector: Arc<Projector>,
     pub(crate) authority: Arc<CertificateAuthority>,
+    pub(crate) log_lock: LogLock,
     pub(crate) router: Router,
     pub(crate) documentation: utoipa::openapi::OpenApi,
     admins: AdminTokens,
@@ -119,6 +121,7 @@ impl World {
             verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
             policy,
         }));
+        let log_lock = authenticator.log_lock().clone();
         let state = CommandApi::new(Parts {
             store: store.clone(),
             index: index.clone(),
@@ -135,7 +138,20 @@ impl World {
         let proxies = Arc::new(TrustedProxies::default());
         let router = router.layer(from_fn_with_state(proxies, provide_request_context));
         let admins = AdminTokens::new(&key_octets(2));
-        Self { clock, store, audit, keys, index, projector, authority, router, documentation, admins, _folder: folder }
+        Self {
+            clock,
+            store,
+            audit,
+            keys,
+            index,
+            projector,
+            authority,
+            log_lock,
+            router,
+            documentation,
+            admins,
+            _folder: folder,
+        }
     }
 
     pub(crate) fn post(&self, path: impl Into<String>) -> Call<'_> {
