@@ -8,6 +8,7 @@ pub mod listener;
 pub mod logging;
 pub mod metrics;
 pub mod ops;
+pub mod rollback;
 pub mod serve;
 pub mod server_certificate;
 pub mod supervise;

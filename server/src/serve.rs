@@ -4,6 +4,7 @@ mod authority;
 mod background;
 mod gauges;
 mod intents;
+mod log_guard;
 mod measured_store;
 mod parts;
 mod readiness;
@@ -86,6 +87,9 @@ pub enum StartError {
     /// The event log or the authentication log cannot be opened.
     #[error(transparent)]
     Open(#[from] signalbeam_event_store::OpenError),
+    /// What is kept of a rollback of the log cannot be read or written.
+    #[error(transparent)]
+    Rollback(#[from] crate::rollback::RecordError),
     /// The event log cannot be read.
     #[error(transparent)]
     Store(#[from] signalbeam_event_store::StoreError),
@@ -258,6 +262,7 @@ impl RunningServer {
         while ops_listener.join_next().await.is_some() {}
         // Whatever follows the log ends before the log is closed.
         drop((background, certificate, router, api));
+        log_guard::bear_last_witness(&parts.guard, &parts.store, &*parts.clock).await;
         let stores = parts.stores();
         drop(parts);
         stores.close().await;
