@@ -7,11 +7,10 @@ use axum::http::HeaderMap;
 use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeyError, ApiKeys};
 use signalbeam_domain::certificate::{CertificateCommand, CertificateError, Certificates, Standing};
 use signalbeam_domain::{DeviceStatus, Position, StreamId};
-use signalbeam_event_store::audit::{AuthenticationAttempt, AuthenticationMethod};
+use signalbeam_event_store::audit::AuthenticationMethod;
 use signalbeam_event_store::{AuditLog, Clock, CommandMetadata, EventStore, ExecuteError, execute};
 use signalbeam_pki::ChainVerifier;
 use signalbeam_projections::CredentialIndex;
-use uuid::Uuid;
 
 use crate::admin::AdminTokens;
 use crate::code::ErrorCode;
@@ -21,6 +20,7 @@ use crate::device::{Accepted, AuthenticationPolicy, DeviceCredential, DevicePrin
 use crate::http::context::{RequestContext, single};
 use crate::http::problem::Problem;
 use crate::log_lock::LogLock;
+use crate::recorder::Recorder;
 use crate::secrets::SecretKeeper;
 use crate::unrecorded::Unrecorded;
 
@@ -38,7 +38,7 @@ const OWN_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Authenticator {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) index: Arc<CredentialIndex>,
-    pub(crate) audit: Arc<dyn AuditLog>,
+    pub(crate) recorder: Recorder,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) admins: AdminTokens,
     pub(crate) keeper: Arc<SecretKeeper>,
@@ -87,13 +87,19 @@ impl Authenticator {
     /// Takes its parts.
     pub fn new(parts: Parts) -> Self {
         let Parts { store, index, audit, clock, admins, keeper, verifier, policy } = parts;
+        let recorder = Recorder::new(audit, Arc::clone(&clock));
         let (log_lock, unrecorded) = (LogLock::default(), Unrecorded::default());
-        Self { store, index, audit, clock, admins, keeper, verifier, policy, log_lock, unrecorded }
+        Self { store, index, recorder, clock, admins, keeper, verifier, policy, log_lock, unrecorded }
     }
 
     /// What keeps everybody out while the event log is not to be relied on.
     pub fn log_lock(&self) -> &LogLock {
         &self.log_lock
+    }
+
+    /// Writes attempts into the audit log.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// Authenticates a device by certificate, or by API key as the policy allows, and records every attempt.
@@ -188,7 +194,7 @@ impl Authenticator {
             }
         }
         let outcome = judgements.last().map(|judgement| judgement.outcome);
-        self.record(context, judgements).await?;
+        self.recorder.record(context, judgements).await?;
         if let Some(problem) = unsettled {
             return Err(problem);
         }
@@ -266,30 +272,6 @@ impl Authenticator {
         self.index.wait_for(head, CATCH_UP_TIMEOUT).await.map_err(|_| stale())
     }
 
-    async fn record(&self, context: &RequestContext, judgements: Vec<Judgement>) -> Result<(), Problem> {
-        let attempts = judgements.into_iter().map(|judgement| {
-            let code = judgement.outcome.as_ref().err().copied();
-            count(judgement.method, code);
-            AuthenticationAttempt {
-                device_id: judgement.device_id,
-                tenant_id: judgement.tenant_id,
-                api_key_prefix: judgement.prefix,
-                certificate_serial_number: judgement.serial_number,
-                ..self.attempt(context, judgement.method, code)
-            }
-        });
-        self.audit.record(attempts.collect()).await.map_err(|error| {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "an authentication attempt could not be recorded"
-            );
-            Problem::new(
-                ErrorCode::AuditUnavailable,
-                "the audit log cannot be written, so no device is let in; try again later",
-            )
-        })
-    }
-
     /// Records a success by certificate that was not judged by the ordinary rules: the repetition of a renewal.
     ///
     /// # Errors
@@ -308,78 +290,7 @@ impl Authenticator {
             serial_number: Some(serial_number),
             prefix: None,
         };
-        self.record(context, vec![judgement]).await
-    }
-
-    /// Records a failed attempt by other means than a device's credential. Where that fails, the failure is logged: the
-    /// caller is refused either way.
-    pub async fn record_failure(&self, context: &RequestContext, failure: FailedAttempt) {
-        count(failure.method, Some(failure.code));
-        let attempt = AuthenticationAttempt {
-            device_id: failure.device_id,
-            tenant_id: failure.tenant_id,
-            api_key_prefix: failure.prefix,
-            ..self.attempt(context, failure.method, Some(failure.code))
-        };
-        if let Err(error) = self.audit.record(vec![attempt]).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "a failed attempt could not be recorded");
-        }
-    }
-
-    fn attempt(
-        &self,
-        context: &RequestContext,
-        method: AuthenticationMethod,
-        code: Option<ErrorCode>,
-    ) -> AuthenticationAttempt {
-        AuthenticationAttempt {
-            id: Uuid::now_v7(),
-            device_id: None,
-            tenant_id: None,
-            ip_address: context.client_address,
-            user_agent: context.user_agent.clone(),
-            timestamp: self.clock.now(),
-            success: code.is_none(),
-            method,
-            failure_reason: code.map(|code| code.title().to_owned()),
-            failure_code: code.map(|code| code.as_str().to_owned()),
-            api_key_prefix: None,
-            certificate_serial_number: None,
-            correlation_id: context.correlation_id.clone(),
-        }
-    }
-}
-
-/// A failed attempt by other means than a device's credential.
-#[derive(Debug, Clone, Copy)]
-pub struct FailedAttempt {
-    /// By what means.
-    pub method: AuthenticationMethod,
-    /// Why it failed.
-    pub code: ErrorCode,
-    /// The device that the attempt was for, where it exists.
-    pub device_id: Option<signalbeam_domain::DeviceId>,
-    /// The tenant, where that is certain.
-    pub tenant_id: Option<signalbeam_domain::TenantId>,
-    /// The token's public prefix, where one was presented.
-    pub prefix: Option<signalbeam_domain::Prefix>,
-}
-
-fn count(method: AuthenticationMethod, code: Option<ErrorCode>) {
-    let result = if code.is_none() { "success" } else { "failure" };
-    match method {
-        AuthenticationMethod::Certificate => {
-            metrics::counter!("signalbeam_authentication_method_total", "method" => "certificate", "result" => result)
-                .increment(1);
-        }
-        AuthenticationMethod::ApiKey => {
-            metrics::counter!("signalbeam_authentication_method_total", "method" => "apikey", "result" => result)
-                .increment(1);
-        }
-        _ => {}
-    }
-    if let Some(code) = code {
-        metrics::counter!("signalbeam_authentication_failures_total", "code" => code.as_str()).increment(1);
+        self.recorder.record(context, vec![judgement]).await
     }
 }
 

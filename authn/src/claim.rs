@@ -5,10 +5,11 @@ use signalbeam_domain::{ClaimSecret, DeviceId, StreamId, Version};
 use signalbeam_event_store::audit::AuthenticationMethod;
 use signalbeam_event_store::load;
 
-use crate::authenticator::{Authenticator, FailedAttempt, unavailable};
+use crate::authenticator::{Authenticator, unavailable};
 use crate::code::ErrorCode;
 use crate::http::context::RequestContext;
 use crate::http::problem::Problem;
+use crate::recorder::FailedAttempt;
 use crate::secrets::claim_secret_matches;
 
 /// A device whose claim secret was presented, as its stream says it is right now.
@@ -48,7 +49,7 @@ impl Authenticator {
             tenant_id: known.as_ref().map(|device| device.registered.tenant_id),
             prefix: None,
         };
-        self.record_failure(context, failure).await;
+        self.recorder.record_failure(context, failure).await;
         Err(Problem::new(ErrorCode::InvalidClaimSecret, "the claim secret is not this device's"))
     }
 }

@@ -10,12 +10,13 @@ use signalbeam_domain::{Actor, ClaimSecret, TenantId};
 use signalbeam_event_store::audit::AuthenticationMethod;
 
 use crate::admin::AdminPrincipal;
-use crate::authenticator::{Authenticator, FailedAttempt, Takes, X_API_KEY};
+use crate::authenticator::{Authenticator, Takes, X_API_KEY};
 use crate::code::ErrorCode;
 use crate::device::DevicePrincipal;
 use crate::http::context::{RequestContext, single};
 use crate::http::problem::Problem;
 use crate::permission::Permission;
+use crate::recorder::FailedAttempt;
 
 /// An admin with a valid token.
 #[derive(Debug, Clone)]
@@ -115,7 +116,7 @@ async fn admin(
             tenant_id: None,
             prefix: None,
         };
-        authenticator.record_failure(context, failure).await;
+        authenticator.recorder().record_failure(context, failure).await;
     }
     verified
 }

@@ -6,9 +6,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use signalbeam_authn::authenticator::FailedAttempt;
 use signalbeam_authn::http::extract::JsonBody;
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
+use signalbeam_authn::recorder::FailedAttempt;
 use signalbeam_authn::secrets::{MacVerdict, claim_secret_sha256};
 use signalbeam_authn::{RequestContext, draw};
 use signalbeam_domain::device::{Device, DeviceCommand, DeviceEvent, DeviceRegistered};
@@ -234,6 +234,6 @@ async fn fail(
     let problem = refused(error);
     let method = AuthenticationMethod::RegistrationToken;
     let failure = FailedAttempt { method, code: problem.code(), device_id: None, tenant_id, prefix };
-    api.authenticator.record_failure(context, failure).await;
+    api.authenticator.recorder().record_failure(context, failure).await;
     problem
 }
