@@ -52,10 +52,7 @@ impl LogPoint {
 ///
 /// # Errors
 /// [`StoreError`] where the log does not answer or the event is damaged.
-pub async fn event_at(
-    log: &(impl EventReader + ?Sized),
-    position: Position,
-) -> Result<Option<Recorded>, StoreError> {
+pub async fn event_at(log: &(impl EventReader + ?Sized), position: Position) -> Result<Option<Recorded>, StoreError> {
     let Some(before) = position.0.checked_sub(1) else { return Ok(None) };
     let page = log.read_all(Position(before), 1, &Filter::default()).await?;
     Ok(page.events.into_iter().next().filter(|found| found.envelope.position == position))

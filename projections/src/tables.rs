@@ -141,8 +141,7 @@ impl Tables {
         let failed = |source| OpenError::Database { path: path.to_owned(), source };
         let options = reading(path).pragma("query_only", "ON").busy_timeout(BUSY_TIMEOUT);
         let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
-        let format: i32 =
-            sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut connection).await.map_err(failed)?;
+        let format: i32 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut connection).await.map_err(failed)?;
         connection.close().await.map_err(failed)?;
         let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
         let tables = Self(Arc::new(Pools { path: path.to_owned(), writer: pool.clone(), readers: pool }));

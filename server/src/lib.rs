@@ -1,5 +1,6 @@
 //! The server: configuration, the data directory, the TLS listener, and everything composed into one process.
 
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod data_dir;

@@ -89,7 +89,10 @@ const COUNTERS: &[Family] = &[
         FAILURE_CODES,
     ),
     family("signalbeam_ca_errors_total", "Failures of the certificate authority or its key store."),
-    family(UNRECORDED_CERTIFICATES, "Certificates presented that our authority signed and the event log does not know."),
+    family(
+        UNRECORDED_CERTIFICATES,
+        "Certificates presented that our authority signed and the event log does not know.",
+    ),
     labelled(HANDSHAKE_FAILURES, "TLS handshakes that failed, by reason.", "reason", &["refused", "timeout"]),
 ];
 

@@ -49,8 +49,10 @@ pub const AUDIT_FILE: &str = "audit.db";
 pub const ADMIN_KEY_FILE: &str = "admin-jwt.key";
 /// The file with the key of credentials' MACs.
 pub const MAC_KEY_FILE: &str = "credential-mac.key";
-const AUTHORITY_FOLDER: &str = "ca";
-const TLS_FOLDER: &str = "tls";
+/// The folder with the certificate authority's key and certificate.
+pub const AUTHORITY_FOLDER: &str = "ca";
+/// The folder with the server's own key and certificate.
+pub const TLS_FOLDER: &str = "tls";
 
 /// How long the start waits for the credential index before it serves without: devices get 503 until it is complete.
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);

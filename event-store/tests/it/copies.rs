@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use signalbeam_domain::Position;
 use signalbeam_event_store::sqlite::copy::{LogCheckError, audit_tail, check_events, copy_database};
-use signalbeam_event_store::{AuditDurability, EventReader, EventStore, SqliteAuditLog, SqliteEventReader, SqliteEventStore};
+use signalbeam_event_store::{
+    AuditDurability, EventReader, EventStore, SqliteAuditLog, SqliteEventReader, SqliteEventStore,
+};
 
 use crate::fixture::{ManualClock, everything, new_stream, single};
 

@@ -79,12 +79,8 @@ fn an_acknowledgement_counts_for_its_own_rollback_alone() {
     let later = Rollback::new(RollbackCause::Restored, "a backup".into(), None, Position(7), NOW);
     rollback.write(folder.path()).unwrap();
     assert_eq!(Rollback::read(folder.path()).unwrap().as_ref(), Some(&rollback));
-    let said = Acknowledgement {
-        rollback_id: rollback.id,
-        operator: "alice".into(),
-        acknowledged_at: NOW,
-        reason: None,
-    };
+    let said =
+        Acknowledgement { rollback_id: rollback.id, operator: "alice".into(), acknowledged_at: NOW, reason: None };
     said.write(folder.path()).unwrap();
     assert_eq!(Acknowledgement::read(folder.path(), &rollback).unwrap().as_ref(), Some(&said));
     assert_eq!(Acknowledgement::read(folder.path(), &later).unwrap(), None);

@@ -147,7 +147,10 @@ impl LogGuard {
             if let Err(error) = &done
                 && !is_failing
             {
-                tracing::error!(error = &**error as &dyn std::error::Error, "the witness of the event log cannot be kept");
+                tracing::error!(
+                    error = &**error as &dyn std::error::Error,
+                    "the witness of the event log cannot be kept"
+                );
             }
             is_failing = done.is_err();
             sleep(if is_failing { RETRY_PAUSE } else { pause }).await;
@@ -221,7 +224,11 @@ impl LogGuard {
         set(&self.rollback, None);
         metrics::gauge!(LOG_ROLLED_BACK).set(0.0);
         self.lock.release();
-        tracing::warn!(operator = said.operator, "the rollback was acknowledged ({}); devices are let in", rollback.describe());
+        tracing::warn!(
+            operator = said.operator,
+            "the rollback was acknowledged ({}); devices are let in",
+            rollback.describe()
+        );
         Ok(())
     }
 }
