@@ -13,10 +13,12 @@ pub mod extractors;
 pub mod forwarded_certificate;
 mod forwarded_list;
 pub mod http;
+pub mod log_lock;
 pub mod permission;
 pub mod recorder;
 pub mod secrets;
 pub mod tls;
+mod unrecorded;
 
 pub use admin::{AdminPrincipal, AdminTokens};
 pub use authenticator::Authenticator;
@@ -28,3 +30,4 @@ pub use http::context::RequestContext;
 pub use http::problem::Problem;
 pub use permission::{Permission, Role};
 pub use recorder::Recorder;
+pub use unrecorded::UNRECORDED_CERTIFICATES;

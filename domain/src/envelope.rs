@@ -22,12 +22,20 @@ pub enum Category {
     Certificate,
     /// A certificate authority.
     CertificateAuthority,
+    /// The event log itself.
+    EventLog,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 5] =
-        [Self::Device, Self::RegistrationToken, Self::ApiKey, Self::Certificate, Self::CertificateAuthority];
+    pub const ALL: [Self; 6] = [
+        Self::Device,
+        Self::RegistrationToken,
+        Self::ApiKey,
+        Self::Certificate,
+        Self::CertificateAuthority,
+        Self::EventLog,
+    ];
 
     /// As it is written in stream names, event types and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +45,7 @@ impl Category {
             Self::ApiKey => "api_key",
             Self::Certificate => "certificate",
             Self::CertificateAuthority => "certificate_authority",
+            Self::EventLog => "event_log",
         }
     }
 }
@@ -76,6 +85,11 @@ impl StreamId {
     /// A certificate authority's stream.
     pub fn certificate_authority(id: AuthorityId) -> Self {
         Self::new(Category::CertificateAuthority, id)
+    }
+
+    /// The stream of a log itself, which is named by its first event.
+    pub fn event_log(first_event: EventId) -> Self {
+        Self::new(Category::EventLog, first_event)
     }
 
     /// Reads a stream's name.

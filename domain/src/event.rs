@@ -7,6 +7,7 @@ use crate::authority::AuthorityEvent;
 use crate::certificate::CertificateEvent;
 use crate::device::DeviceEvent;
 use crate::envelope::Category;
+use crate::event_log::EventLogEvent;
 use crate::registration_token::RegistrationTokenEvent;
 
 /// Defines an aggregate's event enum with each variant's payload, type string and schema version.
@@ -84,6 +85,8 @@ pub enum Event {
     CertificateEvent(CertificateEvent),
     /// Of a certificate authority.
     AuthorityEvent(AuthorityEvent),
+    /// Of the event log itself.
+    EventLogEvent(EventLogEvent),
 }
 
 /// The event belongs to another kind of aggregate.
@@ -122,6 +125,7 @@ impl Event {
             Self::ApiKeyEvent(event) => event.event_type(),
             Self::CertificateEvent(event) => event.event_type(),
             Self::AuthorityEvent(event) => event.event_type(),
+            Self::EventLogEvent(event) => event.event_type(),
         }
     }
 
@@ -133,6 +137,7 @@ impl Event {
             Self::ApiKeyEvent(event) => event.schema_version(),
             Self::CertificateEvent(event) => event.schema_version(),
             Self::AuthorityEvent(event) => event.schema_version(),
+            Self::EventLogEvent(event) => event.schema_version(),
         }
     }
 
@@ -158,6 +163,7 @@ impl Event {
             Category::CertificateAuthority => {
                 AuthorityEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
             }
+            Category::EventLog => EventLogEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into)),
         };
         match decoded {
             Ok(Some(event)) => Ok(event),
@@ -174,6 +180,7 @@ impl Event {
             ApiKeyEvent::KINDS,
             CertificateEvent::KINDS,
             AuthorityEvent::KINDS,
+            EventLogEvent::KINDS,
         ]
         .into_iter()
         .flatten()

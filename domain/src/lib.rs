@@ -13,6 +13,7 @@ pub mod credential;
 pub mod device;
 pub mod envelope;
 pub mod event;
+pub mod event_log;
 pub mod ids;
 pub mod registration_token;
 pub mod serial;
@@ -25,7 +26,7 @@ pub use credential::{ApiKey, ClaimSecret, Digest, InvalidCredential, Prefix, Reg
 pub use device::DeviceStatus;
 pub use envelope::{Actor, ActorKind, Category, CorrelationId, Envelope, Position, StreamId, Version};
 pub use event::{DecodeError, Event};
-pub use ids::{ApiKeyId, AuthorityId, DeviceId, EventId, InvalidId, RegistrationTokenId, TenantId};
+pub use ids::{ApiKeyId, AuthorityId, DeviceId, EventId, InvalidId, RegistrationTokenId, RollbackId, TenantId};
 pub use serial::{Fingerprint, InvalidHex, SerialNumber};
 pub use text::{Description, DeviceName, InvalidMetadata, InvalidText, Metadata, MetadataValue, Reason};
 pub use timestamp::{InvalidTimestamp, Timestamp};

@@ -10,6 +10,7 @@ pub mod memory;
 pub mod port;
 pub mod sqlite;
 mod subscription;
+pub mod witness;
 
 pub use audit::{
     AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt, AuthenticationMethod,
@@ -25,3 +26,4 @@ pub use port::{
     load,
 };
 pub use sqlite::{OpenError, SqliteAuditLog, SqliteEventReader, SqliteEventStore};
+pub use witness::LogPoint;

@@ -4,6 +4,7 @@ mod authority;
 mod background;
 mod gauges;
 mod intents;
+mod log_guard;
 mod measured_store;
 mod parts;
 mod proxies;
@@ -48,8 +49,10 @@ pub const AUDIT_FILE: &str = "audit.db";
 pub const ADMIN_KEY_FILE: &str = "admin-jwt.key";
 /// The file with the key of credentials' MACs.
 pub const MAC_KEY_FILE: &str = "credential-mac.key";
-const AUTHORITY_FOLDER: &str = "ca";
-const TLS_FOLDER: &str = "tls";
+/// The folder with the certificate authority's key and certificate.
+pub const AUTHORITY_FOLDER: &str = "ca";
+/// The folder with the server's own key and certificate.
+pub const TLS_FOLDER: &str = "tls";
 
 /// How long the start waits for the credential index before it serves without: devices get 503 until it is complete.
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
@@ -89,6 +92,9 @@ pub enum StartError {
     /// The event log or the authentication log cannot be opened.
     #[error(transparent)]
     Open(#[from] signalbeam_event_store::OpenError),
+    /// What is kept of a rollback of the log cannot be read or written.
+    #[error(transparent)]
+    Rollback(#[from] crate::rollback::RecordError),
     /// The event log cannot be read.
     #[error(transparent)]
     Store(#[from] signalbeam_event_store::StoreError),
@@ -266,6 +272,7 @@ impl RunningServer {
         while ops_listener.join_next().await.is_some() {}
         // Whatever follows the log ends before the log is closed.
         drop((background, certificate, router, api));
+        log_guard::bear_last_witness(&parts.guard, &parts.store, &*parts.clock).await;
         let stores = parts.stores();
         drop(parts);
         stores.close().await;

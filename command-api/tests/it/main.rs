@@ -12,6 +12,7 @@ mod failures;
 mod hostile;
 mod idempotency;
 mod proxies;
+mod log_lock;
 mod races;
 mod registration;
 mod registration_tokens;

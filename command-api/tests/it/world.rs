@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signalbeam_authn::client_address::TrustedProxies;
 use signalbeam_authn::http::context::provide_request_context;
+use signalbeam_authn::log_lock::LogLock;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
 use signalbeam_authn::{AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Role, authenticator};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts, router};
@@ -76,6 +77,7 @@ pub(crate) struct World {
     pub(crate) index: Arc<CredentialIndex>,
     pub(crate) projector: Arc<Projector>,
     pub(crate) authority: Arc<CertificateAuthority>,
+    pub(crate) log_lock: LogLock,
     pub(crate) router: Router,
     /// Its routes, with nothing around them.
     bare: Router,
@@ -125,6 +127,7 @@ impl World {
             verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
             policy,
         }));
+        let log_lock = authenticator.log_lock().clone();
         let state = CommandApi::new(Parts {
             store: store.clone(),
             index: index.clone(),
@@ -150,6 +153,7 @@ impl World {
             authority,
             router,
             bare,
+            log_lock,
             documentation,
             admins,
             _folder: folder,

@@ -186,6 +186,10 @@ pub struct Tls {
 pub struct Store {
     /// `embedded`: SQLite files in the data directory. `SIGNALBEAM__STORE__URL`, default `embedded`.
     pub url: String,
+    /// A second witness of how far the log has come, beside the one in the data directory: a file on other storage, so that
+    /// it survives when the whole data directory is put back to an earlier state. Its folder must exist.
+    /// `SIGNALBEAM__STORE__WITNESS_FILE`, default none.
+    pub witness_file: Option<PathBuf>,
 }
 
 impl Store {
@@ -195,7 +199,7 @@ impl Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: Self::EMBEDDED.to_owned() }
+        Self { url: Self::EMBEDDED.to_owned(), witness_file: None }
     }
 }
 

@@ -19,6 +19,7 @@ use signalbeam_pki::{
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables, UsageProjector};
 use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
 
+use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE};
 use super::{StartError, authority};
@@ -37,6 +38,8 @@ pub(super) struct Parts {
     pub(super) index: Arc<CredentialIndex>,
     pub(super) authority: Arc<CertificateAuthority>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Keeps devices out where the log went back.
+    pub(super) guard: Arc<LogGuard>,
     /// The end of the log before anything was served.
     pub(super) head_at_start: Position,
     /// One for reads and writes: what one side appends, the other waits for.
@@ -63,6 +66,8 @@ impl Parts {
 
         let store = SqliteEventStore::open(data_dir.join(EVENTS_FILE), Arc::clone(&clock)).await?;
         let store = Arc::new(store);
+        // Before the tables are opened: those of another log are thrown away, and they may be the only witness.
+        let finding = Finding::look(data_dir.path(), config, &*store, &*clock).await?;
         let tables = Tables::open(&data_dir.join(PROJECTIONS_FILE), &*store).await?;
         let projector = Arc::new(Projector::start(Arc::clone(&store) as _, tables.clone()));
         let freshness = Freshness::new(Arc::clone(&projector));
@@ -87,6 +92,7 @@ impl Parts {
             verifier,
             policy: authentication_policy(config),
         }));
+        let guard = Arc::new(finding.into_guard(authenticator.log_lock().clone()));
         let policy = command_policy(config)?;
         let usage = UsageProjector::start(Arc::clone(&audit) as _, projector.tables().clone(), USAGE_ROUND);
         let head_at_start = store.head().await?;
@@ -98,6 +104,7 @@ impl Parts {
             index,
             authority,
             clock,
+            guard,
             head_at_start,
             freshness,
             keeper,
