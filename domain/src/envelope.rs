@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin_token::AdminTokenId;
 use crate::credential::{Digest, Prefix};
 use crate::ids::{AuthorityId, DeviceId, EventId, TenantId};
 use crate::timestamp::Timestamp;
@@ -22,12 +23,20 @@ pub enum Category {
     Certificate,
     /// A certificate authority.
     CertificateAuthority,
+    /// Admin tokens that were revoked.
+    AdminToken,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 5] =
-        [Self::Device, Self::RegistrationToken, Self::ApiKey, Self::Certificate, Self::CertificateAuthority];
+    pub const ALL: [Self; 6] = [
+        Self::Device,
+        Self::RegistrationToken,
+        Self::ApiKey,
+        Self::Certificate,
+        Self::CertificateAuthority,
+        Self::AdminToken,
+    ];
 
     /// As it is written in stream names, event types and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +46,7 @@ impl Category {
             Self::ApiKey => "api_key",
             Self::Certificate => "certificate",
             Self::CertificateAuthority => "certificate_authority",
+            Self::AdminToken => "admin_token",
         }
     }
 }
@@ -76,6 +86,16 @@ impl StreamId {
     /// A certificate authority's stream.
     pub fn certificate_authority(id: AuthorityId) -> Self {
         Self::new(Category::CertificateAuthority, id)
+    }
+
+    /// The stream of the admin tokens with this id, whoever issued them.
+    pub fn admin_token(jti: &AdminTokenId) -> Self {
+        Self::new(Category::AdminToken, jti)
+    }
+
+    /// The stream of what holds for all admin tokens. A token whose id is `all` shares it, which harms neither.
+    pub fn all_admin_tokens() -> Self {
+        Self::new(Category::AdminToken, "all")
     }
 
     /// Reads a stream's name.

@@ -20,7 +20,8 @@ pub use progress::{Behind, ProjectionFailure};
 pub use projector::{Lag, Projector};
 pub use read_model::{
     ActiveCertificates, ApiKeyRow, CertificateFilter, CertificateRow, CertificateStatus, Cursor, DeviceDetail,
-    DeviceFilter, DeviceRow, InvalidCursor, Listed, ReadModel, Revocation, TokenFilter, TokenRow, TokenStatus,
+    DeviceFilter, DeviceRow, InvalidCursor, Listed, ReadModel, Revocation, RevocationRow, RevokedTokens, TokenFilter,
+    TokenRow, TokenStatus,
 };
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use standing::CertificateType;
