@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin_token::AdminTokenId;
 use crate::credential::{Digest, Prefix};
 use crate::ids::{AuthorityId, DeviceId, EventId, TenantId};
 use crate::timestamp::Timestamp;
@@ -24,17 +25,20 @@ pub enum Category {
     CertificateAuthority,
     /// The event log itself.
     EventLog,
+    /// Admin tokens that were revoked.
+    AdminToken,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Device,
         Self::RegistrationToken,
         Self::ApiKey,
         Self::Certificate,
         Self::CertificateAuthority,
         Self::EventLog,
+        Self::AdminToken,
     ];
 
     /// As it is written in stream names, event types and metrics.
@@ -46,6 +50,7 @@ impl Category {
             Self::Certificate => "certificate",
             Self::CertificateAuthority => "certificate_authority",
             Self::EventLog => "event_log",
+            Self::AdminToken => "admin_token",
         }
     }
 }
@@ -90,6 +95,16 @@ impl StreamId {
     /// The stream of a log itself, which is named by its first event.
     pub fn event_log(first_event: EventId) -> Self {
         Self::new(Category::EventLog, first_event)
+    }
+
+    /// The stream of the admin tokens with this id, whoever issued them.
+    pub fn admin_token(jti: &AdminTokenId) -> Self {
+        Self::new(Category::AdminToken, jti)
+    }
+
+    /// The stream of what holds for all admin tokens. A token whose id is `all` shares it, which harms neither.
+    pub fn all_admin_tokens() -> Self {
+        Self::new(Category::AdminToken, "all")
     }
 
     /// Reads a stream's name.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::admin_token::AdminTokenEvent;
 use crate::api_key::ApiKeyEvent;
 use crate::authority::AuthorityEvent;
 use crate::certificate::CertificateEvent;
@@ -87,6 +88,8 @@ pub enum Event {
     AuthorityEvent(AuthorityEvent),
     /// Of the event log itself.
     EventLogEvent(EventLogEvent),
+    /// Of admin tokens.
+    AdminTokenEvent(AdminTokenEvent),
 }
 
 /// The event belongs to another kind of aggregate.
@@ -126,6 +129,7 @@ impl Event {
             Self::CertificateEvent(event) => event.event_type(),
             Self::AuthorityEvent(event) => event.event_type(),
             Self::EventLogEvent(event) => event.event_type(),
+            Self::AdminTokenEvent(event) => event.event_type(),
         }
     }
 
@@ -138,6 +142,7 @@ impl Event {
             Self::CertificateEvent(event) => event.schema_version(),
             Self::AuthorityEvent(event) => event.schema_version(),
             Self::EventLogEvent(event) => event.schema_version(),
+            Self::AdminTokenEvent(event) => event.schema_version(),
         }
     }
 
@@ -164,6 +169,9 @@ impl Event {
                 AuthorityEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
             }
             Category::EventLog => EventLogEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into)),
+            Category::AdminToken => {
+                AdminTokenEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
+            }
         };
         match decoded {
             Ok(Some(event)) => Ok(event),
@@ -181,6 +189,7 @@ impl Event {
             CertificateEvent::KINDS,
             AuthorityEvent::KINDS,
             EventLogEvent::KINDS,
+            AdminTokenEvent::KINDS,
         ]
         .into_iter()
         .flatten()

@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod admin_token;
 pub mod aggregate;
 pub mod api_key;
 pub mod authority;
@@ -21,6 +22,7 @@ pub mod text;
 pub mod timestamp;
 pub mod validity;
 
+pub use admin_token::{AdminTokenId, InvalidTokenName, TokenIssuer};
 pub use aggregate::{Aggregate, Context};
 pub use credential::{ApiKey, ClaimSecret, Digest, InvalidCredential, Prefix, RegistrationToken, SecretVerifier};
 pub use device::DeviceStatus;

@@ -22,7 +22,7 @@ pub use projector::{Lag, Projector};
 pub use read_model::{
     ActiveCertificates, ApiKeyRow, CertificateFilter, CertificateRow, CertificateStatus, CredentialUsage, Cursor,
     DaySpan, DayUsage, DeviceDetail, DeviceFilter, DeviceRow, DeviceUsage, InvalidCursor, LastSeen, Listed, ReadModel,
-    Revocation, TokenFilter, TokenRow, TokenStatus,
+    Revocation, RevocationRow, RevokedTokens, TokenFilter, TokenRow, TokenStatus,
 };
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use standing::CertificateType;

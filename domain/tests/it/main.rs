@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admin_token;
 mod any_order;
 mod api_keys;
 mod authority;

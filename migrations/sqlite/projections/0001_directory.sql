@@ -125,6 +125,21 @@ CREATE INDEX device_certificates_of_tenant ON device_certificates (tenant_id, is
 CREATE INDEX device_certificates_unrevoked ON device_certificates (tenant_id, expires_at)
     WHERE revoked_at IS NULL AND type = 'Device';
 
+-- One row a revocation of admin tokens: of one by its id, or of all that this installation issued before a moment.
+CREATE TABLE admin_token_revocations (
+    id            TEXT NOT NULL PRIMARY KEY,   -- of the event that recorded it
+    jti           TEXT,                        -- the token; NULL where all before a moment were revoked
+    issuer        TEXT,                        -- who issued it
+    expires_at    TEXT,                        -- when it would have expired anyway, where that was known
+    issued_before TEXT,                        -- the first moment whose tokens are good
+    reason        TEXT,
+    revoked_at    TEXT NOT NULL,
+    revoked_by    TEXT NOT NULL,
+    CHECK ((jti IS NULL) = (issuer IS NULL) AND (jti IS NULL) <> (issued_before IS NULL))
+) WITHOUT ROWID;
+
+CREATE INDEX admin_token_revocations_by_time ON admin_token_revocations (revoked_at, id);
+
 -- The certificates with which devices can authenticate right now: neither ended nor outside of their validity, and the
 -- device is approved.
 CREATE VIEW active_certificates AS

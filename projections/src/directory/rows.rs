@@ -7,8 +7,8 @@ use signalbeam_domain::device::{
 };
 use signalbeam_domain::registration_token::RegistrationTokenEvent;
 use signalbeam_domain::{
-    ApiKeyId, AuthorityId, Days, Description, DeviceId, DeviceName, DeviceStatus, Digest, EventId, Fingerprint,
-    Metadata, Prefix, Reason, RegistrationTokenId, SerialNumber, TenantId, Timestamp,
+    AdminTokenId, ApiKeyId, AuthorityId, Days, Description, DeviceId, DeviceName, DeviceStatus, Digest, EventId,
+    Fingerprint, Metadata, Prefix, Reason, RegistrationTokenId, SerialNumber, TenantId, Timestamp, TokenIssuer,
 };
 
 use super::Moment;
@@ -62,6 +62,20 @@ row! {
         claim_secret_sha256: Digest,
         status_changed_at: Timestamp,
         status_changed_by: String,
+    }
+}
+
+row! {
+    /// Admin tokens that were revoked.
+    AdminTokenRow in "admin_token_revocations" {
+        id: EventId,
+        jti: Option<AdminTokenId>,
+        issuer: Option<TokenIssuer>,
+        expires_at: Option<Timestamp>,
+        issued_before: Option<Timestamp>,
+        reason: Option<Reason>,
+        revoked_at: Timestamp,
+        revoked_by: String,
     }
 }
 

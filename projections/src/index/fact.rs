@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use signalbeam_domain::admin_token::{AdminTokenRevoked, AllAdminTokensRevoked};
 use signalbeam_domain::certificate::Standing;
 use signalbeam_domain::{
-    ApiKeyId, DecodeError, DeviceId, DeviceStatus, Envelope, Fingerprint, Prefix, SecretVerifier, SerialNumber,
-    TenantId, Timestamp,
+    AdminTokenId, ApiKeyId, DecodeError, DeviceId, DeviceStatus, Envelope, Fingerprint, Prefix, SecretVerifier,
+    SerialNumber, TenantId, Timestamp, TokenIssuer,
 };
 use signalbeam_event_store::Recorded;
 
@@ -24,6 +25,9 @@ pub(super) enum Fact {
     CertificateIssued(CertificateEntry),
     CertificateUsed(SerialNumber),
     CertificateEnded(SerialNumber, Standing),
+    /// And when it expires anyway, where that is known.
+    AdminTokenRevoked(TokenIssuer, AdminTokenId, Option<Timestamp>),
+    AdminTokensRevokedBefore(Timestamp),
     /// Nobody's authentication depends on it.
     Nothing,
 }
@@ -120,6 +124,13 @@ impl Fact {
             ("certificate.revoked", 1) => {
                 let Certificate { serial_number } = payload(recorded)?;
                 Ok(Self::CertificateEnded(serial_number, Standing::Revoked))
+            }
+            ("admin_token.revoked", 1) => {
+                let AdminTokenRevoked { jti, issuer, expires_at, .. } = payload(recorded)?;
+                Ok(Self::AdminTokenRevoked(issuer, jti, expires_at))
+            }
+            ("admin_token.all_revoked", 1) => {
+                Ok(Self::AdminTokensRevokedBefore(payload::<AllAdminTokensRevoked>(recorded)?.issued_before))
             }
             kind if OF_NO_CONCERN.contains(&kind) => Ok(Self::Nothing),
             _ => Err(unknown(recorded)),

@@ -4,8 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use signalbeam_domain::certificate::Standing;
-use signalbeam_domain::{ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SerialNumber, Timestamp};
+use signalbeam_domain::{
+    AdminTokenId, ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SerialNumber, Timestamp, TokenIssuer,
+};
 
+use super::admin_tokens::RevokedTokens;
 use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
 use super::fact::Fact;
 
@@ -24,6 +27,7 @@ pub(super) struct State {
     certificates: HashMap<Fingerprint, CertificateEntry>,
     serial_numbers: HashMap<SerialNumber, Fingerprint>,
     api_keys: HashMap<Prefix, Vec<ApiKeyEntry>>,
+    pub(super) admin_tokens: RevokedTokens,
     /// What has ended, by its expiry.
     ended: BinaryHeap<Reverse<(Timestamp, Ended)>>,
 }
@@ -40,6 +44,7 @@ struct Device {
 enum Ended {
     Certificate(Fingerprint),
     ApiKey(DeviceId, ApiKeyId),
+    AdminToken(TokenIssuer, AdminTokenId),
 }
 
 impl State {
@@ -50,6 +55,7 @@ impl State {
             certificates: HashMap::with_capacity(certificates),
             serial_numbers: HashMap::with_capacity(certificates),
             api_keys: HashMap::with_capacity(api_keys),
+            admin_tokens: RevokedTokens::default(),
             ended: BinaryHeap::new(),
         }
     }
@@ -99,6 +105,8 @@ impl State {
                 self.with_certificate(serial_number, |certificate| certificate.is_used = true);
             }
             Fact::CertificateEnded(serial_number, standing) => self.end_certificate(serial_number, standing),
+            Fact::AdminTokenRevoked(issuer, jti, expires_at) => self.revoke_admin_token(issuer, jti, expires_at),
+            Fact::AdminTokensRevokedBefore(moment) => self.admin_tokens.revoke_before(moment),
             Fact::Nothing => {}
         }
         self.forget(forgotten_before(moment));
@@ -180,6 +188,13 @@ impl State {
         self.ended.push(Reverse((certificate.not_after, Ended::Certificate(certificate.fingerprint))));
     }
 
+    pub(super) fn revoke_admin_token(&mut self, issuer: TokenIssuer, jti: AdminTokenId, expires_at: Option<Timestamp>) {
+        if let Some(expires_at) = expires_at {
+            self.ended.push(Reverse((expires_at, Ended::AdminToken(issuer.clone(), jti.clone()))));
+        }
+        self.admin_tokens.revoke(issuer, jti);
+    }
+
     /// Forgets what has ended and expired before a moment.
     fn forget(&mut self, before: Timestamp) {
         while let Some(Reverse((expiry, _))) = self.ended.peek()
@@ -188,6 +203,7 @@ impl State {
             match self.ended.pop() {
                 Some(Reverse((_, Ended::Certificate(fingerprint)))) => self.forget_certificate(&fingerprint),
                 Some(Reverse((_, Ended::ApiKey(device_id, key_id)))) => self.forget_api_key(device_id, key_id),
+                Some(Reverse((_, Ended::AdminToken(issuer, jti)))) => self.admin_tokens.forget(&issuer, &jti),
                 None => {}
             }
         }
