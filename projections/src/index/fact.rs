@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use signalbeam_domain::certificate::Standing;
 use signalbeam_domain::{
-    ApiKeyId, DecodeError, DeviceId, DeviceStatus, Envelope, Fingerprint, Prefix, SecretVerifier, SerialNumber,
-    TenantId, Timestamp,
+    AllowedNetworks, ApiKeyId, DecodeError, DeviceId, DeviceStatus, Envelope, Fingerprint, Prefix, SecretVerifier,
+    SerialNumber, TenantId, Timestamp,
 };
 use signalbeam_event_store::Recorded;
 
@@ -18,6 +18,7 @@ use crate::progress::ProjectionFailure;
 pub(super) enum Fact {
     DeviceRegistered(DeviceId, DeviceEntry),
     DeviceBecame(DeviceId, DeviceStatus),
+    DeviceRestricted(DeviceId, AllowedNetworks),
     KeyIssued(ApiKeyEntry),
     KeyUsed(DeviceId, ApiKeyId),
     KeyRevoked(DeviceId, ApiKeyId),
@@ -49,6 +50,11 @@ const OF_NO_CONCERN: [(&str, u16); 12] = [
 struct Registered {
     device_id: DeviceId,
     tenant_id: TenantId,
+}
+
+#[derive(Deserialize)]
+struct Restricted {
+    networks: AllowedNetworks,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +113,9 @@ impl Fact {
             ("device.rejected", 1) => became(DeviceStatus::Rejected),
             ("device.suspended", 1) => became(DeviceStatus::Suspended),
             ("device.decommissioned", 1) => became(DeviceStatus::Decommissioned),
+            ("device.networks_restricted", 1) => {
+                Ok(Self::DeviceRestricted(device()?, payload::<Restricted>(recorded)?.networks))
+            }
             ("api_key.issued", 1) => payload::<KeyIssued>(recorded).map(Self::from),
             ("api_key.first_used", 1) => Ok(Self::KeyUsed(device()?, payload::<Key>(recorded)?.key_id)),
             ("api_key.revoked", 1) => Ok(Self::KeyRevoked(device()?, payload::<Key>(recorded)?.key_id)),

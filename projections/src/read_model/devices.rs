@@ -1,6 +1,8 @@
 //! Devices: listed, and one with what it authenticates by.
 
-use signalbeam_domain::{ApiKeyId, DeviceId, DeviceName, DeviceStatus, Digest, Metadata, Prefix, TenantId, Timestamp};
+use signalbeam_domain::{
+    AllowedNetworks, ApiKeyId, DeviceId, DeviceName, DeviceStatus, Digest, Metadata, Prefix, TenantId, Timestamp,
+};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -45,6 +47,8 @@ pub struct DeviceRow {
     pub status_changed_by: String,
     /// What was said of that change.
     pub status_reason: Option<String>,
+    /// From where it may authenticate.
+    pub allowed_networks: AllowedNetworks,
 }
 
 /// A device's API key, without what verifies it.
@@ -196,6 +200,7 @@ impl Listable for DeviceRow {
             status_changed_at: row.moment("status_changed_at")?,
             status_changed_by: row.text("status_changed_by")?,
             status_reason: row.optional_text("status_reason")?,
+            allowed_networks: row.optional("allowed_networks", |json| serde_json::from_str(json))?.unwrap_or_default(),
         })
     }
 
