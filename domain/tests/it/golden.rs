@@ -123,6 +123,7 @@ fn the_golden_events_of_a_device_fold() {
     assert_eq!(device.status, DeviceStatus::Decommissioned);
     assert_eq!(device.registered.device_name.as_str(), "Lager Süd 2");
     assert_eq!(device.api_key_validity_days.unwrap().get(), 90);
+    assert_eq!(device.allowed_networks.as_slice().len(), 2);
     assert_eq!(device.rejection_reason.as_ref().unwrap().as_str(), "unknown site");
 }
 

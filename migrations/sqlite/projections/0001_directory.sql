@@ -33,7 +33,8 @@ CREATE TABLE devices (
     rejection_reason      TEXT,
     status_changed_at     TEXT NOT NULL,
     status_changed_by     TEXT NOT NULL,
-    status_reason         TEXT                 -- what was said at the last change of status
+    status_reason         TEXT,                -- what was said at the last change of status
+    allowed_networks      TEXT                 -- a JSON array of CIDR blocks: from where it may authenticate; NULL or empty: everywhere
 ) WITHOUT ROWID;
 
 CREATE INDEX devices_by_registration ON devices (registered_at, device_id);
@@ -88,6 +89,8 @@ CREATE TABLE device_registration_tokens (
 
 CREATE INDEX device_registration_tokens_by_creation ON device_registration_tokens (created_at, id);
 CREATE INDEX device_registration_tokens_of_tenant ON device_registration_tokens (tenant_id, created_at, id);
+CREATE INDEX device_registration_tokens_open ON device_registration_tokens (tenant_id, expires_at)
+    WHERE is_used = 0 AND revoked_at IS NULL;
 
 -- One row a certificate: the devices' and the certificate authorities' own.
 CREATE TABLE device_certificates (

@@ -1,6 +1,8 @@
 //! Devices: listed, and one with what it authenticates by.
 
-use signalbeam_domain::{ApiKeyId, DeviceId, DeviceName, DeviceStatus, Digest, Metadata, Prefix, TenantId, Timestamp};
+use signalbeam_domain::{
+    AllowedNetworks, ApiKeyId, DeviceId, DeviceName, DeviceStatus, Digest, Metadata, Prefix, TenantId, Timestamp,
+};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -47,6 +49,8 @@ pub struct DeviceRow {
     pub status_reason: Option<String>,
     /// When it last authenticated, a second or so behind.
     pub last_seen_at: Option<Timestamp>,
+    /// From where it may authenticate.
+    pub allowed_networks: AllowedNetworks,
 }
 
 /// A device's API key, without what verifies it.
@@ -200,6 +204,7 @@ impl Listable for DeviceRow {
             status_changed_by: row.text("status_changed_by")?,
             status_reason: row.optional_text("status_reason")?,
             last_seen_at: row.optional_moment("last_seen_at")?,
+            allowed_networks: row.optional("allowed_networks", |json| serde_json::from_str(json))?.unwrap_or_default(),
         })
     }
 
