@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::api_key::ApiKeyEvent;
+use crate::audit_segment::AuditSegmentEvent;
 use crate::authority::AuthorityEvent;
 use crate::certificate::CertificateEvent;
 use crate::device::DeviceEvent;
@@ -84,6 +85,8 @@ pub enum Event {
     CertificateEvent(CertificateEvent),
     /// Of a certificate authority.
     AuthorityEvent(AuthorityEvent),
+    /// Of an authentication log's segments.
+    AuditSegmentEvent(AuditSegmentEvent),
 }
 
 /// The event belongs to another kind of aggregate.
@@ -122,6 +125,7 @@ impl Event {
             Self::ApiKeyEvent(event) => event.event_type(),
             Self::CertificateEvent(event) => event.event_type(),
             Self::AuthorityEvent(event) => event.event_type(),
+            Self::AuditSegmentEvent(event) => event.event_type(),
         }
     }
 
@@ -133,6 +137,7 @@ impl Event {
             Self::ApiKeyEvent(event) => event.schema_version(),
             Self::CertificateEvent(event) => event.schema_version(),
             Self::AuthorityEvent(event) => event.schema_version(),
+            Self::AuditSegmentEvent(event) => event.schema_version(),
         }
     }
 
@@ -158,6 +163,9 @@ impl Event {
             Category::CertificateAuthority => {
                 AuthorityEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
             }
+            Category::AuditSegment => {
+                AuditSegmentEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
+            }
         };
         match decoded {
             Ok(Some(event)) => Ok(event),
@@ -174,6 +182,7 @@ impl Event {
             ApiKeyEvent::KINDS,
             CertificateEvent::KINDS,
             AuthorityEvent::KINDS,
+            AuditSegmentEvent::KINDS,
         ]
         .into_iter()
         .flatten()

@@ -7,6 +7,7 @@
 
 pub mod aggregate;
 pub mod api_key;
+pub mod audit_segment;
 pub mod authority;
 pub mod certificate;
 pub mod credential;

@@ -54,6 +54,8 @@ impl Changes {
                 Event::ApiKeyEvent(event) => changes.api_key(event, moment),
                 Event::CertificateEvent(event) => changes.certificate(event, &recorded.envelope, moment),
                 Event::AuthorityEvent(event) => changes.authority(event, &recorded.envelope, moment),
+                // Proofs for auditors; no table shows them.
+                Event::AuditSegmentEvent(_) => {}
             }
         }
         Ok(changes)

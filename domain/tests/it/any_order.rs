@@ -9,6 +9,7 @@ use crate::fixtures::day;
 use crate::recorded::{decode, encode};
 
 mod api_keys;
+mod audit_segment;
 mod authority;
 mod certificates;
 mod device;

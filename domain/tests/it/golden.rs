@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use signalbeam_domain::api_key::{ApiKeyEvent, ApiKeys};
+use signalbeam_domain::audit_segment::{AuditSegmentEvent, AuditSegments};
 use signalbeam_domain::authority::{Authority, AuthorityEvent, AuthorityStatus};
 use signalbeam_domain::certificate::{CertificateEvent, Certificates, Standing};
 use signalbeam_domain::device::{Device, DeviceEvent};
@@ -158,4 +159,12 @@ fn the_golden_events_of_a_certificate_authority_fold() {
     let events = recorded::<AuthorityEvent>(AuthorityEvent::KINDS);
     let statuses: Vec<_> = (1..=events.len()).map(|n| Authority::fold(&events[..n]).status().unwrap()).collect();
     assert_eq!(statuses, [Prepared, Active, Rotated, Retired]);
+}
+
+#[test]
+fn the_golden_events_of_an_authentication_logs_segments_fold() {
+    let segments = AuditSegments::fold(&recorded::<AuditSegmentEvent>(AuditSegmentEvent::KINDS));
+    let [segment] = segments.sealed() else { panic!("one segment: {segments:?}") };
+    assert_eq!((segment.day.to_string().as_str(), segment.count), ("2026-01-31", 10));
+    assert_eq!((segments.last_row(), segments.dropped_through()), (20, 20));
 }

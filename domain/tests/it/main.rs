@@ -4,6 +4,7 @@
 
 mod any_order;
 mod api_keys;
+mod audit_segment;
 mod authority;
 mod certificates;
 mod device;

@@ -219,6 +219,7 @@ fn every_stream_is_named_by_its_category_and_an_id() {
         (StreamId::api_keys(id), Category::ApiKey, id.to_string()),
         (StreamId::certificates(id), Category::Certificate, id.to_string()),
         (StreamId::certificate_authority(authority), Category::CertificateAuthority, authority.to_string()),
+        (StreamId::audit_segments("embedded"), Category::AuditSegment, "embedded".to_owned()),
     ];
     for (stream, category, id) in streams {
         assert_eq!((stream.category(), stream.id()), (category, id.as_str()));

@@ -29,7 +29,7 @@ pub(super) enum Fact {
 }
 
 /// The types that change nothing in here. A type that stands neither here nor in [`Fact::read`] stops the index.
-const OF_NO_CONCERN: [(&str, u16); 12] = [
+const OF_NO_CONCERN: [(&str, u16); 14] = [
     ("device.renamed", 1),
     ("registration_token.issued", 1),
     ("registration_token.consumed", 1),
@@ -42,6 +42,8 @@ const OF_NO_CONCERN: [(&str, u16); 12] = [
     ("certificate_authority.activated", 1),
     ("certificate_authority.rotated", 1),
     ("certificate_authority.retired", 1),
+    ("audit_segment.sealed", 1),
+    ("audit_segment.dropped", 1),
 ];
 
 #[derive(Deserialize)]
