@@ -8,6 +8,7 @@
 pub mod admin_token;
 pub mod aggregate;
 pub mod api_key;
+pub mod audit_segment;
 pub mod authority;
 pub mod certificate;
 pub mod credential;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use signalbeam_domain::admin_token::{AdminTokenEvent, RevokedAdminTokens};
 use signalbeam_domain::api_key::{ApiKeyEvent, ApiKeys};
+use signalbeam_domain::audit_segment::{AuditSegmentEvent, AuditSegments};
 use signalbeam_domain::authority::{Authority, AuthorityEvent, AuthorityStatus};
 use signalbeam_domain::certificate::{CertificateEvent, Certificates, Standing};
 use signalbeam_domain::device::{Device, DeviceEvent};
@@ -179,4 +180,12 @@ fn the_golden_events_of_admin_tokens_fold() {
     let jti = AdminTokenId::parse("018f3c5e-7b1a-7cc2-9d3e-0000000000a1").unwrap();
     assert!(revoked.has(&TokenIssuer::built_in(), &jti));
     assert_eq!(revoked.issued_before(), Some(Timestamp::parse("2026-01-31T12:00:00Z").unwrap()));
+}
+
+#[test]
+fn the_golden_events_of_an_authentication_logs_segments_fold() {
+    let segments = AuditSegments::fold(&recorded::<AuditSegmentEvent>(AuditSegmentEvent::KINDS));
+    let [segment] = segments.sealed() else { panic!("one segment: {segments:?}") };
+    assert_eq!((segment.day.to_string().as_str(), segment.count), ("2026-01-31", 10));
+    assert_eq!((segments.last_row(), segments.dropped_through()), (20, 20));
 }
