@@ -16,6 +16,7 @@ pub mod event;
 pub mod ids;
 pub mod registration_token;
 pub mod serial;
+pub mod tags;
 pub mod text;
 pub mod timestamp;
 pub mod validity;
@@ -27,6 +28,7 @@ pub use envelope::{Actor, ActorKind, Category, CorrelationId, Envelope, Position
 pub use event::{DecodeError, Event};
 pub use ids::{ApiKeyId, AuthorityId, DeviceId, EventId, InvalidId, RegistrationTokenId, TenantId};
 pub use serial::{Fingerprint, InvalidHex, SerialNumber};
+pub use tags::{InvalidTag, Tag, Tags};
 pub use text::{Description, DeviceName, InvalidMetadata, InvalidText, Metadata, MetadataValue, Reason};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use validity::{Days, OutOfBounds, ValidityBounds};

@@ -8,17 +8,17 @@ use signalbeam_domain::device::{
 use signalbeam_domain::registration_token::RegistrationTokenEvent;
 use signalbeam_domain::{
     ApiKeyId, AuthorityId, Days, Description, DeviceId, DeviceName, DeviceStatus, Digest, EventId, Fingerprint,
-    Metadata, Prefix, Reason, RegistrationTokenId, SerialNumber, TenantId, Timestamp,
+    Metadata, Prefix, Reason, RegistrationTokenId, SerialNumber, Tags, TenantId, Timestamp,
 };
 
 use super::Moment;
 use crate::standing::{CertificateType, StandingName};
 
-/// Metadata as the text of a JSON object, so that SQLite keeps its numbers as they are.
+/// A value as JSON text in a column, so that SQLite keeps its numbers as they are.
 #[derive(Debug)]
-pub(super) struct Json(pub(super) Metadata);
+pub(super) struct Json<T>(pub(super) T);
 
-impl Serialize for Json {
+impl<T: Serialize> Serialize for Json<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = serde_json::to_string(&self.0).map_err(serde::ser::Error::custom)?;
         serializer.serialize_str(&text)
@@ -56,7 +56,8 @@ row! {
         tenant_id: TenantId,
         name: DeviceName,
         status: DeviceStatus,
-        metadata: Json,
+        metadata: Json<Metadata>,
+        tags: Json<Tags>,
         registered_at: Timestamp,
         token_prefix: Prefix,
         claim_secret_sha256: Digest,
@@ -124,7 +125,8 @@ row! {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct DevicePatch {
     name: Option<DeviceName>,
-    metadata: Option<Json>,
+    metadata: Option<Json<Metadata>>,
+    tags: Option<Json<Tags>>,
     approved_at: Option<Timestamp>,
     approved_by: Option<String>,
     api_key_validity_days: Option<Days>,
@@ -146,6 +148,7 @@ impl DevicePatch {
             DeviceEvent::Renamed(renamed) => {
                 self.name = renamed.device_name.or(self.name.take());
                 self.metadata = renamed.metadata.map(Json).or(self.metadata.take());
+                self.tags = renamed.tags.map(Json).or(self.tags.take());
             }
             DeviceEvent::Approved(approved) => {
                 self.api_key_validity_days = Some(approved.api_key_validity_days);
