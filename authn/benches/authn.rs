@@ -24,7 +24,7 @@ use signalbeam_domain::certificate::{CertificateEvent, CertificateFirstUsed, Cer
 use signalbeam_domain::device::{DeviceApproved, DeviceEvent, DeviceRegistered};
 use signalbeam_domain::{
     Actor, ApiKey, ApiKeyId, CorrelationId, DeviceId, DeviceName, Digest, Event, Metadata, Prefix, SecretVerifier,
-    SerialNumber, StreamId, TenantId, Timestamp, ValidityBounds,
+    SerialNumber, StreamId, Tags, TenantId, Timestamp, ValidityBounds,
 };
 use signalbeam_event_store::{
     AttemptFilter, AttemptPage, AuditError, AuditLog, AuthenticationAttempt, Batch, Clock as _, CommandMetadata,
@@ -118,6 +118,7 @@ impl Fleet {
             tenant_id,
             device_name: DeviceName::parse("sensor").unwrap(),
             metadata: Metadata::default(),
+            tags: Tags::default(),
             token_prefix: Prefix::parse("00000000").unwrap(),
             claim_secret_sha256: Digest([0; 32]),
         };

@@ -10,6 +10,7 @@ pub mod parameters;
 mod reading;
 pub mod registration_tokens;
 mod state;
+pub mod tagged;
 pub mod usage;
 
 pub use documentation::{describe, documentation};
