@@ -1,9 +1,11 @@
 //! The command line: what can be typed, and how it ends. 0 fine, 1 failed, 2 bad usage or configuration.
 
 mod admin_token;
+mod backup;
 mod config;
 mod events;
 mod projections;
+mod restore;
 mod serve;
 
 use std::error::Error;
@@ -13,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::backup::progress::Progress;
 use crate::config::ConfigError;
 
 const EXAMPLES: &str = "\
@@ -22,7 +25,8 @@ Examples:
   signalbeam admin-token                               print a token for the API, valid for 12 hours
   signalbeam admin-token --role auditor --ttl 30d      print one that may only read
   signalbeam config print                              show every setting and its value
-  signalbeam events export --output events.ndjson      back up the event log";
+  signalbeam backup --output /mnt/backups/monday       back everything up, beside a running server
+  signalbeam events export --output events.ndjson      write out the event log";
 
 /// SignalBeam: identities for devices. Enrols them, issues their API keys and certificates, and proves what happened.
 #[derive(Debug, Parser)]
@@ -47,6 +51,10 @@ enum Command {
     /// Look at or rebuild what is derived from the event log
     #[command(subcommand)]
     Projections(projections::ProjectionsCommand),
+    /// Make a verified copy of the data directory, also beside a running server
+    Backup(backup::BackupArgs),
+    /// Put a backup into a data directory, or acknowledge that the log went back
+    Restore(restore::RestoreArgs),
 }
 
 /// Where the data is.
@@ -97,6 +105,8 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(&command),
         Command::Events(command) => events::run(command),
         Command::Projections(command) => projections::run(&command),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -122,6 +132,14 @@ fn complain(error: &dyn Error, code: u8) -> ExitCode {
 fn print(text: &str) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(Failure::of)
+}
+
+/// Says how far long work has come, on standard error.
+fn print_progress() -> Progress {
+    Progress::new(|line| {
+        // If standard error is gone, the work goes on all the same.
+        let _unprintable = writeln!(io::stderr().lock(), "{line}");
+    })
 }
 
 /// Runs a command that waits for I/O.

@@ -9,6 +9,7 @@ pub mod listener;
 pub mod logging;
 pub mod metrics;
 pub mod ops;
+pub mod restore;
 pub mod rollback;
 pub mod serve;
 pub mod server_certificate;
