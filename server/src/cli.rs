@@ -1,8 +1,10 @@
-//! The command line: what can be typed, and how it ends. 0 fine, 1 failed, 2 bad usage or configuration.
+//! The command line: what can be typed, and how it ends. 0 fine, 1 failed, 2 bad usage or configuration; `doctor` ends
+//! with 3 where there is nothing worse than a warning.
 
 mod admin_token;
 mod backup;
 mod config;
+mod doctor;
 mod events;
 mod projections;
 mod restore;
@@ -26,6 +28,7 @@ Examples:
   signalbeam admin-token --role auditor --ttl 30d      print one that may only read
   signalbeam config print                              show every setting and its value
   signalbeam backup --output /mnt/backups/monday       back everything up, beside a running server
+  signalbeam doctor                                    look everything over and say what to do
   signalbeam events export --output events.ndjson      write out the event log";
 
 /// SignalBeam: identities for devices. Enrols them, issues their API keys and certificates, and proves what happened.
@@ -53,6 +56,8 @@ enum Command {
     Projections(projections::ProjectionsCommand),
     /// Make a verified copy of the data directory, also beside a running server
     Backup(backup::BackupArgs),
+    /// Look a data directory and its configuration over, and say what to do; changes nothing
+    Doctor(doctor::DoctorArgs),
     /// Put a backup into a data directory, or acknowledge that the log went back
     Restore(restore::RestoreArgs),
 }
@@ -72,6 +77,8 @@ enum Failure {
     Usage(Box<dyn Error>),
     /// It went wrong.
     Failed(Box<dyn Error>),
+    /// Everything has been said; this is the exit code.
+    Told(u8),
 }
 
 impl From<ConfigError> for Failure {
@@ -106,12 +113,14 @@ pub fn main() -> ExitCode {
         Command::Events(command) => events::run(command),
         Command::Projections(command) => projections::run(&command),
         Command::Backup(args) => backup::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Restore(args) => restore::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(error)) => complain(&*error, 2),
         Err(Failure::Failed(error)) => complain(&*error, 1),
+        Err(Failure::Told(code)) => ExitCode::from(code),
     }
 }
 

@@ -4,6 +4,7 @@ pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod data_dir;
+pub mod doctor;
 pub mod http;
 pub mod listener;
 pub mod logging;

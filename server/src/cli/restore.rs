@@ -108,27 +108,23 @@ pub(super) fn run(args: &RestoreArgs) -> Result<(), Failure> {
 fn describe(data_dir: &Path, restored: &Restored) -> String {
     let Restored { manifest, rollback, moved_to, missing_keys } = restored;
     let position = rollback.found_position;
-    let mut text = format!("{} holds the backup of {}\n", data_dir.display(), manifest.created_at);
-    text += &format!("  event log      up to position {position}\n");
-    if let Some(point) = rollback.witnessed {
-        text += &format!("  it had reached position {}\n", point.position);
-    }
-    if let Some(moved_to) = moved_to {
-        text += &format!("  moved aside    {}\n", moved_to.display());
-    }
+    let mut lines = vec![format!("{} holds the backup of {}", data_dir.display(), manifest.created_at)];
+    lines.push(format!("  event log      up to position {position}"));
+    lines.extend(rollback.witnessed.map(|point| format!("  it had reached position {}", point.position)));
+    lines.extend(moved_to.as_ref().map(|path| format!("  moved aside    {}", path.display())));
     if !missing_keys.is_empty() {
-        text += &format!(
-            "\nThe backup was made without secrets. Put these files there (mode 600) before the server is started:\n  {}\n",
-            missing_keys.join("\n  ")
-        );
+        let missing = missing_keys.join("\n  ");
+        lines.push(format!(
+            "\nThe backup was made without secrets. Put these files there (mode 600) before the server is started:\n  {missing}"
+        ));
     }
-    text += &format!(
+    lines.push(format!(
         "\nWhatever happened after position {position} is not in the log: revocations among it are undone. Start the server;\n\
          it lets no device in. Apply again what was lost, then acknowledge it:\n\n  {} --data-dir {}\n",
         rollback.command(),
         data_dir.display()
-    );
-    text
+    ));
+    lines.join("\n")
 }
 
 async fn acknowledge(args: &AcknowledgeArgs) -> Result<(), Failure> {
@@ -137,7 +133,7 @@ async fn acknowledge(args: &AcknowledgeArgs) -> Result<(), Failure> {
     let Some(typed) = args.position else {
         let mut command = format!("{} --data-dir {}", rollback.command(), data_dir.display());
         if let Some(config) = &args.config {
-            command += &format!(" --config {}", config.display());
+            command = format!("{command} --config {}", config.display());
         }
         return Err(Failure::Usage(AcknowledgeError::Unconfirmed(rollback.describe(), command).into()));
     };
@@ -192,8 +188,8 @@ fn is_served(data_dir: &Path) -> Result<bool, Failure> {
 /// Who types: whoever became somebody else by sudo is named as themselves.
 fn user() -> String {
     let names = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-    let named = names.filter_map(|name| parse_name(&name).ok()).next();
-    named.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()))
+    let first = names.filter_map(|name| parse_name(&name).ok()).next();
+    first.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()))
 }
 
 fn parse_name(text: &str) -> Result<String, String> {
