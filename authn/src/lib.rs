@@ -10,6 +10,8 @@ pub mod connection;
 pub mod device;
 pub mod draw;
 pub mod extractors;
+pub mod forwarded_certificate;
+mod forwarded_list;
 pub mod http;
 pub mod log_lock;
 pub mod permission;

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::admin_token::AdminTokenEvent;
 use crate::api_key::ApiKeyEvent;
+use crate::audit_segment::AuditSegmentEvent;
 use crate::authority::AuthorityEvent;
 use crate::certificate::CertificateEvent;
 use crate::device::DeviceEvent;
@@ -87,6 +89,10 @@ pub enum Event {
     AuthorityEvent(AuthorityEvent),
     /// Of the event log itself.
     EventLogEvent(EventLogEvent),
+    /// Of admin tokens.
+    AdminTokenEvent(AdminTokenEvent),
+    /// Of an authentication log's segments.
+    AuditSegmentEvent(AuditSegmentEvent),
 }
 
 /// The event belongs to another kind of aggregate.
@@ -126,6 +132,8 @@ impl Event {
             Self::CertificateEvent(event) => event.event_type(),
             Self::AuthorityEvent(event) => event.event_type(),
             Self::EventLogEvent(event) => event.event_type(),
+            Self::AdminTokenEvent(event) => event.event_type(),
+            Self::AuditSegmentEvent(event) => event.event_type(),
         }
     }
 
@@ -138,6 +146,8 @@ impl Event {
             Self::CertificateEvent(event) => event.schema_version(),
             Self::AuthorityEvent(event) => event.schema_version(),
             Self::EventLogEvent(event) => event.schema_version(),
+            Self::AdminTokenEvent(event) => event.schema_version(),
+            Self::AuditSegmentEvent(event) => event.schema_version(),
         }
     }
 
@@ -164,6 +174,12 @@ impl Event {
                 AuthorityEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
             }
             Category::EventLog => EventLogEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into)),
+            Category::AdminToken => {
+                AdminTokenEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
+            }
+            Category::AuditSegment => {
+                AuditSegmentEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
+            }
         };
         match decoded {
             Ok(Some(event)) => Ok(event),
@@ -180,6 +196,8 @@ impl Event {
             ApiKeyEvent::KINDS,
             CertificateEvent::KINDS,
             AuthorityEvent::KINDS,
+            AdminTokenEvent::KINDS,
+            AuditSegmentEvent::KINDS,
             EventLogEvent::KINDS,
         ]
         .into_iter()

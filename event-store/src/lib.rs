@@ -14,6 +14,7 @@ pub mod witness;
 
 pub use audit::{
     AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt, AuthenticationMethod,
+    UsageCount, UsageSummary,
 };
 pub use clock::{Clock, SystemClock};
 pub use execute::{ExecuteError, execute, new_events};

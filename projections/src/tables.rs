@@ -14,7 +14,10 @@ use sqlx::{AssertSqlSafe, Connection, Sqlite, SqliteConnection, SqlitePool, Tran
 use crate::checkpoint::Checkpoint;
 use crate::columns::ReadError;
 
-const SCHEMA: &str = include_str!("../../migrations/sqlite/projections/0001_directory.sql");
+const SCHEMA: &str = concat!(
+    include_str!("../../migrations/sqlite/projections/0001_directory.sql"),
+    include_str!("../../migrations/sqlite/projections/0002_usage.sql"),
+);
 
 /// Raised where the same tables are filled in another way, so that what was filled before is rebuilt.
 const RULES_VERSION: u32 = 1;

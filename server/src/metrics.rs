@@ -89,11 +89,16 @@ const COUNTERS: &[Family] = &[
         FAILURE_CODES,
     ),
     family("signalbeam_ca_errors_total", "Failures of the certificate authority or its key store."),
+    labelled(
+        HANDSHAKE_FAILURES,
+        "TLS handshakes that failed, by reason.",
+        "reason",
+        &["proxy_header", "refused", "timeout"],
+    ),
     family(
         UNRECORDED_CERTIFICATES,
         "Certificates presented that our authority signed and the event log does not know.",
     ),
-    labelled(HANDSHAKE_FAILURES, "TLS handshakes that failed, by reason.", "reason", &["refused", "timeout"]),
 ];
 
 const GAUGES: &[Family] = &[

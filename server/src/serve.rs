@@ -7,6 +7,7 @@ mod intents;
 mod log_guard;
 mod measured_store;
 mod parts;
+mod proxies;
 mod readiness;
 
 use std::collections::BTreeSet;
@@ -19,7 +20,6 @@ use std::time::Duration;
 use axum::Router;
 use rustls_pki_types::CertificateDer;
 use signalbeam_authn::Connection;
-use signalbeam_authn::client_address::TrustedProxies;
 use signalbeam_authn::tls::PossessionVerifier;
 use signalbeam_domain::Fingerprint;
 use signalbeam_event_store::Clock;
@@ -34,7 +34,7 @@ use parts::Parts;
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::http::{RequestLimits, around};
-use crate::listener::{Limits, Listener, Peer};
+use crate::listener::{Limits, Listener, Peer, ProxyProtocol};
 use crate::server_certificate::{ServerCertificate, ServerCertificateError};
 use crate::supervise::Supervised;
 use crate::{metrics, ops, tls};
@@ -62,10 +62,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const SENDING_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The settings that can change while the server runs.
-const RELOADABLE: [&str; 7] = [
+const RELOADABLE: [&str; 10] = [
     "listener.body_timeout_seconds",
     "listener.max_body_bytes",
     "log.level",
+    "proxy.address_header",
+    "proxy.client_certificate_header",
+    "proxy.protocol",
     "proxy.trusted",
     "tls.certificate_file",
     "tls.private_key_file",
@@ -156,6 +159,7 @@ pub struct RunningServer {
     config: Config,
     api: Router,
     router: watch::Sender<Router>,
+    proxy_protocol: watch::Sender<ProxyProtocol>,
     certificate: Arc<ServerCertificate>,
     stop: watch::Sender<bool>,
     stop_ops: watch::Sender<bool>,
@@ -199,7 +203,9 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     data_dir.note_ops_address(ops_address)?;
     let (stop, stopping) = watch::channel(false);
     let mut listener = JoinSet::new();
-    listener.spawn(Listener { socket, tls: Some(tls), limits, router: current, describe: connection }.run(stopping));
+    let (proxy_protocol, protocol) = watch::channel(proxies::protocol(&config.proxy));
+    let serving = Listener { socket, tls: Some(tls), limits, router: current, describe: connection };
+    listener.spawn(serving.run_behind(protocol, stopping));
     Ok(RunningServer {
         address,
         ops_address,
@@ -210,6 +216,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
         config,
         api,
         router,
+        proxy_protocol,
         certificate,
         stop,
         stop_ops,
@@ -237,7 +244,8 @@ impl RunningServer {
                 reloaded.certificate_error = Some(error);
             }
         }
-        self.config.proxy.trusted.clone_from(&fresh.proxy.trusted);
+        self.config.proxy.clone_from(&fresh.proxy);
+        drop(self.proxy_protocol.send_replace(proxies::protocol(&fresh.proxy)));
         self.config.log.level.clone_from(&fresh.log.level);
         self.config.listener.body_timeout_seconds = fresh.listener.body_timeout_seconds;
         self.config.listener.max_body_bytes = fresh.listener.max_body_bytes;
@@ -307,7 +315,7 @@ fn around_api(api: &Router, config: &Config) -> Router {
         body_timeout: seconds(listener.body_timeout_seconds),
         max_body_bytes: listener.max_body_bytes as usize,
     };
-    around(api.clone(), TrustedProxies::new(config.proxy.trusted.clone()), limits)
+    around(api.clone(), proxies::trusted(&config.proxy), limits)
 }
 
 fn limits(config: &Config) -> Limits {

@@ -12,6 +12,7 @@ mod failures;
 mod hostile;
 mod idempotency;
 mod log_lock;
+mod proxies;
 mod races;
 mod registration;
 mod registration_tokens;

@@ -79,6 +79,8 @@ pub(crate) struct World {
     pub(crate) authority: Arc<CertificateAuthority>,
     pub(crate) log_lock: LogLock,
     pub(crate) router: Router,
+    /// Its routes, with nothing around them.
+    bare: Router,
     pub(crate) documentation: utoipa::openapi::OpenApi,
     admins: AdminTokens,
     _folder: TempDir,
@@ -86,6 +88,10 @@ pub(crate) struct World {
 
 fn key_octets(fill: u8) -> KeyOctets {
     KeyOctets::parse(&URL_SAFE_NO_PAD.encode([fill; 32])).unwrap()
+}
+
+fn behind(routes: &Router, proxies: TrustedProxies) -> Router {
+    routes.clone().layer(from_fn_with_state(Arc::new(proxies), provide_request_context))
 }
 
 impl World {
@@ -134,9 +140,8 @@ impl World {
             clock: clock.clone(),
             policy: CommandPolicy::default(),
         });
-        let (router, documentation) = router(state).split_for_parts();
-        let proxies = Arc::new(TrustedProxies::default());
-        let router = router.layer(from_fn_with_state(proxies, provide_request_context));
+        let (bare, documentation) = router(state).split_for_parts();
+        let router = behind(&bare, TrustedProxies::default());
         let admins = AdminTokens::new(&key_octets(2));
         Self {
             clock,
@@ -146,12 +151,18 @@ impl World {
             index,
             projector,
             authority,
-            log_lock,
             router,
+            bare,
+            log_lock,
             documentation,
             admins,
             _folder: folder,
         }
+    }
+
+    /// Believes these proxies from now on, as after a reload.
+    pub(crate) fn trust(&mut self, proxies: TrustedProxies) {
+        self.router = behind(&self.bare, proxies);
     }
 
     pub(crate) fn post(&self, path: impl Into<String>) -> Call<'_> {

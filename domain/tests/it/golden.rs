@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use signalbeam_domain::admin_token::{AdminTokenEvent, RevokedAdminTokens};
 use signalbeam_domain::api_key::{ApiKeyEvent, ApiKeys};
+use signalbeam_domain::audit_segment::{AuditSegmentEvent, AuditSegments};
 use signalbeam_domain::authority::{Authority, AuthorityEvent, AuthorityStatus};
 use signalbeam_domain::certificate::{CertificateEvent, Certificates, Standing};
 use signalbeam_domain::device::{Device, DeviceEvent};
 use signalbeam_domain::event::OtherCategory;
 use signalbeam_domain::event_log::{EventLogEvent, RollbackCause};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenEvent};
-use signalbeam_domain::{Aggregate, Category, DecodeError, DeviceStatus, Event};
+use signalbeam_domain::{AdminTokenId, Aggregate, Category, DecodeError, DeviceStatus, Event, Timestamp, TokenIssuer};
 
 use crate::recorded::{category, decode, encode};
 
@@ -122,6 +124,7 @@ fn the_golden_events_of_a_device_fold() {
     assert_eq!(device.status, DeviceStatus::Decommissioned);
     assert_eq!(device.registered.device_name.as_str(), "Lager Süd 2");
     assert_eq!(device.api_key_validity_days.unwrap().get(), 90);
+    assert_eq!(device.allowed_networks.as_slice().len(), 2);
     assert_eq!(device.rejection_reason.as_ref().unwrap().as_str(), "unknown site");
 }
 
@@ -169,4 +172,20 @@ fn the_golden_event_of_the_event_log_tells_where_it_went_back() {
     };
     assert_eq!((acknowledged.cause, acknowledged.cause.as_str()), (RollbackCause::Behind, "behind"));
     assert_eq!((acknowledged.witnessed_position.unwrap().0, acknowledged.found_position.0), (1042, 977));
+}
+
+#[test]
+fn the_golden_events_of_admin_tokens_fold() {
+    let revoked = RevokedAdminTokens::fold(&recorded::<AdminTokenEvent>(AdminTokenEvent::KINDS));
+    let jti = AdminTokenId::parse("018f3c5e-7b1a-7cc2-9d3e-0000000000a1").unwrap();
+    assert!(revoked.has(&TokenIssuer::built_in(), &jti));
+    assert_eq!(revoked.issued_before(), Some(Timestamp::parse("2026-01-31T12:00:00Z").unwrap()));
+}
+
+#[test]
+fn the_golden_events_of_an_authentication_logs_segments_fold() {
+    let segments = AuditSegments::fold(&recorded::<AuditSegmentEvent>(AuditSegmentEvent::KINDS));
+    let [segment] = segments.sealed() else { panic!("one segment: {segments:?}") };
+    assert_eq!((segment.day.to_string().as_str(), segment.count), ("2026-01-31", 10));
+    assert_eq!((segments.last_row(), segments.dropped_through()), (20, 20));
 }

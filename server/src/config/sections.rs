@@ -1,11 +1,14 @@
 //! The sections of the configuration. Each field names its key, its environment variable and its default.
 
+mod proxy;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
 
 /// `[mtls]`: client certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,27 +178,6 @@ pub struct Tls {
     pub certificate_file: Option<PathBuf>,
     /// The private key (PEM) of `certificate_file`. `SIGNALBEAM__TLS__PRIVATE_KEY_FILE`, default none.
     pub private_key_file: Option<PathBuf>,
-}
-
-/// How a terminating proxy hands on a client certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClientCertificateHeader {
-    /// Not at all: such headers are ignored.
-    #[default]
-    None,
-}
-
-/// `[proxy]`: reverse proxies in front of the server.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Proxy {
-    /// Networks (CIDR) of proxies whose `X-Forwarded-For` and `X-Real-IP` are believed.
-    /// `SIGNALBEAM__PROXY__TRUSTED` (comma-separated), default none.
-    pub trusted: Vec<IpNet>,
-    /// How a proxy hands on a client certificate: `none`.
-    /// `SIGNALBEAM__PROXY__CLIENT_CERTIFICATE_HEADER`, default `none`.
-    pub client_certificate_header: ClientCertificateHeader,
 }
 
 /// `[store]`: where the event log lives.

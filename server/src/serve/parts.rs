@@ -1,6 +1,7 @@
 //! The parts of a server, opened in the order in which they need each other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
@@ -15,7 +16,7 @@ use signalbeam_pki::{
     AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, PublishedUrl,
     TrustDomain,
 };
-use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
+use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables, UsageProjector};
 use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
 
 use super::log_guard::{Finding, LogGuard};
@@ -25,11 +26,15 @@ use super::{StartError, authority};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 
+/// How often what the authentication log has gained is counted.
+const USAGE_ROUND: Duration = Duration::from_secs(1);
+
 /// What a running server consists of.
 pub(super) struct Parts {
     pub(super) store: Arc<MeasuredStore<SqliteEventStore>>,
     pub(super) audit: Arc<SqliteAuditLog>,
     pub(super) projector: Arc<Projector>,
+    _usage: UsageProjector,
     pub(super) index: Arc<CredentialIndex>,
     pub(super) authority: Arc<CertificateAuthority>,
     pub(super) clock: Arc<dyn Clock>,
@@ -89,11 +94,13 @@ impl Parts {
         }));
         let guard = Arc::new(finding.into_guard(authenticator.log_lock().clone()));
         let policy = command_policy(config)?;
+        let usage = UsageProjector::start(Arc::clone(&audit) as _, projector.tables().clone(), USAGE_ROUND);
         let head_at_start = store.head().await?;
         Ok(Arc::new(Self {
             store,
             audit,
             projector,
+            _usage: usage,
             index,
             authority,
             clock,
