@@ -200,6 +200,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     if parts.index.wait_until_ready(INDEX_PATIENCE).await.is_err() {
         tracing::warn!("the credential index is still loading; devices are refused (503) until it is complete");
     }
+    data_dir.note_ops_address(ops_address)?;
     let (stop, stopping) = watch::channel(false);
     let mut listener = JoinSet::new();
     let (proxy_protocol, protocol) = watch::channel(proxies::protocol(&config.proxy));

@@ -13,9 +13,11 @@ mod waiting;
 mod wire;
 
 mod admin_tokens;
+mod backups;
 mod certificates;
 mod codes;
 mod full_disk;
+mod gone_back;
 mod hostile_input;
 mod kill;
 mod lost_replies;
