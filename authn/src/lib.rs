@@ -2,6 +2,7 @@
 //! Every attempt is recorded. Beside it, what all HTTP routes share: problems, the request's context, strict parsing.
 
 pub mod admin;
+pub mod admission;
 pub mod authenticator;
 pub mod claim;
 pub mod client_address;
@@ -11,6 +12,7 @@ pub mod device;
 pub mod draw;
 pub mod extractors;
 pub mod http;
+pub mod limits;
 pub mod permission;
 pub mod recorder;
 pub mod secrets;
@@ -24,5 +26,6 @@ pub use device::{ApiKeyFallback, AuthenticationPolicy, DevicePrincipal};
 pub use extractors::{Admin, Caller, Device, KeyHolder};
 pub use http::context::RequestContext;
 pub use http::problem::Problem;
+pub use limits::Limits;
 pub use permission::{Permission, Role};
 pub use recorder::Recorder;

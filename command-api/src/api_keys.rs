@@ -8,7 +8,7 @@ use serde::Serialize;
 use signalbeam_authn::draw;
 use signalbeam_authn::{ErrorCode, Problem};
 use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeyError, ApiKeys, KeyIssued, KeyOrigin};
-use signalbeam_domain::{Aggregate, ApiKeyId, Context, Days, Position, Prefix, StreamId, Timestamp};
+use signalbeam_domain::{Aggregate, ApiKeyId, Context, Days, DeviceId, Position, Prefix, StreamId, Timestamp};
 use signalbeam_event_store::execute::MAX_DECISIONS;
 use signalbeam_event_store::{ExpectedVersion, StreamWrite, new_events};
 use utoipa::ToSchema;
@@ -49,6 +49,16 @@ pub(crate) fn refused(error: &ApiKeyError) -> Problem {
     }
 }
 
+/// What a device asks for is limited. What an admin does is not.
+fn count(api: &CommandApi, cause: &Cause, device_id: DeviceId, origin: KeyOrigin) -> Result<(), Problem> {
+    let limits = api.authenticator.limits();
+    match origin {
+        KeyOrigin::Claim => limits.claim(cause.context.client_address, device_id),
+        KeyOrigin::DeviceRotation => limits.issuance(device_id),
+        KeyOrigin::AdminRotation => Ok(()),
+    }
+}
+
 /// Gives an approved device a new key. Nothing may happen to the device in between.
 ///
 /// The key is drawn and hashed only once everything else allows it, for hashing costs a fifth of a second.
@@ -66,6 +76,7 @@ pub(crate) async fn issue(
     if origin == KeyOrigin::Claim && !keys.is_claimable() {
         return Err(refused(&ApiKeyError::AlreadyClaimed));
     }
+    count(api, cause, device_id, origin)?;
     let key = draw::api_key().map_err(|error| internal(&error))?;
     let text = key.expose();
     let issued = KeyIssued {

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signalbeam_authn::authenticator::{Authenticator, Parts, X_API_KEY};
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
-use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Connection, ErrorCode, RequestContext, draw};
+use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Connection, ErrorCode, Limits, RequestContext, draw};
 use signalbeam_domain::api_key::{ApiKeyEvent, KeyIssued, KeyOrigin};
 use signalbeam_domain::device::{DeviceApproved, DeviceEvent, DeviceRegistered};
 use signalbeam_domain::{
@@ -68,7 +68,7 @@ async fn log_with(keeper: &SecretKeeper, key: &ApiKey) -> Arc<MemoryEventStore> 
     store
 }
 
-async fn authenticator(store: Arc<MemoryEventStore>, keeper: SecretKeeper) -> Authenticator {
+async fn authenticator(store: Arc<MemoryEventStore>, keeper: SecretKeeper, limits: Arc<Limits>) -> Authenticator {
     let index = CredentialIndex::start(store.clone(), None);
     index.wait_until_ready(Duration::from_secs(10)).await.unwrap();
     let keys = Arc::new(MemoryKeyStore::new(BlockingPool::new(1)));
@@ -85,6 +85,7 @@ async fn authenticator(store: Arc<MemoryEventStore>, keeper: SecretKeeper) -> Au
         keeper: Arc::new(keeper),
         verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
         policy: AuthenticationPolicy::default(),
+        limits,
     })
 }
 
@@ -113,7 +114,7 @@ async fn a_key_outlives_the_key_of_its_mac() {
         // Lost: bcrypt decides.
         SecretKeeper::new(&octets(3), &[], 4, 2),
     ] {
-        let authenticator = authenticator(store.clone(), keeper).await;
+        let authenticator = authenticator(store.clone(), keeper, Arc::default()).await;
         assert_eq!(attempt(&authenticator, &key.expose()).await, Ok(DEVICE.to_owned()));
         assert_eq!(attempt(&authenticator, &other.expose()).await, Err(ErrorCode::InvalidApiKey));
         let unknown = draw::api_key().unwrap().expose();

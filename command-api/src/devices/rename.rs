@@ -10,7 +10,7 @@ use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission, RequestContext};
 use signalbeam_domain::device::{Device, DeviceCommand, DeviceRenamed};
-use signalbeam_domain::{DeviceId, DeviceName, DeviceStatus, Metadata, MetadataValue, StreamId};
+use signalbeam_domain::{AllowedNetworks, DeviceId, DeviceName, DeviceStatus, Metadata, MetadataValue, StreamId};
 use utoipa::ToSchema;
 
 use super::refused;
@@ -27,6 +27,9 @@ pub(crate) struct RenameDevice {
     /// The new metadata as a whole: at most 128 values, 4 levels, 8,192 characters.
     #[schema(value_type = Option<Object>)]
     metadata: Option<BTreeMap<String, MetadataValue>>,
+    /// The only networks (CIDR) from which it may authenticate, at most 32; an empty list lifts the restriction.
+    #[schema(value_type = Option<Vec<String>>, max_items = 32)]
+    allowed_networks: Option<AllowedNetworks>,
 }
 
 /// The device's label and description after the change.
@@ -45,10 +48,15 @@ pub(crate) struct RenamedDevice {
     /// Where it stands.
     #[schema(value_type = String, example = "Approved")]
     status: DeviceStatus,
+    /// The only networks from which it may authenticate; absent: everywhere.
+    #[serde(skip_serializing_if = "AllowedNetworks::is_everywhere")]
+    #[schema(value_type = Option<Vec<String>>)]
+    allowed_networks: AllowedNetworks,
 }
 
-/// Rename a device, or replace its metadata.
+/// Rename a device, replace its metadata, or bind it to networks.
 ///
+/// From outside of its networks a device gets `ADDRESS_NOT_ALLOWED`, from the next request on, whatever its credential.
 /// Needs the role `admin`.
 #[utoipa::path(
     patch, path = "/api/devices/{id}", tag = "Devices", operation_id = "renameDevice",
@@ -80,12 +88,20 @@ pub(crate) async fn rename_device(
     let command = || DeviceCommand::Rename(renamed.clone());
     let outcome =
         api.execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, |error| refused(&error)).await?;
+    let mut position = outcome.position;
+    if let Some(networks) = body.value.allowed_networks {
+        let command = || DeviceCommand::RestrictNetworks(networks.clone());
+        let outcome =
+            api.execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, |error| refused(&error)).await?;
+        position = outcome.position.or(position);
+    }
     let device = api.device(id, admin.tenant_id).await?.device;
     let answer = RenamedDevice {
         device_id: id,
         device_name: device.registered.device_name,
         metadata: device.registered.metadata,
         status: device.status,
+        allowed_networks: device.allowed_networks,
     };
-    Ok(Changed::new(StatusCode::OK, Json(answer), outcome.position))
+    Ok(Changed::new(StatusCode::OK, Json(answer), position))
 }

@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signalbeam_authn::client_address::TrustedProxies;
 use signalbeam_authn::http::context::provide_request_context;
+use signalbeam_authn::limits::headers::announce_limits;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
-use signalbeam_authn::{AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Role, authenticator};
+use signalbeam_authn::{AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Limits, Role, authenticator};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts, router};
 use signalbeam_domain::{Event, Position, SerialNumber, StreamId, TenantId, Timestamp};
 use signalbeam_event_store::{
@@ -76,6 +77,7 @@ pub(crate) struct World {
     pub(crate) index: Arc<CredentialIndex>,
     pub(crate) projector: Arc<Projector>,
     pub(crate) authority: Arc<CertificateAuthority>,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) router: Router,
     pub(crate) documentation: utoipa::openapi::OpenApi,
     admins: AdminTokens,
@@ -109,6 +111,7 @@ impl World {
         index.wait_until_ready(PATIENCE).await.unwrap();
 
         let keeper = Arc::new(SecretKeeper::new(&key_octets(1), &[], 4, 4));
+        let limits: Arc<Limits> = Arc::default();
         let authenticator = Arc::new(Authenticator::new(authenticator::Parts {
             store: store.clone(),
             index: index.clone(),
@@ -118,6 +121,7 @@ impl World {
             keeper: keeper.clone(),
             verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
             policy,
+            limits: limits.clone(),
         }));
         let state = CommandApi::new(Parts {
             store: store.clone(),
@@ -133,9 +137,22 @@ impl World {
         });
         let (router, documentation) = router(state).split_for_parts();
         let proxies = Arc::new(TrustedProxies::default());
-        let router = router.layer(from_fn_with_state(proxies, provide_request_context));
+        let router = router.layer(from_fn(announce_limits)).layer(from_fn_with_state(proxies, provide_request_context));
         let admins = AdminTokens::new(&key_octets(2));
-        Self { clock, store, audit, keys, index, projector, authority, router, documentation, admins, _folder: folder }
+        Self {
+            clock,
+            store,
+            audit,
+            keys,
+            index,
+            projector,
+            authority,
+            limits,
+            router,
+            documentation,
+            admins,
+            _folder: folder,
+        }
     }
 
     pub(crate) fn post(&self, path: impl Into<String>) -> Call<'_> {
