@@ -163,15 +163,19 @@ impl Limits {
         }
     }
 
-    /// Puts other bounds in force. What was used up stays used up.
+    /// Puts other bounds in force. A quota that changes begins whole; of one that does not, what was used up stays used up.
     pub fn reconfigure(&self, settings: Option<LimitSettings>, tenants: TenantPolicy) {
-        let keys = tracked_keys(settings.as_ref());
-        for by_client in [&self.failures_by_client, &self.registrations, &self.claims, &self.public_requests] {
-            by_client.set_capacity(keys);
-        }
-        self.failures_by_prefix.set_capacity(keys);
-        self.issuances.set_capacity(keys);
-        self.tenant_requests.set_capacity(keys);
+        let (before, keys) = (self.settings(), tracked_keys(settings.as_ref()));
+        let has_changed = |quota: fn(&LimitSettings) -> Option<Quota>| {
+            before.as_deref().and_then(quota) != settings.as_ref().and_then(quota)
+        };
+        self.failures_by_client.adapt(keys, has_changed(|settings| Some(settings.failed_attempts)));
+        self.failures_by_prefix.adapt(keys, has_changed(|settings| Some(settings.failed_attempts_per_credential)));
+        self.registrations.adapt(keys, has_changed(|settings| Some(settings.registrations)));
+        self.claims.adapt(keys, has_changed(|settings| Some(settings.claims)));
+        self.issuances.adapt(keys, has_changed(|settings| Some(settings.issuances_per_device)));
+        self.public_requests.adapt(keys, has_changed(|settings| settings.public_requests));
+        self.tenant_requests.adapt(keys, false);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings.map(Arc::new);
         *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tenants);
     }

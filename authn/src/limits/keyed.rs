@@ -31,9 +31,14 @@ impl<K: Copy + Ord + Hash> Keyed<K> {
         Self { base: Instant::now(), state: Mutex::new(state) }
     }
 
-    pub(super) fn set_capacity(&self, capacity: usize) {
+    /// Remembers so many keys from now on; with another quota none of those that are remembered.
+    pub(super) fn adapt(&self, capacity: usize, is_other_quota: bool) {
         let mut state = self.lock();
         state.capacity = capacity.max(1);
+        if is_other_quota {
+            state.by_key.clear();
+            state.by_moment.clear();
+        }
         while state.by_key.len() > state.capacity {
             state.forget_first();
         }
@@ -163,9 +168,11 @@ mod tests {
         keyed.take_at(u32::MAX, quota, 100_000).unwrap_err();
         keyed.take_at(99_999, quota, 100_000).unwrap();
         assert_eq!(keyed.take_at(99_999, quota, 100_000).unwrap().remaining, 2, "the newest is among those kept");
-        keyed.set_capacity(10);
+        keyed.adapt(10, false);
         assert_eq!(sizes(&keyed), (10, 10));
         keyed.take_at(u32::MAX, quota, 100_000).unwrap_err();
+        keyed.adapt(10, true);
+        assert_eq!(sizes(&keyed), (0, 0));
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn no_more_is_hashed_at_once_than_may_fail() {
     // Whoever goes away before the answer has had its try.
     drop(second.unwrap());
     let failed = limits.failed(here, Some(prefix("aaaaaaaa")), invalid_key());
-    assert_eq!(failed.code(), ErrorCode::RateLimited, "one is judged, one went away: that was all");
+    assert_eq!(failed.code(), ErrorCode::InvalidApiKey, "one went away, one failed: that was all");
     limits.before_hashing(here, prefix("aaaaaaaa")).unwrap_err();
     limits.before_hashing(here, prefix("bbbbbbbb")).unwrap().judged();
 }
@@ -129,8 +129,11 @@ fn other_bounds_hold_from_the_moment_that_they_are_put_in_force() {
     let here = address("192.0.2.1");
     limits.public_request(here).unwrap();
     limits.public_request(here).unwrap_err();
+    limits.reconfigure(Some(strict()), TenantPolicy::default());
+    limits.public_request(here).unwrap_err();
     limits.reconfigure(None, TenantPolicy::default());
     limits.public_request(here).unwrap();
     limits.reconfigure(Some(strict()), TenantPolicy::default());
+    limits.public_request(here).unwrap();
     limits.public_request(here).unwrap_err();
 }

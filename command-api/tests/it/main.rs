@@ -11,6 +11,7 @@ mod examples;
 mod failures;
 mod hostile;
 mod idempotency;
+mod limits;
 mod races;
 mod registration;
 mod registration_tokens;

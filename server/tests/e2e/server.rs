@@ -217,6 +217,11 @@ impl Server<'_> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
     }
 
+    /// Asks the process to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+    }
+
     /// Waits for the end after [`Self::terminate`].
     #[track_caller]
     pub(crate) fn wait(mut self) -> ExitStatus {

@@ -7,11 +7,11 @@ use signalbeam_domain::certificate::{
     CertificateEvent, CertificateIntended, CertificateIssued, CertificateRevoked, CertificateSuperseded,
 };
 use signalbeam_domain::device::{
-    DecisionReason, DeviceApproved, DeviceEvent, DeviceRegistered, DeviceRejected, DeviceSuspended,
+    DecisionReason, DeviceApproved, DeviceEvent, DeviceNetworksRestricted, DeviceRegistered, DeviceRejected, DeviceSuspended,
 };
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenIssued};
 use signalbeam_domain::{
-    ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint, Metadata, Prefix, Reason,
+    AllowedNetworks, ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint, Metadata, Network, Prefix, Reason,
     RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, TenantId, Timestamp, ValidityBounds,
 };
 use uuid::Uuid;
@@ -75,6 +75,13 @@ impl World {
         };
         self.device_event(tenant_id, id, DeviceEvent::Registered(registered)).await;
         Registered { id, tenant_id, claim: As::Bearer(claim.expose()) }
+    }
+
+    /// Binds a device to networks.
+    pub(crate) async fn restrict(&self, device: &Registered, networks: &[&str]) {
+        let networks = networks.iter().map(|network| Network::parse(network).unwrap()).collect();
+        let restricted = DeviceNetworksRestricted { networks: AllowedNetworks::new(networks).unwrap() };
+        self.device_event(device.tenant_id, device.id, DeviceEvent::NetworksRestricted(restricted)).await;
     }
 
     async fn device_event(&self, tenant_id: TenantId, id: DeviceId, event: DeviceEvent) {
