@@ -202,6 +202,7 @@ async fn authenticator(fleet: &Fleet, anchors: [&CertificateAuthority; 2]) -> Ar
         keeper: Arc::new(SecretKeeper::new(&key_octets(&MAC_KEY), &[], 12, 2)),
         verifier: ChainVerifier::new(anchors.map(CertificateAuthority::certificate_der)).unwrap(),
         policy: AuthenticationPolicy::default(),
+        limits: Arc::default(),
     }))
 }
 

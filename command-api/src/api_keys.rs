@@ -108,6 +108,16 @@ async fn repeated_or(api: &CommandApi, cause: &Cause, refusal: Problem) -> Probl
     }
 }
 
+/// What a device asks for is limited. What an admin does is not.
+fn count(api: &CommandApi, cause: &Cause, device_id: DeviceId, asker: Asker) -> Result<(), Problem> {
+    let limits = api.authenticator.limits();
+    match asker {
+        Asker::Claimant => limits.claim(cause.context.client_address, device_id),
+        Asker::Device(_) => limits.issuance(device_id),
+        Asker::Admin => Ok(()),
+    }
+}
+
 /// Gives an approved device a new key. Nothing may happen to the device in between.
 ///
 /// The key is drawn and hashed only once everything else allows it, for hashing costs a fifth of a second.
@@ -125,6 +135,7 @@ pub(crate) async fn issue(
     if asker == Asker::Claimant && !keys.is_claimable() {
         return Err(repeated_or(api, cause, refused(&ApiKeyError::AlreadyClaimed)).await);
     }
+    count(api, cause, device_id, asker)?;
     let key = draw::api_key().map_err(|error| internal(&error))?;
     let text = key.expose();
     let issued = KeyIssued {

@@ -5,6 +5,7 @@ mod certificates;
 mod command;
 mod devices;
 mod idempotency;
+mod quotas;
 mod registration_tokens;
 mod state;
 mod withdrawals;

@@ -180,6 +180,13 @@ pub enum DeviceCommand {
     Rename(DeviceRenamed),
     /// Say from where it may authenticate.
     RestrictNetworks(AllowedNetworks),
+    /// Do both, or neither.
+    Revise {
+        /// What changes of its label, description and tags.
+        renamed: DeviceRenamed,
+        /// From where it may authenticate, where that changes.
+        networks: Option<AllowedNetworks>,
+    },
     /// Bar it for now.
     Suspend(DecisionReason),
     /// Lift the bar.
@@ -256,7 +263,7 @@ impl Aggregate for Device {
     type Event = DeviceEvent;
     type Error = DeviceError;
 
-    fn decide(&self, command: Self::Command, _context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
+    fn decide(&self, command: Self::Command, context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
         use DeviceStatus::{Approved, Pending, Rejected, Suspended};
         let Some(device) = &self.0 else {
             return match command {
@@ -292,6 +299,13 @@ impl Aggregate for Device {
                     return Ok(vec![]);
                 }
                 DeviceNetworksRestricted { networks }.into()
+            }
+            DeviceCommand::Revise { renamed, networks } => {
+                let mut events = self.decide(DeviceCommand::Rename(renamed), context)?;
+                if let Some(networks) = networks {
+                    events.extend(self.decide(DeviceCommand::RestrictNetworks(networks), context)?);
+                }
+                return Ok(events);
             }
             DeviceCommand::Suspend(reason) => {
                 device.must_be(&[Approved], "suspended")?;

@@ -22,7 +22,7 @@ use layer::Layer;
 pub use sections::{
     AddressHeader, ApiKeyFallback, Audit, Authentication, CertificateAuthority, CertificateRenewal,
     ClientCertificateHeader, Config, Durability, Hierarchy, KeyStore, KeyType, Listener, Log, LogFormat, Mtls, Proxy,
-    ProxyProtocol, Store, Tls, Validity,
+    ProxyProtocol, RateLimit, Store, TenantBounds, Tenants, Tls, Validity,
 };
 
 /// The name of the file that is looked for where none is named.

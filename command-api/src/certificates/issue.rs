@@ -78,6 +78,9 @@ pub(crate) async fn issue_certificate(
         return answer(&api, outcome, request.csr_pem.is_some(), None);
     }
     device.require_approved()?;
+    if let Caller::Device(device) = &caller {
+        api.authenticator.limits().issuance(device.device_id)?;
+    }
     let (private_key, public_key) = keys(&api, request.csr_pem.as_deref()).await?;
     let outcome = issue(&api, &cause, device, Issuance { public_key, validity, renewal_of: None }).await?;
     if !outcome.is_repeat {

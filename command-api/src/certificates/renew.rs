@@ -107,6 +107,7 @@ async fn renew(
     certificates
         .check_renewable(serial_number, api.policy.renewal_window_days, api.now())
         .map_err(|error| super::refused(&error))?;
+    api.authenticator.limits().issuance(device.device_id)?;
     let (private_key, public_key) = keys(api, request.csr_pem.as_deref()).await?;
     let key_sha256 = public_key.sha256();
     let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number) };

@@ -101,6 +101,7 @@ impl std::fmt::Debug for RegisteredDevice {
         (status = 201, body = RegisteredDevice, description = "Registered, now or before with the same claim secret"),
         (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
         (status = 401, body = ProblemBody, description = "`INVALID_REGISTRATION_TOKEN`: unknown, wrong secret, or another tenant's"),
+        (status = 403, body = ProblemBody, description = "`ADDRESS_NOT_ALLOWED`; `QUOTA_EXCEEDED`, with `limit` and `current`: the token is still good"),
         (status = 409, body = ProblemBody, description = "`REGISTRATION_TOKEN_USED`, `REGISTRATION_TOKEN_EXPIRED`, `REGISTRATION_TOKEN_REVOKED`, `ALREADY_PROCESSED`, `IDEMPOTENCY_KEY_REUSED`"),
     ),
     security(()),
@@ -157,7 +158,7 @@ async fn consume(
     let stream = StreamId::registration_token(token.prefix());
     for _ in 0..MAX_DECISIONS {
         let (known, version) = api.load::<Token>(&stream).await?;
-        let secret_matches = secret_matches(api, &known, token).await?;
+        let secret_matches = secret_matches(api, &cause.context, &known, token).await?;
         let command = RegistrationTokenCommand::Consume { secret_matches, registration: registration.clone() };
         let events = match known.decide(command, &Context { now: api.now() }) {
             Ok(events) => events,
@@ -172,6 +173,7 @@ async fn consume(
                 return Err(fail(api, &cause.context, &error, Some(token.prefix()), tenant_id).await);
             }
         };
+        admit(api, &cause.context, token.prefix(), registration.tenant_id).await?;
         if events.is_empty() {
             let first = known.registration().cloned().unwrap_or(registration);
             // The same registration; another body under the same name is refused all the same.
@@ -179,6 +181,9 @@ async fn consume(
             let position = registered_at(api, &first).await?;
             return Ok((first, position));
         }
+        let _slot = api.device_slot(registration.tenant_id).await?;
+        let client = cause.context.client_address;
+        api.authenticator.limits().registration(client)?;
         let tenant_id = Some(registration.tenant_id);
         let device = StreamWrite {
             stream: StreamId::device(registration.device_id),
@@ -193,7 +198,7 @@ async fn consume(
         match api.append(cause, vec![token_write, device]).await? {
             Some(appended) if !appended.is_repeat => return Ok((registration, appended.position)),
             // Others were faster, perhaps with the same command: what they recorded decides.
-            Some(_) | None => {}
+            Some(_) | None => api.authenticator.limits().registration_failed(client),
         }
     }
     Err(contended())
@@ -206,6 +211,13 @@ async fn registered_at(api: &CommandApi, registration: &TokenConsumed) -> Result
     let position = recorded.first().map(|first| first.envelope.position).unwrap_or_default();
     api.authenticator.await_own_write(position).await?;
     Ok(position)
+}
+
+/// The tenant may have bound its devices to networks, and to a rate. Asked of whoever has the token.
+async fn admit(api: &CommandApi, context: &RequestContext, prefix: Prefix, tenant_id: TenantId) -> Result<(), Problem> {
+    let Err(problem) = api.authenticator.admit(context, tenant_id, None) else { return Ok(()) };
+    record(api, context, &problem, Some(prefix), Some(tenant_id)).await;
+    Err(problem)
 }
 
 fn device_events(
@@ -227,7 +239,12 @@ fn device_events(
     decided.map_err(|error| internal(&error))
 }
 
-async fn secret_matches(api: &CommandApi, known: &Token, token: &RegistrationToken) -> Result<bool, Problem> {
+async fn secret_matches(
+    api: &CommandApi,
+    context: &RequestContext,
+    known: &Token,
+    token: &RegistrationToken,
+) -> Result<bool, Problem> {
     let text = Zeroizing::new(token.expose());
     // Computed also for an unknown token, so that its answer takes as long.
     let presented = api.keeper.present(&text);
@@ -236,7 +253,18 @@ async fn secret_matches(api: &CommandApi, known: &Token, token: &RegistrationTok
         MacVerdict::Matches => Ok(true),
         MacVerdict::Differs => Ok(false),
         MacVerdict::KeyUnknown => {
-            api.keeper.bcrypt_matches(&text, &issued.verifier.bcrypt).await.map_err(|error| internal(&error))
+            let permit = api.authenticator.limits().before_hashing(context.client_address, token.prefix());
+            let permit = match permit {
+                Ok(permit) => permit,
+                Err(problem) => {
+                    record(api, context, &problem, Some(token.prefix()), Some(issued.tenant_id)).await;
+                    return Err(problem);
+                }
+            };
+            let matches = api.keeper.bcrypt_matches(&text, &issued.verifier.bcrypt).await;
+            let matches = matches.map_err(|error| internal(&error))?;
+            permit.judged();
+            Ok(matches)
         }
     }
 }
@@ -249,8 +277,18 @@ async fn fail(
     tenant_id: Option<TenantId>,
 ) -> Problem {
     let problem = refused(error);
+    record(api, context, &problem, prefix, tenant_id).await;
+    api.authenticator.limits().failed(context.client_address, prefix, problem)
+}
+
+async fn record(
+    api: &CommandApi,
+    context: &RequestContext,
+    problem: &Problem,
+    prefix: Option<Prefix>,
+    tenant_id: Option<TenantId>,
+) {
     let method = AuthenticationMethod::RegistrationToken;
     let failure = FailedAttempt { method, code: problem.code(), device_id: None, tenant_id, prefix };
     api.authenticator.recorder().record_failure(context, failure).await;
-    problem
 }

@@ -10,7 +10,7 @@ use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission, RequestContext};
 use signalbeam_domain::device::{Device, DeviceCommand, DeviceRenamed};
-use signalbeam_domain::{DeviceId, DeviceName, DeviceStatus, Metadata, MetadataValue, StreamId, Tags};
+use signalbeam_domain::{AllowedNetworks, DeviceId, DeviceName, DeviceStatus, Metadata, MetadataValue, StreamId, Tags};
 use utoipa::ToSchema;
 
 use super::refused;
@@ -33,6 +33,9 @@ pub(crate) struct RenameDevice {
     /// `=`, `@`, `+`, and spaces in between. Their order does not matter.
     #[schema(value_type = Option<Vec<String>>, max_items = 32, example = json!(["hall 3", "site:north"]))]
     tags: Option<Tags>,
+    /// The only networks (CIDR) from which it may authenticate, at most 32; an empty list lifts the restriction.
+    #[schema(value_type = Option<Vec<String>>, max_items = 32)]
+    allowed_networks: Option<AllowedNetworks>,
 }
 
 /// The device's label, description and tags after the change.
@@ -54,10 +57,15 @@ pub(crate) struct RenamedDevice {
     /// Where it stands.
     #[schema(value_type = String, example = "Approved")]
     status: DeviceStatus,
+    /// The only networks from which it may authenticate; absent: everywhere.
+    #[serde(skip_serializing_if = "AllowedNetworks::is_everywhere")]
+    #[schema(value_type = Option<Vec<String>>)]
+    allowed_networks: AllowedNetworks,
 }
 
-/// Rename a device, or replace its metadata or its tags.
+/// Rename a device, replace its metadata or its tags, or bind it to networks.
 ///
+/// From outside of its networks a device gets `ADDRESS_NOT_ALLOWED`, from the next request on, whatever its credential.
 /// Needs the role `admin`.
 #[utoipa::path(
     patch, path = "/api/devices/{id}", tag = "Devices", operation_id = "renameDevice",
@@ -88,7 +96,8 @@ pub(crate) async fn rename_device(
     let tenant_id = api.device(id, admin.tenant_id).await?.device.registered.tenant_id;
     let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
-    let command = || DeviceCommand::Rename(renamed.clone());
+    let networks = body.value.allowed_networks;
+    let command = || DeviceCommand::Revise { renamed: renamed.clone(), networks: networks.clone() };
     let outcome =
         api.execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, |error| refused(&error)).await?;
     // As this command left it, whatever has happened since.
@@ -100,6 +109,7 @@ pub(crate) async fn rename_device(
         metadata: device.registered.metadata,
         tags: device.registered.tags,
         status: device.status,
+        allowed_networks: device.allowed_networks,
     };
     Ok(Changed::new(StatusCode::OK, Json(answer), outcome.position))
 }

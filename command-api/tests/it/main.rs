@@ -13,6 +13,7 @@ mod failures;
 mod hostile;
 mod idempotency;
 mod key_races;
+mod limits;
 mod log_lock;
 mod proxies;
 mod races;

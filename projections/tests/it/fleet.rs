@@ -207,7 +207,7 @@ impl Fleet {
             Step::Restrict(nth) => {
                 // Every other time everywhere.
                 let network = format!("10.0.{}.0/24", self.draw() % 256);
-                let bound = (self.drawn % 2 == 0).then(|| Network::parse(&network).unwrap());
+                let bound = self.drawn.is_multiple_of(2).then(|| Network::parse(&network).unwrap());
                 let networks = AllowedNetworks::new(bound.into_iter().collect()).unwrap();
                 self.decide_device(nth, DeviceCommand::RestrictNetworks(networks)).await;
             }

@@ -1,5 +1,6 @@
 //! What values must hold beyond their types.
 
+mod limits;
 mod proxy;
 
 use std::net::IpAddr;
@@ -31,6 +32,8 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
     authority(&config.ca, &mut found);
     tls(&config.tls, &mut found);
     proxy::broken(config, &mut found);
+    limits::rate_limit(&config.rate_limit, &mut found);
+    limits::tenants(&config.tenants, &mut found);
     if config.store.url != Store::EMBEDDED {
         // A URL may hold a password: it is not shown.
         let allowed = "`embedded`; other stores are not supported by this version";
@@ -54,6 +57,8 @@ fn listener(listener: &Listener, found: &mut Vec<Broken>) {
     within("listener.header_timeout_seconds", listener.header_timeout_seconds, 1..=300, found);
     within("listener.body_timeout_seconds", listener.body_timeout_seconds, 1..=300, found);
     within("listener.request_timeout_seconds", listener.request_timeout_seconds, 1..=600, found);
+    within("listener.max_concurrent_requests", listener.max_concurrent_requests, 1..=1_000_000, found);
+    within("listener.max_concurrent_costly_requests", listener.max_concurrent_costly_requests, 1..=100_000, found);
     within("listener.max_body_bytes", listener.max_body_bytes, 1_024..=16_777_216, found);
 }
 

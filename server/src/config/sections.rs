@@ -1,6 +1,8 @@
 //! The sections of the configuration. Each field names its key, its environment variable and its default.
 
 mod proxy;
+mod rate_limit;
+mod tenants;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -9,6 +11,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
+pub use rate_limit::RateLimit;
+pub use tenants::{TenantBounds, Tenants};
 
 /// `[mtls]`: client certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,6 +259,12 @@ pub struct Listener {
     /// The most bytes of a request's body, 1,024 to 16,777,216. `SIGNALBEAM__LISTENER__MAX_BODY_BYTES`,
     /// default `262144`.
     pub max_body_bytes: u32,
+    /// The most requests that are answered at a time, 1 to 1,000,000, costly ones aside; further ones get 503 at once.
+    /// `SIGNALBEAM__LISTENER__MAX_CONCURRENT_REQUESTS`, default `1024`.
+    pub max_concurrent_requests: u32,
+    /// The most requests that hash secrets or make keys and certificates at a time, 1 to 100,000; further ones get 503 at
+    /// once. `SIGNALBEAM__LISTENER__MAX_CONCURRENT_COSTLY_REQUESTS`, default `256`.
+    pub max_concurrent_costly_requests: u32,
 }
 
 impl Default for Listener {
@@ -270,6 +280,8 @@ impl Default for Listener {
             body_timeout_seconds: 30,
             request_timeout_seconds: 60,
             max_body_bytes: 256 * 1024,
+            max_concurrent_requests: 1_024,
+            max_concurrent_costly_requests: 256,
         }
     }
 }
@@ -331,6 +343,10 @@ pub struct Config {
     pub proxy: Proxy,
     /// The event log.
     pub store: Store,
+    /// How often clients and devices may do what costs something.
+    pub rate_limit: RateLimit,
+    /// What tenants may have and do.
+    pub tenants: Tenants,
 }
 
 impl Default for Config {
@@ -349,6 +365,8 @@ impl Default for Config {
             tls: Tls::default(),
             proxy: Proxy::default(),
             store: Store::default(),
+            rate_limit: RateLimit::default(),
+            tenants: Tenants::default(),
         }
     }
 }

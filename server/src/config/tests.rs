@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod limits;
+
 fn sources(toml: Option<&str>, environment: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
     let dir = tempfile::tempdir().unwrap();
     let file = toml.map(|text| {
@@ -103,22 +105,15 @@ fn what_this_version_cannot_do_is_refused_without_showing_values() {
 fn what_this_version_does_not_do_yet_is_accepted_and_named() {
     let sources = Sources {
         file: None,
-        environment: vec![
-            ("SIGNALBEAM__RATE_LIMIT__ENABLED".into(), "false".into()),
-            ("SIGNALBEAM__CERTIFICATE_RENEWAL__EXPIRATION_WARNING_DAYS".into(), "30,7".into()),
-        ],
+        environment: vec![("SIGNALBEAM__CERTIFICATE_RENEWAL__EXPIRATION_WARNING_DAYS".into(), "30,7".into())],
         flags: Flags::default(),
     };
     assert_eq!(sources.load().unwrap(), Config::default());
     let named: Vec<String> = sources.without_effect().unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(
         named,
-        [
-            "`certificate_renewal.expiration_warning_days` in SIGNALBEAM__CERTIFICATE_RENEWAL__EXPIRATION_WARNING_DAYS \
-             has no effect: the monitor of certificates' expiry is not supported by this version",
-            "`rate_limit.enabled` in SIGNALBEAM__RATE_LIMIT__ENABLED has no effect: rate limiting is not supported by this \
-             version",
-        ]
+        ["`certificate_renewal.expiration_warning_days` in SIGNALBEAM__CERTIFICATE_RENEWAL__EXPIRATION_WARNING_DAYS \
+             has no effect: the monitor of certificates' expiry is not supported by this version",]
     );
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
 use signalbeam_authn::secrets::SecretKeeper;
-use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Authenticator};
+use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Authenticator, Limits};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts as CommandParts};
 use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
 use signalbeam_event_store::audit::AuditDurability;
@@ -22,7 +22,7 @@ use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documen
 use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE};
-use super::{StartError, authority};
+use super::{StartError, authority, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 
@@ -46,6 +46,7 @@ pub(super) struct Parts {
     freshness: Freshness,
     keeper: Arc<SecretKeeper>,
     authenticator: Arc<Authenticator>,
+    pub(super) limits: Arc<Limits>,
     policy: CommandPolicy,
 }
 
@@ -82,6 +83,7 @@ impl Parts {
         let verifier = ChainVerifier::new([authority.certificate_der()])?;
 
         let index = CredentialIndex::start(Arc::clone(&store) as _, Some(tables));
+        let limits = Arc::new(limits::limits(config));
         let authenticator = Arc::new(Authenticator::new(AuthenticatorParts {
             store: Arc::clone(&store) as _,
             index: Arc::clone(&index),
@@ -91,6 +93,7 @@ impl Parts {
             keeper: Arc::clone(&keeper),
             verifier,
             policy: authentication_policy(config),
+            limits: Arc::clone(&limits),
         }));
         let guard = Arc::new(finding.into_guard(authenticator.log_lock().clone()));
         let policy = command_policy(config)?;
@@ -109,6 +112,7 @@ impl Parts {
             freshness,
             keeper,
             authenticator,
+            limits,
             policy,
         }))
     }

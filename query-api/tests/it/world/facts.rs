@@ -7,12 +7,14 @@ use signalbeam_domain::certificate::{
     CertificateEvent, CertificateIntended, CertificateIssued, CertificateRevoked, CertificateSuperseded,
 };
 use signalbeam_domain::device::{
-    DecisionReason, DeviceApproved, DeviceEvent, DeviceRegistered, DeviceRejected, DeviceRenamed, DeviceSuspended,
+    DecisionReason, DeviceApproved, DeviceEvent, DeviceNetworksRestricted, DeviceRegistered, DeviceRejected,
+    DeviceRenamed, DeviceSuspended,
 };
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenIssued};
 use signalbeam_domain::{
-    ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint, Metadata, Prefix, Reason,
-    RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tag, Tags, TenantId, Timestamp, ValidityBounds,
+    AllowedNetworks, ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint, Metadata, Network,
+    Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tag, Tags, TenantId, Timestamp,
+    ValidityBounds,
 };
 use uuid::Uuid;
 
@@ -83,6 +85,13 @@ impl World {
         let tags = Tags::new(tags.iter().map(|tag| Tag::parse(tag).unwrap())).unwrap();
         let renamed = DeviceRenamed { tags: Some(tags), ..DeviceRenamed::default() };
         self.device_event(device.tenant_id, device.id, DeviceEvent::Renamed(renamed)).await;
+    }
+
+    /// Binds a device to networks.
+    pub(crate) async fn restrict(&self, device: &Registered, networks: &[&str]) {
+        let networks = networks.iter().map(|network| Network::parse(network).unwrap()).collect();
+        let restricted = DeviceNetworksRestricted { networks: AllowedNetworks::new(networks).unwrap() };
+        self.device_event(device.tenant_id, device.id, DeviceEvent::NetworksRestricted(restricted)).await;
     }
 
     async fn device_event(&self, tenant_id: TenantId, id: DeviceId, event: DeviceEvent) {
