@@ -11,8 +11,10 @@ pub mod port;
 pub mod sqlite;
 mod subscription;
 
+pub use audit::flood::FloodGuard;
 pub use audit::{
-    AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt, AuthenticationMethod,
+    AttemptFilter, AttemptPage, AttemptScan, AuditArchive, AuditDurability, AuditError, AuditLog, AuditReader,
+    AuthenticationAttempt, AuthenticationMethod, RecordedAttempt,
 };
 pub use clock::{Clock, SystemClock};
 pub use execute::{ExecuteError, execute, new_events};
@@ -23,4 +25,4 @@ pub use port::{
     LoadError, NewEvent, Page, Recorded, RecordedCommand, StoreError, StreamWrite, Subscription, SubscriptionItem,
     load,
 };
-pub use sqlite::{OpenError, SqliteAuditLog, SqliteEventReader, SqliteEventStore};
+pub use sqlite::{OpenError, SqliteAuditLog, SqliteAuditReader, SqliteEventReader, SqliteEventStore};

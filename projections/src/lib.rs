@@ -27,8 +27,8 @@ pub use standing::CertificateType;
 pub use tables::{OpenError, Tables};
 
 // What query-api needs of the log and of the audit log; it does not depend on the event store, since it never appends.
-pub use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AuditError, AuthenticationMethod};
+pub use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AttemptScan, AuditError, AuthenticationMethod};
 pub use signalbeam_event_store::{
-    AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, LoadError, Page, Recorded, StoreError, SystemClock,
-    load,
+    AuditLog, AuditReader, AuthenticationAttempt, Clock, EventReader, Filter, LoadError, Page, Recorded,
+    RecordedAttempt, StoreError, SystemClock, load,
 };

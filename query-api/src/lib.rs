@@ -40,6 +40,7 @@ fn all_routes() -> OpenApiRouter<QueryApi> {
         .routes(routes!(certificates::get::get_certificate))
         .routes(routes!(certificates::of_device::list_certificates_of_device))
         .routes(routes!(certificates::renewal_info::get_renewal_info))
-        .routes(routes!(authentication_logs::list_authentication_logs))
+        .routes(routes!(authentication_logs::list::list_authentication_logs))
+        .routes(routes!(authentication_logs::export::export_authentication_logs))
         .routes(routes!(events::list::list_events))
 }

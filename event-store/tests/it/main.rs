@@ -6,4 +6,6 @@ mod audit;
 mod contract;
 mod crash;
 mod fixture;
+mod flood;
+mod segments;
 mod sqlite;

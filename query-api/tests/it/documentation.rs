@@ -11,6 +11,7 @@ use crate::world::{As, World};
 
 const ROUTES: [&str; 13] = [
     "/api/authentication-logs",
+    "/api/authentication-logs/export",
     "/api/certificates",
     "/api/certificates/ca",
     "/api/certificates/device/{deviceId}",
