@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and how it ends. 0 fine, 1 failed, 2 bad usage or configuration.
 
 mod admin_token;
+mod audit;
 mod config;
 mod events;
 mod projections;
@@ -22,7 +23,8 @@ Examples:
   signalbeam admin-token                               print a token for the API, valid for 12 hours
   signalbeam admin-token --role auditor --ttl 30d      print one that may only read
   signalbeam config print                              show every setting and its value
-  signalbeam events export --output events.ndjson      back up the event log";
+  signalbeam events export --output events.ndjson      back up the event log
+  signalbeam audit verify                              prove that the authentication log is what was recorded";
 
 /// SignalBeam: identities for devices. Enrols them, issues their API keys and certificates, and proves what happened.
 #[derive(Debug, Parser)]
@@ -44,6 +46,9 @@ enum Command {
     /// Read the event log, also beside a running server
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// Verify the log of authentication attempts, also beside a running server
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Look at or rebuild what is derived from the event log
     #[command(subcommand)]
     Projections(projections::ProjectionsCommand),
@@ -96,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::AdminToken(args) => admin_token::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Events(command) => events::run(command),
+        Command::Audit(command) => audit::run(&command),
         Command::Projections(command) => projections::run(&command),
     };
     match done {

@@ -1,5 +1,6 @@
 //! The server as a whole: starts every part, serves, reloads, and ends in order.
 
+mod audit_upkeep;
 mod authority;
 mod background;
 mod gauges;
@@ -59,7 +60,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const SENDING_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The settings that can change while the server runs.
-const RELOADABLE: [&str; 7] = [
+const RELOADABLE: [&str; 10] = [
+    "audit.disk_reserve_mib",
+    "audit.max_failures_per_address_per_minute",
+    "audit.retention_days",
     "listener.body_timeout_seconds",
     "listener.max_body_bytes",
     "log.level",
@@ -231,11 +235,17 @@ impl RunningServer {
             }
         }
         self.config.proxy.trusted.clone_from(&fresh.proxy.trusted);
+        self.reload_audit(fresh);
         self.config.log.level.clone_from(&fresh.log.level);
         self.config.listener.body_timeout_seconds = fresh.listener.body_timeout_seconds;
         self.config.listener.max_body_bytes = fresh.listener.max_body_bytes;
         drop(self.router.send_replace(around_api(&self.api, &self.config)));
         reloaded
+    }
+
+    fn reload_audit(&mut self, fresh: &Config) {
+        self.config.audit = crate::config::Audit { durability: self.config.audit.durability, ..fresh.audit.clone() };
+        self.parts.audit_settings.send_replace(self.config.audit.clone());
     }
 
     /// Waits for what must not happen: a listener that ends by itself.

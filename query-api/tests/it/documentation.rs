@@ -9,7 +9,7 @@ use signalbeam_authn::ErrorCode;
 
 use crate::world::{As, World};
 
-const ROUTES: [&str; 13] = [
+const ROUTES: [&str; 14] = [
     "/api/authentication-logs",
     "/api/authentication-logs/export",
     "/api/certificates",

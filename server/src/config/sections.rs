@@ -1,11 +1,15 @@
 //! The sections of the configuration. Each field names its key, its environment variable and its default.
 
+mod audit;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+pub use audit::{Audit, Durability};
 
 /// `[mtls]`: client certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,25 +70,6 @@ impl Default for CertificateRenewal {
     fn default() -> Self {
         Self { renewal_threshold_days: 30 }
     }
-}
-
-/// When an authentication attempt counts as recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Durability {
-    /// When it is on disk.
-    #[default]
-    Strict,
-    /// A success when it is queued: a crash may lose the last 250 ms of them.
-    Relaxed,
-}
-
-/// `[audit]`: the log of authentication attempts.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Audit {
-    /// When an attempt counts as recorded: `strict` or `relaxed`. `SIGNALBEAM__AUDIT__DURABILITY`, default `strict`.
-    pub durability: Durability,
 }
 
 /// Where the authority's private key lives.
