@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin_token::AdminTokenId;
 use crate::credential::{Digest, Prefix};
 use crate::ids::{AuthorityId, DeviceId, EventId, TenantId};
 use crate::timestamp::Timestamp;
@@ -22,19 +23,25 @@ pub enum Category {
     Certificate,
     /// A certificate authority.
     CertificateAuthority,
+    /// The event log itself.
+    EventLog,
+    /// Admin tokens that were revoked.
+    AdminToken,
     /// The segments of a node's authentication log.
     AuditSegment,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Device,
         Self::RegistrationToken,
         Self::ApiKey,
         Self::Certificate,
         Self::CertificateAuthority,
+        Self::AdminToken,
         Self::AuditSegment,
+        Self::EventLog,
     ];
 
     /// As it is written in stream names, event types and metrics.
@@ -45,6 +52,8 @@ impl Category {
             Self::ApiKey => "api_key",
             Self::Certificate => "certificate",
             Self::CertificateAuthority => "certificate_authority",
+            Self::EventLog => "event_log",
+            Self::AdminToken => "admin_token",
             Self::AuditSegment => "audit_segment",
         }
     }
@@ -85,6 +94,21 @@ impl StreamId {
     /// A certificate authority's stream.
     pub fn certificate_authority(id: AuthorityId) -> Self {
         Self::new(Category::CertificateAuthority, id)
+    }
+
+    /// The stream of a log itself, which is named by its first event.
+    pub fn event_log(first_event: EventId) -> Self {
+        Self::new(Category::EventLog, first_event)
+    }
+
+    /// The stream of the admin tokens with this id, whoever issued them.
+    pub fn admin_token(jti: &AdminTokenId) -> Self {
+        Self::new(Category::AdminToken, jti)
+    }
+
+    /// The stream of what holds for all admin tokens. A token whose id is `all` shares it, which harms neither.
+    pub fn all_admin_tokens() -> Self {
+        Self::new(Category::AdminToken, "all")
     }
 
     /// The stream of a node's authentication log's segments. The embedded log's node is called `embedded`.

@@ -2,6 +2,7 @@
 
 pub mod flood;
 pub mod segments;
+mod usage;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,6 +11,9 @@ use async_trait::async_trait;
 use signalbeam_domain::envelope::CanonicalEncoder;
 use signalbeam_domain::{CorrelationId, DeviceId, Prefix, SerialNumber, TenantId, Timestamp};
 use uuid::Uuid;
+
+pub(crate) use self::usage::count;
+pub use self::usage::{UsageCount, UsageSummary};
 
 /// By what means a caller tried to authenticate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -247,6 +251,9 @@ pub trait AuditLog: AuditReader {
 
     /// At most `limit` attempts, newest first, behind the row `after` of an earlier page.
     async fn query(&self, filter: &AttemptFilter, after: Option<i64>, limit: usize) -> Result<AttemptPage, AuditError>;
+
+    /// What the rows behind `row` say of credentials' use, `limit` of them at most, in the order in which they were recorded.
+    async fn usage_after(&self, row: i64, limit: usize) -> Result<UsageSummary, AuditError>;
 }
 
 /// A log of attempts whose sealed segments can be told apart and, one day, dropped.

@@ -10,11 +10,12 @@ pub mod memory;
 pub mod port;
 pub mod sqlite;
 mod subscription;
+pub mod witness;
 
 pub use audit::flood::FloodGuard;
 pub use audit::{
     AttemptFilter, AttemptPage, AttemptScan, AuditArchive, AuditDurability, AuditError, AuditLog, AuditReader,
-    AuthenticationAttempt, AuthenticationMethod, RecordedAttempt,
+    AuthenticationAttempt, AuthenticationMethod, RecordedAttempt, UsageCount, UsageSummary,
 };
 pub use clock::{Clock, SystemClock};
 pub use execute::{ExecuteError, execute, new_events};
@@ -26,3 +27,4 @@ pub use port::{
     load,
 };
 pub use sqlite::{OpenError, SqliteAuditLog, SqliteAuditReader, SqliteEventReader, SqliteEventStore};
+pub use witness::LogPoint;

@@ -9,6 +9,7 @@ mod sql;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use signalbeam_domain::admin_token::AdminTokenEvent;
 use signalbeam_domain::api_key::{ApiKeyEvent, KeyIssued};
 use signalbeam_domain::authority::{AuthorityCreated, AuthorityEvent};
 use signalbeam_domain::certificate::{CertificateEvent, CertificateIssued};
@@ -21,8 +22,8 @@ use signalbeam_event_store::Recorded;
 use sqlx::SqliteConnection;
 
 use self::rows::{
-    ApiKeyPatch, ApiKeyRow, AuthorityEnd, CertificatePatch, CertificateRow, DevicePatch, DeviceRow, TokenPatch,
-    TokenRow,
+    AdminTokenRow, ApiKeyPatch, ApiKeyRow, AuthorityEnd, CertificatePatch, CertificateRow, DevicePatch, DeviceRow,
+    TokenPatch, TokenRow,
 };
 use crate::progress::ProjectionFailure;
 use crate::standing::{CertificateType, StandingName};
@@ -39,6 +40,7 @@ pub(crate) struct Changes {
     certificates: Vec<CertificateRow>,
     certificate_patches: BTreeMap<SerialNumber, CertificatePatch>,
     authority_ends: Vec<AuthorityEnd>,
+    admin_tokens: Vec<AdminTokenRow>,
 }
 
 impl Changes {
@@ -54,8 +56,11 @@ impl Changes {
                 Event::ApiKeyEvent(event) => changes.api_key(event, moment),
                 Event::CertificateEvent(event) => changes.certificate(event, &recorded.envelope, moment),
                 Event::AuthorityEvent(event) => changes.authority(event, &recorded.envelope, moment),
-                // Proofs for auditors; no table shows them.
-                Event::AuditSegmentEvent(_) => {}
+                Event::AdminTokenEvent(event) => {
+                    changes.admin_tokens.push(revocation(event, &recorded.envelope, moment))
+                }
+                // No table shows them; the log itself does.
+                Event::EventLogEvent(_) | Event::AuditSegmentEvent(_) => {}
             }
         }
         Ok(changes)
@@ -67,6 +72,7 @@ impl Changes {
         insert(connection, ApiKeyRow::INSERT, &self.api_keys).await?;
         insert(connection, TokenRow::INSERT, &self.tokens).await?;
         insert(connection, CertificateRow::INSERT, &self.certificates).await?;
+        insert(connection, AdminTokenRow::INSERT, &self.admin_tokens).await?;
         patch(connection, sql::PATCH_DEVICES, &self.device_patches).await?;
         patch(connection, sql::PATCH_API_KEYS, &self.api_key_patches).await?;
         patch(connection, sql::PATCH_TOKENS, &self.token_patches).await?;
@@ -257,6 +263,24 @@ fn new_authority_certificate(created: AuthorityCreated, envelope: &Envelope, mom
         authority_id: created.authority_id,
         issued_by: moment.by,
         certificate_pem: created.certificate_pem,
+    }
+}
+
+fn revocation(event: AdminTokenEvent, envelope: &Envelope, moment: Moment) -> AdminTokenRow {
+    let (token, issued_before, reason) = match event {
+        AdminTokenEvent::Revoked(token) => (Some((token.jti, token.issuer, token.expires_at)), None, token.reason),
+        AdminTokenEvent::AllRevoked(all) => (None, Some(all.issued_before), all.reason),
+    };
+    let (jti, issuer, expires_at) = token.map_or((None, None, None), |(jti, issuer, at)| (Some(jti), Some(issuer), at));
+    AdminTokenRow {
+        id: envelope.event_id,
+        jti,
+        issuer,
+        expires_at,
+        issued_before,
+        reason,
+        revoked_at: moment.at,
+        revoked_by: moment.by,
     }
 }
 

@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use signalbeam_domain::admin_token::{AdminTokenEvent, RevokedAdminTokens};
 use signalbeam_domain::api_key::{ApiKeyEvent, ApiKeys};
 use signalbeam_domain::audit_segment::{AuditSegmentEvent, AuditSegments};
 use signalbeam_domain::authority::{Authority, AuthorityEvent, AuthorityStatus};
 use signalbeam_domain::certificate::{CertificateEvent, Certificates, Standing};
 use signalbeam_domain::device::{Device, DeviceEvent};
 use signalbeam_domain::event::OtherCategory;
+use signalbeam_domain::event_log::{EventLogEvent, RollbackCause};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenEvent};
-use signalbeam_domain::{Aggregate, Category, DecodeError, DeviceStatus, Event};
+use signalbeam_domain::{AdminTokenId, Aggregate, Category, DecodeError, DeviceStatus, Event, Timestamp, TokenIssuer};
 
 use crate::recorded::{category, decode, encode};
 
@@ -122,6 +124,7 @@ fn the_golden_events_of_a_device_fold() {
     assert_eq!(device.status, DeviceStatus::Decommissioned);
     assert_eq!(device.registered.device_name.as_str(), "Lager Süd 2");
     assert_eq!(device.api_key_validity_days.unwrap().get(), 90);
+    assert_eq!(device.allowed_networks.as_slice().len(), 2);
     assert_eq!(device.rejection_reason.as_ref().unwrap().as_str(), "unknown site");
 }
 
@@ -159,6 +162,24 @@ fn the_golden_events_of_a_certificate_authority_fold() {
     let events = recorded::<AuthorityEvent>(AuthorityEvent::KINDS);
     let statuses: Vec<_> = (1..=events.len()).map(|n| Authority::fold(&events[..n]).status().unwrap()).collect();
     assert_eq!(statuses, [Prepared, Active, Rotated, Retired]);
+}
+
+#[test]
+fn the_golden_event_of_the_event_log_tells_where_it_went_back() {
+    let [EventLogEvent::RollbackAcknowledged(acknowledged)] = &recorded::<EventLogEvent>(EventLogEvent::KINDS)[..]
+    else {
+        panic!("one event")
+    };
+    assert_eq!((acknowledged.cause, acknowledged.cause.as_str()), (RollbackCause::Behind, "behind"));
+    assert_eq!((acknowledged.witnessed_position.unwrap().0, acknowledged.found_position.0), (1042, 977));
+}
+
+#[test]
+fn the_golden_events_of_admin_tokens_fold() {
+    let revoked = RevokedAdminTokens::fold(&recorded::<AdminTokenEvent>(AdminTokenEvent::KINDS));
+    let jti = AdminTokenId::parse("018f3c5e-7b1a-7cc2-9d3e-0000000000a1").unwrap();
+    assert!(revoked.has(&TokenIssuer::built_in(), &jti));
+    assert_eq!(revoked.issued_before(), Some(Timestamp::parse("2026-01-31T12:00:00Z").unwrap()));
 }
 
 #[test]

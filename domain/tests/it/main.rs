@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admin_token;
 mod any_order;
 mod api_keys;
 mod audit_segment;
@@ -9,6 +10,7 @@ mod authority;
 mod certificates;
 mod device;
 mod envelope;
+mod event_log;
 mod fixtures;
 mod given;
 mod golden;

@@ -17,7 +17,7 @@ use signalbeam_domain::{Prefix, Timestamp};
 
 use super::{
     AttemptFilter, AttemptPage, AttemptScan, AuditError, AuditLog, AuditReader, AuthenticationAttempt,
-    AuthenticationMethod,
+    AuthenticationMethod, UsageSummary,
 };
 
 /// How many counters there may be for single addresses.
@@ -286,5 +286,9 @@ impl AuditLog for FloodGuard {
 
     async fn query(&self, filter: &AttemptFilter, after: Option<i64>, limit: usize) -> Result<AttemptPage, AuditError> {
         self.log.query(filter, after, limit).await
+    }
+
+    async fn usage_after(&self, row: i64, limit: usize) -> Result<UsageSummary, AuditError> {
+        self.log.usage_after(row, limit).await
     }
 }

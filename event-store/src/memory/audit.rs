@@ -7,7 +7,7 @@ use signalbeam_domain::Timestamp;
 
 use crate::audit::{
     AttemptFilter, AttemptPage, AttemptScan, AuditArchive, AuditError, AuditLog, AuditReader, AuthenticationAttempt,
-    RecordedAttempt,
+    RecordedAttempt, UsageSummary, count,
 };
 
 /// An audit log that lives as long as the process.
@@ -81,6 +81,18 @@ impl AuditLog for MemoryAuditLog {
         Ok(AttemptPage {
             next: found.last().map(|recorded| recorded.row).filter(|_| has_more),
             attempts: found.into_iter().map(|recorded| recorded.attempt.clone()).collect(),
+        })
+    }
+
+    async fn usage_after(&self, row: i64, limit: usize) -> Result<UsageSummary, AuditError> {
+        let state = self.state();
+        let first = state.rows.partition_point(|recorded| recorded.row <= row);
+        let last = first.saturating_add(limit).min(state.rows.len());
+        let counted = &state.rows[first..last];
+        Ok(UsageSummary {
+            last_row: counted.last().map_or(row, |last| last.row),
+            head: state.last_row,
+            counts: count(counted.iter().map(|recorded| &recorded.attempt)),
         })
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::{
     AttemptFilter, AttemptPage, AttemptScan, AuditArchive, AuditDurability, AuditError, AuditLog, AuditReader,
-    AuthenticationAttempt,
+    AuthenticationAttempt, UsageSummary,
 };
 use crate::sqlite::database::{self, Database, Kind, OpenError};
 use crate::sqlite::write_health::WriteHealth;
@@ -20,6 +20,7 @@ use crate::sqlite::write_health::WriteHealth;
 mod query;
 mod row;
 mod trim;
+mod usage;
 mod writer;
 
 use writer::Request;
@@ -136,6 +137,10 @@ impl AuditLog for SqliteAuditLog {
 
     async fn query(&self, filter: &AttemptFilter, after: Option<i64>, limit: usize) -> Result<AttemptPage, AuditError> {
         query::page(&self.reader.pool, filter, after, limit).await.map_err(AuditError::because(READ))
+    }
+
+    async fn usage_after(&self, row: i64, limit: usize) -> Result<UsageSummary, AuditError> {
+        usage::after(&self.reader.pool, row, limit).await.map_err(AuditError::because("count the audit log's rows"))
     }
 }
 

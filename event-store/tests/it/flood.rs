@@ -9,7 +9,7 @@ use signalbeam_domain::{Prefix, Timestamp};
 use signalbeam_event_store::audit::flood::COUNTERS_MAX;
 use signalbeam_event_store::{
     AttemptFilter, AttemptPage, AttemptScan, AuditError, AuditLog, AuditReader, AuthenticationAttempt, FloodGuard,
-    MemoryAuditLog,
+    MemoryAuditLog, UsageSummary,
 };
 
 use crate::audit::{failure, success};
@@ -207,6 +207,10 @@ impl AuditLog for Failing {
 
     async fn query(&self, filter: &AttemptFilter, after: Option<i64>, limit: usize) -> Result<AttemptPage, AuditError> {
         self.log.query(filter, after, limit).await
+    }
+
+    async fn usage_after(&self, row: i64, limit: usize) -> Result<UsageSummary, AuditError> {
+        self.log.usage_after(row, limit).await
     }
 }
 

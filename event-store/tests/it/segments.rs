@@ -183,6 +183,8 @@ async fn old_days_are_dropped_after_the_event_log_has_said_so() {
         assert_eq!(drop_old_segments(&world.store, &*world.audit, day(32), 30).await.unwrap(), None);
         world.attempts([day(40)]).await;
         assert_eq!(world.audit.head().await.unwrap(), 72_002, "no number comes back");
+        world.audit.drop_through(72_002).await.unwrap();
+        assert_eq!(world.audit.usage_after(72_000, 9).await.unwrap().head, 72_002, "nor is the end forgotten");
         let events = world.store.read_stream(&StreamId::audit_segments("embedded")).await.unwrap();
         assert_eq!(events.last().unwrap().envelope.event_type, "audit_segment.dropped");
     }

@@ -5,10 +5,11 @@ use signalbeam_domain::certificate::Standing;
 use signalbeam_domain::{DeviceId, DeviceStatus, SerialNumber, Timestamp};
 use signalbeam_event_store::Clock;
 use signalbeam_projections::{
-    CertificateFilter, CertificateStatus, CertificateType, Cursor, DeviceFilter, ReadModel, TokenFilter, TokenStatus,
+    CertificateFilter, CertificateStatus, CertificateType, Cursor, DeviceFilter, ReadModel, RevokedTokens, TokenFilter,
+    TokenStatus,
 };
 
-use crate::fleet::{Fleet, Step, tenant};
+use crate::fleet::{Fleet, Step, admin_token, tenant};
 use crate::rows::Projected;
 
 async fn asked(fleet: &Fleet) -> (ReadModel, Projected) {
@@ -181,6 +182,10 @@ async fn tokens_are_listed_by_where_they_stand_now() {
         assert_eq!(found[0].id, fleet.tokens[nth].token_id, "{status:?}");
         assert_eq!(found[0].status(now), status);
     }
+    // Of the first tenant are an expired and an active one, of the second a used and a revoked one.
+    for (tenant_id, active) in [(fleet.tokens[0].tenant_id, 1), (fleet.tokens[1].tenant_id, 0)] {
+        assert_eq!(model.active_registration_tokens(tenant_id, now).await.unwrap(), active);
+    }
     let all = model.registration_tokens(None, &TokenFilter::default(), now, None, 3).await.unwrap();
     assert_eq!(all.items.len(), 3);
     let rest = model.registration_tokens(None, &TokenFilter::default(), now, all.next, 3).await.unwrap();
@@ -304,4 +309,25 @@ async fn the_counts_add_up() {
     assert_eq!(expired.largest, []);
     assert_eq!(model.certificates_expiring(now, &[30, 60]).await.unwrap(), [(30, 0), (60, 3)]);
     assert_eq!(model.certificates_expiring(now.plus_days(40), &[1, 7]).await.unwrap(), [(1, 0), (7, 3)]);
+}
+
+#[tokio::test]
+async fn revocations_of_admin_tokens_come_in_pages_the_newest_first() {
+    let mut fleet = Fleet::new();
+    for step in [Step::RevokeAdminToken(0), Step::RevokeAdminToken(5), Step::RevokeAllAdminTokens] {
+        fleet.perform(step).await;
+    }
+    let (model, _projected) = asked(&fleet).await;
+    let first = model.admin_token_revocations(None, 2).await.unwrap();
+    let second = model.admin_token_revocations(first.next, 2).await.unwrap();
+    assert_eq!((first.items.len(), second.items.len(), second.next), (2, 1, None));
+    let rows: Vec<_> = first.items.into_iter().chain(second.items).collect();
+    let single = |nth| {
+        let (jti, issuer, expires_at) = admin_token(nth);
+        RevokedTokens::Single { jti, issuer, expires_at }
+    };
+    let revoked: Vec<_> = rows.iter().map(|row| row.revoked.clone()).collect();
+    assert_eq!(revoked, [RevokedTokens::IssuedBefore(fleet.clock.now()), single(5), single(0)]);
+    let reasons: Vec<_> = rows.iter().map(|row| row.reason.as_deref()).collect();
+    assert_eq!(reasons, [None, Some("lost"), Some("lost")]);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use signalbeam_authn::Role;
-use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AttemptScan, AuditError};
+use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AttemptScan, AuditError, UsageSummary};
 use signalbeam_event_store::{AuditLog, AuditReader, AuthenticationAttempt};
 
 use crate::world::{As, World, day, tenant};
@@ -95,6 +95,10 @@ impl AuditLog for LostAuditLog {
     }
 
     async fn query(&self, _: &AttemptFilter, _: Option<i64>, _: usize) -> Result<AttemptPage, AuditError> {
+        Err(Self::error())
+    }
+
+    async fn usage_after(&self, _: i64, _: usize) -> Result<UsageSummary, AuditError> {
         Err(Self::error())
     }
 }

@@ -10,7 +10,9 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 use signalbeam_authn::Role;
 use signalbeam_domain::Timestamp;
-use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AttemptScan, AuditError, AuthenticationMethod};
+use signalbeam_event_store::audit::{
+    AttemptFilter, AttemptPage, AttemptScan, AuditError, AuthenticationMethod, UsageSummary,
+};
 use signalbeam_event_store::{AuditLog, AuditReader, AuthenticationAttempt, MemoryAuditLog};
 use uuid::Uuid;
 
@@ -153,6 +155,10 @@ impl AuditLog for Watched {
 
     async fn query(&self, filter: &AttemptFilter, after: Option<i64>, limit: usize) -> Result<AttemptPage, AuditError> {
         self.log.query(filter, after, limit).await
+    }
+
+    async fn usage_after(&self, row: i64, limit: usize) -> Result<UsageSummary, AuditError> {
+        self.log.usage_after(row, limit).await
     }
 }
 

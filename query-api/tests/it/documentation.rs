@@ -9,7 +9,7 @@ use signalbeam_authn::ErrorCode;
 
 use crate::world::{As, World};
 
-const ROUTES: [&str; 14] = [
+const ROUTES: [&str; 16] = [
     "/api/authentication-logs",
     "/api/authentication-logs/export",
     "/api/certificates",
@@ -22,8 +22,10 @@ const ROUTES: [&str; 14] = [
     "/api/devices/{id}",
     "/api/devices/{id}/history",
     "/api/devices/{id}/registration-status",
+    "/api/devices/{id}/usage",
     "/api/events",
     "/api/registration-tokens",
+    "/api/usage",
 ];
 
 async fn document(world: &World) -> Value {

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::parts::Parts;
-use super::{audit_upkeep, gauges, intents};
+use super::{audit_upkeep, gauges, intents, log_guard};
 use crate::server_certificate::ServerCertificate;
 use crate::supervise::{Supervised, supervise};
 
@@ -22,7 +22,7 @@ pub(super) fn start(
     certificate: &Arc<ServerCertificate>,
     handle: PrometheusHandle,
 ) -> Vec<Supervised> {
-    let (for_gauges, for_intents) = (Arc::clone(parts), Arc::clone(parts));
+    let (for_gauges, for_intents, for_guard) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(parts));
     let (for_counts, for_days) = (Arc::clone(parts), Arc::clone(parts));
     let certificate = Arc::clone(certificate);
     vec![
@@ -30,6 +30,10 @@ pub(super) fn start(
         supervise("server_certificate", move || keep_certificate_fresh(Arc::clone(&certificate))),
         supervise("audit_counts", move || audit_upkeep::write_counts(Arc::clone(&for_counts))),
         supervise("audit_days", move || audit_upkeep::seal_days(Arc::clone(&for_days))),
+        supervise("log_guard", move || {
+            let Parts { guard, store, clock, .. } = &*for_guard;
+            log_guard::keep(Arc::clone(guard), Arc::clone(store), Arc::clone(clock))
+        }),
         supervise("open_intents", move || abandon_open_intents(Arc::clone(&for_intents))),
     ]
 }
