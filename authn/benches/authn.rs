@@ -27,8 +27,9 @@ use signalbeam_domain::{
     SerialNumber, StreamId, Tags, TenantId, Timestamp, ValidityBounds,
 };
 use signalbeam_event_store::{
-    AttemptFilter, AttemptPage, AuditError, AuditLog, AuthenticationAttempt, Batch, Clock as _, CommandMetadata,
-    EventStore as _, ExpectedVersion, MemoryEventStore, StreamWrite, SystemClock, UsageSummary, new_events,
+    AttemptFilter, AttemptPage, AttemptScan, AuditError, AuditLog, AuditReader, AuthenticationAttempt, Batch,
+    Clock as _, CommandMetadata, EventStore as _, ExpectedVersion, MemoryEventStore, StreamWrite, SystemClock,
+    UsageSummary, new_events,
 };
 use signalbeam_pki::{
     AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceCertificateRequest,
@@ -46,6 +47,17 @@ const MAC_KEY: [u8; 32] = [1; 32];
 
 /// An audit log that keeps nothing: what it costs is the audit log's own benchmark.
 struct Nowhere;
+
+#[async_trait]
+impl AuditReader for Nowhere {
+    async fn head(&self) -> Result<i64, AuditError> {
+        Ok(0)
+    }
+
+    async fn scan(&self, _: &AttemptFilter, _: i64, _: i64, _: usize) -> Result<AttemptScan, AuditError> {
+        Ok(AttemptScan { attempts: vec![], reached: 0 })
+    }
+}
 
 #[async_trait]
 impl AuditLog for Nowhere {

@@ -235,6 +235,7 @@ fn attempt(devices: &[(DeviceId, TenantId)], n: usize) -> AuthenticationAttempt 
         api_key_prefix: None,
         certificate_serial_number: Some(SerialNumber::from_random([9; 20])),
         correlation_id: CorrelationId::from_uuid(Uuid::now_v7()),
+        attempts: 1,
     }
 }
 

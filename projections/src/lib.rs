@@ -30,8 +30,10 @@ pub use tables::{OpenError, Tables};
 pub use usage::{USAGE, UsageProjector};
 
 // What query-api needs of the log and of the audit log; it does not depend on the event store, since it never appends.
-pub use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AuditError, AuthenticationMethod, UsageSummary};
+pub use signalbeam_event_store::audit::{
+    AttemptFilter, AttemptPage, AttemptScan, AuditError, AuthenticationMethod, UsageSummary,
+};
 pub use signalbeam_event_store::{
-    AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, LoadError, Page, Recorded, StoreError, SystemClock,
-    load,
+    AuditLog, AuditReader, AuthenticationAttempt, Clock, EventReader, Filter, LoadError, Page, Recorded,
+    RecordedAttempt, StoreError, SystemClock, load,
 };

@@ -1,5 +1,6 @@
 //! The server as a whole: starts every part, serves, reloads, and ends in order.
 
+mod audit_upkeep;
 mod authority;
 mod background;
 mod gauges;
@@ -64,7 +65,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const SENDING_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The settings that can change while the server runs.
-const RELOADABLE: [&str; 12] = [
+const RELOADABLE: [&str; 15] = [
+    "audit.disk_reserve_mib",
+    "audit.max_failures_per_address_per_minute",
+    "audit.retention_days",
     "listener.body_timeout_seconds",
     "listener.max_body_bytes",
     "listener.max_concurrent_costly_requests",
@@ -254,6 +258,7 @@ impl RunningServer {
                 reloaded.certificate_error = Some(error);
             }
         }
+        self.reload_audit(fresh);
         self.config.proxy.clone_from(&fresh.proxy);
         drop(self.proxy_protocol.send_replace(proxies::protocol(&fresh.proxy)));
         self.config.log.level.clone_from(&fresh.log.level);
@@ -266,6 +271,11 @@ impl RunningServer {
         limits::put_in_force(&self.config, &self.parts.limits, &self.shedding);
         drop(self.router.send_replace(around_api(&self.api, &self.config, &self.shedding)));
         reloaded
+    }
+
+    fn reload_audit(&mut self, fresh: &Config) {
+        self.config.audit = crate::config::Audit { durability: self.config.audit.durability, ..fresh.audit.clone() };
+        self.parts.audit_settings.send_replace(self.config.audit.clone());
     }
 
     /// Waits for what must not happen: a listener that ends by itself.

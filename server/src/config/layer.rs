@@ -29,7 +29,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("certificate_renewal.enabled", "the monitor of certificates' expiry"),
     ("certificate_renewal.check_interval_hours", "the monitor of certificates' expiry"),
     ("certificate_renewal.expiration_warning_days", "the monitor of certificates' expiry"),
-    ("audit.retention_days", "dropping old authentication logs"),
 ];
 
 /// Values from one place.

@@ -10,7 +10,7 @@ use http::Uri;
 use http::uri::Scheme;
 use tracing_subscriber::EnvFilter;
 
-use super::sections::{CertificateAuthority, Config, Listener, Store, Tls, Validity};
+use super::sections::{Audit, CertificateAuthority, Config, Listener, Store, Tls, Validity};
 
 /// A key, its value as shown, and what is allowed.
 type Broken = (&'static str, String, String);
@@ -29,6 +29,7 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
     validity("registration_tokens.default_validity_days", &config.registration_tokens, &mut found);
     validity("api_keys.default_validity_days", &config.api_keys, &mut found);
     validity("certificates.default_validity_days", &config.certificates, &mut found);
+    audit(&config.audit, &mut found);
     authority(&config.ca, &mut found);
     tls(&config.tls, &mut found);
     proxy::broken(config, &mut found);
@@ -60,6 +61,13 @@ fn listener(listener: &Listener, found: &mut Vec<Broken>) {
     within("listener.max_concurrent_requests", listener.max_concurrent_requests, 1..=1_000_000, found);
     within("listener.max_concurrent_costly_requests", listener.max_concurrent_costly_requests, 1..=100_000, found);
     within("listener.max_body_bytes", listener.max_body_bytes, 1_024..=16_777_216, found);
+}
+
+fn audit(audit: &Audit, found: &mut Vec<Broken>) {
+    within("audit.retention_days", audit.retention_days, 0..=36_500, found);
+    let failures = audit.max_failures_per_address_per_minute;
+    within("audit.max_failures_per_address_per_minute", failures, 1..=10_000, found);
+    within("audit.disk_reserve_mib", audit.disk_reserve_mib, 0..=16_777_216, found);
 }
 
 fn validity(key: &'static str, validity: &Validity, found: &mut Vec<Broken>) {

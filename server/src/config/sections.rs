@@ -1,5 +1,6 @@
 //! The sections of the configuration. Each field names its key, its environment variable and its default.
 
+mod audit;
 mod proxy;
 mod rate_limit;
 mod tenants;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::{Audit, Durability};
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
 pub use rate_limit::RateLimit;
 pub use tenants::{TenantBounds, Tenants};
@@ -73,25 +75,6 @@ impl Default for CertificateRenewal {
     fn default() -> Self {
         Self { renewal_threshold_days: 30 }
     }
-}
-
-/// When an authentication attempt counts as recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Durability {
-    /// When it is on disk.
-    #[default]
-    Strict,
-    /// A success when it is queued: a crash may lose the last 250 ms of them.
-    Relaxed,
-}
-
-/// `[audit]`: the log of authentication attempts.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Audit {
-    /// When an attempt counts as recorded: `strict` or `relaxed`. `SIGNALBEAM__AUDIT__DURABILITY`, default `strict`.
-    pub durability: Durability,
 }
 
 /// Where the authority's private key lives.

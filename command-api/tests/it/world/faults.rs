@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use signalbeam_domain::{ActorKind, Digest, EventId, Position, StreamId};
 use signalbeam_event_store::{
-    AppendError, Appended, AttemptFilter, AttemptPage, AuditError, AuditLog, AuthenticationAttempt, Batch, EventReader,
-    EventStore, Filter, MemoryAuditLog, MemoryEventStore, Page, Recorded, RecordedCommand, StoreError, Subscription,
-    UsageSummary,
+    AppendError, Appended, AttemptFilter, AttemptPage, AttemptScan, AuditError, AuditLog, AuditReader,
+    AuthenticationAttempt, Batch, EventReader, EventStore, Filter, MemoryAuditLog, MemoryEventStore, Page, Recorded,
+    RecordedCommand, StoreError, Subscription, UsageSummary,
 };
 use signalbeam_pki::{CaKeyStore, CaKeyType, CaMaterial, CaPublicKey, KeyStoreError, MemoryKeyStore};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -136,6 +136,23 @@ impl EventStore for FaultyStore {
 pub(crate) struct FaultyAudit {
     inner: MemoryAuditLog,
     pub(crate) writes_fail: Switch,
+}
+
+#[async_trait]
+impl AuditReader for FaultyAudit {
+    async fn head(&self) -> Result<i64, AuditError> {
+        self.inner.head().await
+    }
+
+    async fn scan(
+        &self,
+        filter: &AttemptFilter,
+        after: i64,
+        through: i64,
+        limit: usize,
+    ) -> Result<AttemptScan, AuditError> {
+        self.inner.scan(filter, after, through, limit).await
+    }
 }
 
 #[async_trait]
