@@ -1,5 +1,7 @@
 //! What runs beside the listeners until the server ends.
 
+mod monitors;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::parts::Parts;
 use super::{gauges, intents};
+use crate::config::Config;
 use crate::server_certificate::ServerCertificate;
 use crate::supervise::{Supervised, supervise};
 
@@ -21,14 +24,17 @@ pub(super) fn start(
     parts: &Arc<Parts>,
     certificate: &Arc<ServerCertificate>,
     handle: PrometheusHandle,
+    config: &Config,
 ) -> Vec<Supervised> {
     let (for_gauges, for_intents) = (Arc::clone(parts), Arc::clone(parts));
     let certificate = Arc::clone(certificate);
-    vec![
+    let mut running = vec![
         supervise("gauges", move || gauges::keep_fresh(Arc::clone(&for_gauges), handle.clone())),
         supervise("server_certificate", move || keep_certificate_fresh(Arc::clone(&certificate))),
         supervise("open_intents", move || abandon_open_intents(Arc::clone(&for_intents))),
-    ]
+    ];
+    running.extend(monitors::start(parts, config));
+    running
 }
 
 async fn keep_certificate_fresh(certificate: Arc<ServerCertificate>) {

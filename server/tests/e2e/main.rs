@@ -18,6 +18,7 @@ mod codes;
 mod full_disk;
 mod hostile_input;
 mod kill;
+mod lifecycle;
 mod lost_replies;
 mod operations;
 mod race;
