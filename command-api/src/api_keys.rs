@@ -86,7 +86,7 @@ impl Asker {
 
 /// Asserts that the certificate that the device authenticated by does not end while it gets a key for it: whoever holds what
 /// an admin has just revoked must not come by something new.
-async fn still_in_force(
+async fn certificate_still_in_force(
     api: &CommandApi,
     device_id: DeviceId,
     serial_number: SerialNumber,
@@ -97,6 +97,23 @@ async fn still_in_force(
         return Err(Problem::new(ErrorCode::CertificateRevoked, "the certificate was revoked or superseded meanwhile"));
     }
     Ok(StreamWrite { stream, expected: ExpectedVersion::Exact(version), events: vec![] })
+}
+
+/// Asserts that the API key that the device authenticated by does not end while it gets something for it.
+///
+/// # Errors
+/// 401 `API_KEY_REVOKED` where it has ended already.
+pub(crate) async fn key_still_in_force(
+    api: &CommandApi,
+    device_id: DeviceId,
+    key_id: ApiKeyId,
+) -> Result<StreamWrite, Problem> {
+    let stream = StreamId::api_keys(device_id);
+    let (keys, version) = api.load::<ApiKeys>(&stream).await?;
+    if keys.keys().iter().any(|key| key.issued.key_id == key_id && !key.is_revoked) {
+        return Ok(StreamWrite { stream, expected: ExpectedVersion::Exact(version), events: vec![] });
+    }
+    Err(refused(&ApiKeyError::Revoked))
 }
 
 /// A refusal; or, where the same command was carried out in the meantime, that it was.
@@ -160,7 +177,7 @@ pub(crate) async fn issue(
         };
         let mut writes = vec![write, device.unchanged()];
         if let Asker::Device(DeviceCredential::Certificate { serial_number }) = asker {
-            writes.push(still_in_force(api, device_id, serial_number).await?);
+            writes.push(certificate_still_in_force(api, device_id, serial_number).await?);
         }
         if let Some(appended) = api.append(cause, writes).await? {
             let outcome = Outcome::from(appended).require_first()?;

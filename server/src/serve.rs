@@ -209,7 +209,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let ops = Listener { socket: ops_socket, tls: None, limits: limits.clone(), router: ops_routes, describe: |_| () };
     ops_listener.spawn(ops.run(stopping_ops));
 
-    let background = background::start(&parts, &certificate, handle);
+    let background = background::start(&parts, &certificate, handle, &config);
     if parts.index.wait_until_ready(INDEX_PATIENCE).await.is_err() {
         tracing::warn!("the credential index is still loading; devices are refused (503) until it is complete");
     }

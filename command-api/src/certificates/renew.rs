@@ -12,7 +12,7 @@ use signalbeam_domain::certificate::{Certificate, Certificates};
 use signalbeam_domain::{Days, SerialNumber, StreamId};
 use utoipa::ToSchema;
 
-use super::issuance::{Issuance, issue, issued_before};
+use super::issuance::{Issuance, issue, issued_before, key_of};
 use super::issue::{answer, keys};
 use super::{ShownCertificate, public_key};
 use crate::command::{Cause, Changed};
@@ -110,7 +110,7 @@ async fn renew(
     api.authenticator.limits().issuance(device.device_id)?;
     let (private_key, public_key) = keys(api, request.csr_pem.as_deref()).await?;
     let key_sha256 = public_key.sha256();
-    let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number) };
+    let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number), asked_with: key_of(&device) };
     let outcome = match issue(api, &cause, loaded, issuance).await {
         Ok(outcome) => outcome,
         Err(problem) => {

@@ -10,7 +10,7 @@ use signalbeam_domain::{ActorKind, Aggregate, Event};
 use tokio::task::JoinSet;
 
 use crate::world::call::Answer;
-use crate::world::fleet::{DeviceCertificate, TestDevice};
+use crate::world::fleet::{DeviceCertificate, TestDevice, csr};
 use crate::world::{TENANT_A, World};
 
 fn with_key(device: &TestDevice, answer: &Value) -> TestDevice {
@@ -147,6 +147,27 @@ async fn nothing_is_issued_to_a_device_that_was_barred_meanwhile() {
         });
         rotate_by_admin(&world, &device).await.problem(ErrorCode::DeviceNotApproved);
         assert_invariant(&world, &device).await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_while_its_certificate_is_signed_gets_none() {
+    let world = World::new().await;
+    for is_renewal in [false, true] {
+        let (device, certificate) = world.device_with_certificate(TENANT_A).await;
+        world.clock.advance_days(61);
+        let route = if is_renewal { certificate.renew_route() } else { device.issue_route() };
+        world.keys.close();
+        let asking = world.post(route).device(&device).json(&json!({"csrPem": csr()})).send();
+        let revoking = async {
+            world.keys.arrival().await;
+            revoke(&world, &device).await.expect(204);
+            world.keys.open();
+        };
+        let (asked, ()) = tokio::join!(asking, revoking);
+        asked.problem(ErrorCode::ApiKeyRevoked);
+        assert_eq!(*world.types(&device.certificates()).await.last().unwrap(), "certificate.abandoned");
+        world.heartbeat_by_certificate(&device, &certificate).await.expect(200);
     }
 }
 

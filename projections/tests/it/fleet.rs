@@ -200,7 +200,7 @@ impl Fleet {
             Step::Reject(nth) => self.decide_device(nth, DeviceCommand::Reject(said("unknown"))).await,
             Step::Rename(nth) => {
                 let device_name = Some(DeviceName::parse(&format!("renamed {}", self.draw())).unwrap());
-                let tags = (self.draw() % 2 == 0).then(|| self.draw_tags());
+                let tags = (self.draw().is_multiple_of(2)).then(|| self.draw_tags());
                 let renamed = DeviceRenamed { device_name, metadata: None, tags };
                 self.decide_device(nth, DeviceCommand::Rename(renamed)).await;
             }

@@ -14,7 +14,6 @@ const ENVIRONMENT_PREFIX: &str = "SIGNALBEAM__";
 /// Keys (or whole sections) that belong to what this version cannot do, and whose absence somebody may rely on: they are
 /// refused.
 const UNSUPPORTED: &[(&str, &str)] = &[
-    ("authentication.api_key_retirement_days", "retiring API keys by age of the certificate"),
     ("ca.pkcs11", "a PKCS#11 key store"),
     ("azure_key_vault", "the Azure Key Vault key store"),
     ("oidc", "an OIDC issuer for admin tokens"),
@@ -25,7 +24,6 @@ const UNSUPPORTED: &[(&str, &str)] = &[
 /// Keys (or whole sections) that belong to what this version does not do yet. A server without it is no different from one
 /// that has never heard of the key, so a configuration that is ahead of its server still starts, with a warning.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("api_key_expiration_check", "the monitor of API keys' expiry"),
     ("certificate_renewal.enabled", "the monitor of certificates' expiry"),
     ("certificate_renewal.check_interval_hours", "the monitor of certificates' expiry"),
     ("certificate_renewal.expiration_warning_days", "the monitor of certificates' expiry"),

@@ -24,6 +24,9 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
         found.push(("log.level", format!("`{}`", config.log.level), allowed.to_owned()));
     }
     within("authentication.bcrypt_cost", config.authentication.bcrypt_cost, 4..=16, &mut found);
+    let check = &config.api_key_expiration_check;
+    within("api_key_expiration_check.check_interval_hours", check.check_interval_hours, 1..=8_760, &mut found);
+    within("api_key_expiration_check.warning_threshold_days", check.warning_threshold_days, 1..=730, &mut found);
     let threshold = config.certificate_renewal.renewal_threshold_days;
     within("certificate_renewal.renewal_threshold_days", threshold, 1..=397, &mut found);
     validity("registration_tokens.default_validity_days", &config.registration_tokens, &mut found);

@@ -1,5 +1,7 @@
 //! The sections of the configuration. Each field names its key, its environment variable and its default.
 
+mod api_key_expiration_check;
+mod api_key_retirement;
 mod audit;
 mod proxy;
 mod rate_limit;
@@ -11,6 +13,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use api_key_expiration_check::ApiKeyExpirationCheck;
+pub use api_key_retirement::ApiKeyRetirement;
 pub use audit::{Audit, Durability};
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
 pub use rate_limit::RateLimit;
@@ -54,11 +58,19 @@ pub struct Authentication {
     /// bcrypt's cost for stored verifiers, 4 to 16; each step doubles the time.
     /// `SIGNALBEAM__AUTHENTICATION__BCRYPT_COST`, default `12` (about 200 ms).
     pub bcrypt_cost: u32,
+    /// How many days after its first authentication by a certificate a device's API key is revoked, 0 to 730, or `off`:
+    /// never. Only while the device has a certificate that works. `SIGNALBEAM__AUTHENTICATION__API_KEY_RETIREMENT_DAYS`,
+    /// default `off`.
+    pub api_key_retirement_days: ApiKeyRetirement,
 }
 
 impl Default for Authentication {
     fn default() -> Self {
-        Self { api_key_fallback: ApiKeyFallback::Always, bcrypt_cost: 12 }
+        Self {
+            api_key_fallback: ApiKeyFallback::Always,
+            bcrypt_cost: 12,
+            api_key_retirement_days: ApiKeyRetirement::Off,
+        }
     }
 }
 
@@ -314,6 +326,8 @@ pub struct Config {
     pub api_keys: Validity,
     /// For how long certificates may be valid.
     pub certificates: Validity,
+    /// Warnings of API keys that are about to expire.
+    pub api_key_expiration_check: ApiKeyExpirationCheck,
     /// When certificates are renewed.
     pub certificate_renewal: CertificateRenewal,
     /// The log of authentication attempts.
@@ -342,6 +356,7 @@ impl Default for Config {
             registration_tokens: Validity::REGISTRATION_TOKENS,
             api_keys: Validity::API_KEYS,
             certificates: Validity::CERTIFICATES,
+            api_key_expiration_check: ApiKeyExpirationCheck::default(),
             certificate_renewal: CertificateRenewal::default(),
             audit: Audit::default(),
             ca: CertificateAuthority::default(),

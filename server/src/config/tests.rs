@@ -154,6 +154,45 @@ fn a_wrong_value_names_key_value_place_and_what_is_allowed() {
 }
 
 #[test]
+fn keys_are_retired_after_some_days_or_never() {
+    let read = |toml: &str, environment: &[(&str, &str)]| {
+        load(toml, environment).unwrap().authentication.api_key_retirement_days
+    };
+    let variable = "SIGNALBEAM__AUTHENTICATION__API_KEY_RETIREMENT_DAYS";
+    assert_eq!(read("", &[]), ApiKeyRetirement::Off);
+    assert_eq!(read("[authentication]\napi_key_retirement_days = 'off'\n", &[]), ApiKeyRetirement::Off);
+    assert_eq!(read("[authentication]\napi_key_retirement_days = 0\n", &[]), ApiKeyRetirement::AfterDays(0));
+    assert_eq!(read("[authentication]\napi_key_retirement_days = 730\n", &[]), ApiKeyRetirement::AfterDays(730));
+    assert_eq!(read("", &[(variable, "30")]), ApiKeyRetirement::AfterDays(30));
+    assert_eq!(read("[authentication]\napi_key_retirement_days = 3\n", &[(variable, "off")]), ApiKeyRetirement::Off);
+    for bad in ["-1", "731", "'never'", "true", "3.5", "''"] {
+        let said = complaint(&format!("[authentication]\napi_key_retirement_days = {bad}\n"), &[]);
+        assert!(
+            said.contains("`authentication.api_key_retirement_days`") && said.contains("0 to 730"),
+            "{bad}: {said}"
+        );
+    }
+}
+
+#[test]
+fn the_check_of_keys_expiry_is_on_and_bounded() {
+    let check = load("", &[]).unwrap().api_key_expiration_check;
+    assert_eq!((check.enabled, check.check_interval_hours, check.warning_threshold_days), (true, 24, 7));
+    let environment = [
+        ("SIGNALBEAM__API_KEY_EXPIRATION_CHECK__ENABLED", "false"),
+        ("SIGNALBEAM__API_KEY_EXPIRATION_CHECK__CHECK_INTERVAL_HOURS", "1"),
+        ("SIGNALBEAM__API_KEY_EXPIRATION_CHECK__WARNING_THRESHOLD_DAYS", "14"),
+    ];
+    let check = load("", &environment).unwrap().api_key_expiration_check;
+    assert_eq!((check.enabled, check.check_interval_hours, check.warning_threshold_days), (false, 1, 14));
+    for (key, value) in [("check_interval_hours", 0), ("check_interval_hours", 8_761), ("warning_threshold_days", 731)]
+    {
+        let said = complaint(&format!("[api_key_expiration_check]\n{key} = {value}\n"), &[]);
+        assert!(said.starts_with(&format!("`api_key_expiration_check.{key}` is {value}")), "{said}");
+    }
+}
+
+#[test]
 fn a_named_file_must_exist_and_be_toml() {
     let absent = Sources { file: Some("/nowhere/x.toml".into()), environment: vec![], flags: Flags::default() };
     assert!(absent.load().unwrap_err().to_string().starts_with("cannot read /nowhere/x.toml: "));

@@ -17,7 +17,7 @@ use signalbeam_pki::{
     AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, PublishedUrl,
     TrustDomain,
 };
-use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables, UsageProjector};
+use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables, UsageProjector};
 use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
 use tokio::sync::watch;
 
@@ -144,6 +144,16 @@ impl Parts {
         let queries = signalbeam_query_api::router(self.query_api());
         let (routes, document) = commands.merge(queries).split_for_parts();
         routes.merge(documentation(document))
+    }
+
+    /// What the monitors work with.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            store: Arc::clone(&self.store) as _,
+            read_model: ReadModel::new(self.projector.tables().clone()),
+            freshness: self.freshness.clone(),
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     fn command_api(&self) -> CommandApi {

@@ -20,6 +20,7 @@ mod full_disk;
 mod gone_back;
 mod hostile_input;
 mod kill;
+mod lifecycle;
 mod limits;
 mod lost_replies;
 mod operations;
