@@ -246,7 +246,7 @@ impl Authenticator {
     }
 
     /// Nobody is let in on a state that may be out of date: beyond the freshness bound the store itself is asked.
-    async fn require_current_state(&self) -> Result<(), Problem> {
+    pub(crate) async fn require_current_state(&self) -> Result<(), Problem> {
         if self.index.failure().is_some() || !self.index.is_ready() {
             return Err(stale());
         }

@@ -1,6 +1,7 @@
 //! Who is calling: a device with its certificate or API key, whoever holds a claim secret, or an admin with a token.
 //! Every attempt is recorded. Beside it, what all HTTP routes share: problems, the request's context, strict parsing.
 
+pub mod access;
 pub mod admin;
 pub mod authenticator;
 pub mod claim;
@@ -16,12 +17,12 @@ pub mod recorder;
 pub mod secrets;
 pub mod tls;
 
-pub use admin::{AdminPrincipal, AdminTokens};
+pub use admin::{AdminPrincipal, AdminSession, AdminTokens};
 pub use authenticator::Authenticator;
 pub use code::ErrorCode;
 pub use connection::Connection;
 pub use device::{ApiKeyFallback, AuthenticationPolicy, DevicePrincipal};
-pub use extractors::{Admin, Caller, Device, KeyHolder};
+pub use extractors::{Admin, Caller, Device, KeyHolder, SignedInAdmin};
 pub use http::context::RequestContext;
 pub use http::problem::Problem;
 pub use permission::{Permission, Role};

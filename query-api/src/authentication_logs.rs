@@ -126,7 +126,7 @@ impl From<AuthenticationAttempt> for AuthenticationLogEntry {
 
 /// List authentication attempts.
 ///
-/// The newest first. An admin of one tenant sees the attempts with that tenant's credentials. Needs any role.
+/// The newest first. An admin of one tenant sees the attempts with that tenant's credentials.
 #[utoipa::path(
     get, path = "/api/authentication-logs", tag = "Authentication log", operation_id = "listAuthenticationLogs",
     params(ListAuthenticationLogs),

@@ -1,5 +1,6 @@
 //! The HTTP routes that only read, and the documentation of all routes. Nothing here appends to the log.
 
+pub mod admin_tokens;
 pub mod authentication_logs;
 pub mod certificates;
 pub mod devices;
@@ -42,4 +43,5 @@ fn all_routes() -> OpenApiRouter<QueryApi> {
         .routes(routes!(certificates::renewal_info::get_renewal_info))
         .routes(routes!(authentication_logs::list_authentication_logs))
         .routes(routes!(events::list::list_events))
+        .routes(routes!(admin_tokens::list_admin_token_revocations))
 }

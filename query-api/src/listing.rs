@@ -55,6 +55,7 @@ pub(crate) enum ListName {
     AuthenticationLogs,
     Events,
     DeviceHistory,
+    AdminTokenRevocations,
 }
 
 /// What a cursor holds.

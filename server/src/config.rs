@@ -21,7 +21,7 @@ pub use error::{ConfigError, Problem, WithoutEffect};
 use layer::Layer;
 pub use sections::{
     ApiKeyFallback, Audit, Authentication, CertificateAuthority, CertificateRenewal, ClientCertificateHeader, Config,
-    Durability, Hierarchy, KeyStore, KeyType, Listener, Log, LogFormat, Mtls, Proxy, Store, Tls, Validity,
+    Durability, Hierarchy, KeyStore, KeyType, Listener, Log, LogFormat, Mtls, Oidc, Proxy, Store, Tls, Validity,
 };
 
 /// The name of the file that is looked for where none is named.

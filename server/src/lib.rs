@@ -7,6 +7,7 @@ pub mod http;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
+pub mod oidc;
 pub mod ops;
 pub mod serve;
 pub mod server_certificate;

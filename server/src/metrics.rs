@@ -54,6 +54,7 @@ const FAILURE_CODES: &[&str] = &[
     ErrorCode::ApiKeyExpired.as_str(),
     ErrorCode::ApiKeyRevoked.as_str(),
     ErrorCode::InvalidToken.as_str(),
+    ErrorCode::IdentityProviderUnavailable.as_str(),
     ErrorCode::InvalidRegistrationToken.as_str(),
     ErrorCode::InvalidClaimSecret.as_str(),
 ];
@@ -84,6 +85,12 @@ const COUNTERS: &[Family] = &[
         "Authentication attempts that failed, by code.",
         "code",
         FAILURE_CODES,
+    ),
+    labelled(
+        "signalbeam_oidc_key_fetches_total",
+        "Times that the OIDC issuer was asked for its keys, by result.",
+        "result",
+        &["success", "failure"],
     ),
     family("signalbeam_ca_errors_total", "Failures of the certificate authority or its key store."),
     labelled(HANDSHAKE_FAILURES, "TLS handshakes that failed, by reason.", "reason", &["refused", "timeout"]),

@@ -20,7 +20,7 @@ use crate::state::CommandApi;
 
 /// Take a device out of service.
 ///
-/// For good: its API keys and certificates are revoked in the same step. Needs the role `admin`.
+/// For good: its API keys and certificates are revoked in the same step.
 #[utoipa::path(
     post, path = "/api/devices/{id}/decommission", tag = "Devices", operation_id = "decommissionDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),

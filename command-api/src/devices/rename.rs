@@ -48,8 +48,6 @@ pub(crate) struct RenamedDevice {
 }
 
 /// Rename a device, or replace its metadata.
-///
-/// Needs the role `admin`.
 #[utoipa::path(
     patch, path = "/api/devices/{id}", tag = "Devices", operation_id = "renameDevice",
     params(("id" = Uuid, Path, description = "The device")),

@@ -17,7 +17,6 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("authentication.api_key_retirement_days", "retiring API keys by age of the certificate"),
     ("ca.pkcs11", "a PKCS#11 key store"),
     ("azure_key_vault", "the Azure Key Vault key store"),
-    ("oidc", "an OIDC issuer for admin tokens"),
     ("nats", "publishing to NATS"),
     ("pki", "a plain HTTP listener for CRL and OCSP"),
     ("tenants", "a configuration by tenant"),

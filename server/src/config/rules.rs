@@ -1,5 +1,7 @@
 //! What values must hold beyond their types.
 
+mod oidc;
+
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -28,6 +30,7 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
     validity("certificates.default_validity_days", &config.certificates, &mut found);
     authority(&config.ca, &mut found);
     tls(&config.tls, &mut found);
+    oidc::oidc(&config.oidc, &mut found);
     if config.store.url != Store::EMBEDDED {
         // A URL may hold a password: it is not shown.
         let allowed = "`embedded`; other stores are not supported by this version";

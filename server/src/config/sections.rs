@@ -1,11 +1,15 @@
 //! The sections of the configuration. Each field names its key, its environment variable and its default.
 
+mod oidc;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+pub use oidc::Oidc;
 
 /// `[mtls]`: client certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -345,6 +349,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// The event log.
     pub store: Store,
+    /// An OIDC issuer of admin tokens.
+    pub oidc: Oidc,
 }
 
 impl Default for Config {
@@ -363,6 +369,7 @@ impl Default for Config {
             tls: Tls::default(),
             proxy: Proxy::default(),
             store: Store::default(),
+            oidc: Oidc::default(),
         }
     }
 }
