@@ -28,7 +28,7 @@ use signalbeam_domain::{
 };
 use signalbeam_event_store::{
     AttemptFilter, AttemptPage, AuditError, AuditLog, AuthenticationAttempt, Batch, Clock as _, CommandMetadata,
-    EventStore as _, ExpectedVersion, MemoryEventStore, StreamWrite, SystemClock, new_events,
+    EventStore as _, ExpectedVersion, MemoryEventStore, StreamWrite, SystemClock, UsageSummary, new_events,
 };
 use signalbeam_pki::{
     AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceCertificateRequest,
@@ -56,6 +56,10 @@ impl AuditLog for Nowhere {
 
     async fn query(&self, _: &AttemptFilter, _: Option<i64>, _: usize) -> Result<AttemptPage, AuditError> {
         Ok(AttemptPage { attempts: vec![], next: None })
+    }
+
+    async fn usage_after(&self, _: i64, _: usize) -> Result<UsageSummary, AuditError> {
+        Ok(UsageSummary::default())
     }
 }
 

@@ -19,8 +19,10 @@ use crate::device::certificate::{CertificateVerdict, judge_certificate};
 use crate::device::{Accepted, AuthenticationPolicy, DeviceCredential, DevicePrincipal, Judgement, advice};
 use crate::http::context::{RequestContext, single};
 use crate::http::problem::Problem;
+use crate::log_lock::LogLock;
 use crate::recorder::Recorder;
 use crate::secrets::SecretKeeper;
+use crate::unrecorded::Unrecorded;
 
 /// The header that carries a device's API key.
 pub const X_API_KEY: &str = "x-api-key";
@@ -42,6 +44,8 @@ pub struct Authenticator {
     pub(crate) keeper: Arc<SecretKeeper>,
     pub(crate) verifier: ChainVerifier,
     pub(crate) policy: AuthenticationPolicy,
+    log_lock: LogLock,
+    unrecorded: Unrecorded,
 }
 
 impl std::fmt::Debug for Authenticator {
@@ -84,7 +88,13 @@ impl Authenticator {
     pub fn new(parts: Parts) -> Self {
         let Parts { store, index, audit, clock, admins, keeper, verifier, policy } = parts;
         let recorder = Recorder::new(audit, Arc::clone(&clock));
-        Self { store, index, recorder, clock, admins, keeper, verifier, policy }
+        let (log_lock, unrecorded) = (LogLock::default(), Unrecorded::default());
+        Self { store, index, recorder, clock, admins, keeper, verifier, policy, log_lock, unrecorded }
+    }
+
+    /// What keeps everybody out while the event log is not to be relied on.
+    pub fn log_lock(&self) -> &LogLock {
+        &self.log_lock
     }
 
     /// Writes attempts into the audit log.
@@ -108,6 +118,9 @@ impl Authenticator {
         if takes == Takes::Any
             && let Some(verdict) = self.certificate_verdict(context)
         {
+            if verdict.refusal() == Some(ErrorCode::CertificateNotFound) {
+                self.unrecorded.note();
+            }
             judgements.push(verdict.into_judgement(&self.index));
         }
         let may_use_key = match judgements.first().map(|judgement| &judgement.outcome) {
@@ -245,8 +258,14 @@ impl Authenticator {
         self.index.wait_for(position, OWN_WRITE_TIMEOUT).await.map_err(|_| stale())
     }
 
+    /// What every device must pass first: the log can be relied on, and so can what is known of it.
+    async fn require_current_state(&self) -> Result<(), Problem> {
+        self.log_lock.require_released()?;
+        self.require_current_index().await
+    }
+
     /// Nobody is let in on a state that may be out of date: beyond the freshness bound the store itself is asked.
-    pub(crate) async fn require_current_state(&self) -> Result<(), Problem> {
+    pub(crate) async fn require_current_index(&self) -> Result<(), Problem> {
         if self.index.failure().is_some() || !self.index.is_ready() {
             return Err(stale());
         }

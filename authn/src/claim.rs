@@ -26,13 +26,14 @@ impl Authenticator {
     /// and the same to the caller.
     ///
     /// # Errors
-    /// 401 `INVALID_CLAIM_SECRET`, recorded; 503 `STORE_UNAVAILABLE`.
+    /// 401 `INVALID_CLAIM_SECRET`, recorded; 503 `STORE_UNAVAILABLE` or `LOG_ROLLED_BACK`.
     pub async fn claimant(
         &self,
         context: &RequestContext,
         device_id: DeviceId,
         presented: &str,
     ) -> Result<ClaimedDevice, Problem> {
+        self.log_lock().require_released()?;
         let loaded = load::<Device>(&*self.store, &StreamId::device(device_id)).await;
         let (device, version) = loaded.map_err(|error| unavailable(&error))?;
         let known = device.known().cloned();

@@ -22,6 +22,7 @@ use signalbeam_event_store::{
 use signalbeam_projections::ReadModel;
 
 use crate::state::CommandApi;
+use crate::withdrawals;
 
 /// The header that says how far the log reaches after a command.
 const X_EVENT_POSITION: HeaderName = HeaderName::from_static("x-event-position");
@@ -165,7 +166,13 @@ impl CommandApi {
     /// Appends and waits until this node's index has seen it: what is answered holds on the very next request.
     ///
     /// `None` where another writer was faster: read and decide again.
+    ///
+    /// # Errors
+    /// 503 `LOG_ROLLED_BACK` where the log is not to be relied on and this would grant something.
     pub(crate) async fn append(&self, cause: &Cause, writes: Vec<StreamWrite>) -> Result<Option<Appended>, Problem> {
+        if writes.iter().flat_map(|write| &write.events).any(|new| !withdrawals::is_withdrawal(&new.event)) {
+            self.authenticator.log_lock().require_released()?;
+        }
         match self.store.append(Batch { metadata: cause.metadata(), writes }).await {
             Ok(appended) => {
                 self.freshness.note_appended(appended.position);
@@ -178,7 +185,8 @@ impl CommandApi {
         }
     }
 
-    /// Carries out a command on one aggregate, of a tenant or of none. Where everything is so already, nothing is recorded but the cause's name.
+    /// Carries out a command on one aggregate, of a tenant or of none. Where everything is so already, nothing is recorded
+    /// but the cause's name.
     pub(crate) async fn execute<A>(
         &self,
         cause: &Cause,

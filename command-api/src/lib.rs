@@ -8,6 +8,7 @@ mod devices;
 mod idempotency;
 mod registration_tokens;
 mod state;
+mod withdrawals;
 
 pub use certificates::issuance::abandon_open_intents;
 pub use state::{CommandApi, CommandPolicy, Parts};

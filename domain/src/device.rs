@@ -8,6 +8,7 @@ use crate::aggregate::{Aggregate, Context};
 use crate::credential::{Digest, Prefix};
 use crate::event::events;
 use crate::ids::{DeviceId, TenantId};
+use crate::network::AllowedNetworks;
 use crate::text::{DeviceName, Metadata, Reason};
 use crate::validity::Days;
 
@@ -59,6 +60,14 @@ pub struct DeviceRenamed {
     pub metadata: Option<Metadata>,
 }
 
+/// An admin said from where the device may authenticate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceNetworksRestricted {
+    /// The only networks; none for everywhere.
+    pub networks: AllowedNetworks,
+}
+
 events! {
     /// What can happen to a device.
     DeviceEvent {
@@ -70,6 +79,8 @@ events! {
         Rejected(DeviceRejected) = ("device.rejected", 1),
         /// Its name or metadata changed.
         Renamed(DeviceRenamed) = ("device.renamed", 1),
+        /// It authenticates from these networks alone.
+        NetworksRestricted(DeviceNetworksRestricted) = ("device.networks_restricted", 1),
         /// It authenticates nothing until reinstated.
         Suspended(DeviceSuspended) = ("device.suspended", 1),
         /// It may authenticate again.
@@ -118,6 +129,11 @@ impl DeviceStatus {
     /// Every status.
     pub const ALL: [Self; 5] = [Self::Pending, Self::Approved, Self::Rejected, Self::Suspended, Self::Decommissioned];
 
+    /// Whether the device is in service, or waits for it: pending, approved or suspended.
+    pub const fn is_in_service(self) -> bool {
+        matches!(self, Self::Pending | Self::Approved | Self::Suspended)
+    }
+
     /// As it is written everywhere.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -155,6 +171,8 @@ pub enum DeviceCommand {
     Reject(DecisionReason),
     /// Change its label or description.
     Rename(DeviceRenamed),
+    /// Say from where it may authenticate.
+    RestrictNetworks(AllowedNetworks),
     /// Bar it for now.
     Suspend(DecisionReason),
     /// Lift the bar.
@@ -197,6 +215,8 @@ pub struct KnownDevice {
     pub api_key_validity_days: Option<Days>,
     /// Why an admin refused it, where one said so.
     pub rejection_reason: Option<Reason>,
+    /// From where it may authenticate.
+    pub allowed_networks: AllowedNetworks,
 }
 
 impl Device {
@@ -258,6 +278,13 @@ impl Aggregate for Device {
                 }
                 changes.into()
             }
+            DeviceCommand::RestrictNetworks(networks) => {
+                device.must_be(&[Pending, Approved, Suspended], "restricted to networks")?;
+                if networks == device.allowed_networks {
+                    return Ok(vec![]);
+                }
+                DeviceNetworksRestricted { networks }.into()
+            }
             DeviceCommand::Suspend(reason) => {
                 device.must_be(&[Approved], "suspended")?;
                 DeviceSuspended(reason).into()
@@ -281,6 +308,7 @@ impl Aggregate for Device {
                 status: DeviceStatus::Pending,
                 api_key_validity_days: None,
                 rejection_reason: None,
+                allowed_networks: AllowedNetworks::default(),
             }));
         }
         Self(self.0.map(|device| device.after(event)))
@@ -307,6 +335,7 @@ impl KnownDevice {
                     self.registered.metadata = metadata.clone();
                 }
             }
+            DeviceEvent::NetworksRestricted(restricted) => self.allowed_networks.clone_from(&restricted.networks),
             DeviceEvent::Suspended(_) => self.status = DeviceStatus::Suspended,
             DeviceEvent::Reinstated(_) => self.status = DeviceStatus::Approved,
             DeviceEvent::Decommissioned(_) => self.status = DeviceStatus::Decommissioned,

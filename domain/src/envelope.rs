@@ -23,18 +23,21 @@ pub enum Category {
     Certificate,
     /// A certificate authority.
     CertificateAuthority,
+    /// The event log itself.
+    EventLog,
     /// Admin tokens that were revoked.
     AdminToken,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Device,
         Self::RegistrationToken,
         Self::ApiKey,
         Self::Certificate,
         Self::CertificateAuthority,
+        Self::EventLog,
         Self::AdminToken,
     ];
 
@@ -46,6 +49,7 @@ impl Category {
             Self::ApiKey => "api_key",
             Self::Certificate => "certificate",
             Self::CertificateAuthority => "certificate_authority",
+            Self::EventLog => "event_log",
             Self::AdminToken => "admin_token",
         }
     }
@@ -86,6 +90,11 @@ impl StreamId {
     /// A certificate authority's stream.
     pub fn certificate_authority(id: AuthorityId) -> Self {
         Self::new(Category::CertificateAuthority, id)
+    }
+
+    /// The stream of a log itself, which is named by its first event.
+    pub fn event_log(first_event: EventId) -> Self {
+        Self::new(Category::EventLog, first_event)
     }
 
     /// The stream of the admin tokens with this id, whoever issued them.

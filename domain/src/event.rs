@@ -8,6 +8,7 @@ use crate::authority::AuthorityEvent;
 use crate::certificate::CertificateEvent;
 use crate::device::DeviceEvent;
 use crate::envelope::Category;
+use crate::event_log::EventLogEvent;
 use crate::registration_token::RegistrationTokenEvent;
 
 /// Defines an aggregate's event enum with each variant's payload, type string and schema version.
@@ -85,6 +86,8 @@ pub enum Event {
     CertificateEvent(CertificateEvent),
     /// Of a certificate authority.
     AuthorityEvent(AuthorityEvent),
+    /// Of the event log itself.
+    EventLogEvent(EventLogEvent),
     /// Of admin tokens.
     AdminTokenEvent(AdminTokenEvent),
 }
@@ -125,6 +128,7 @@ impl Event {
             Self::ApiKeyEvent(event) => event.event_type(),
             Self::CertificateEvent(event) => event.event_type(),
             Self::AuthorityEvent(event) => event.event_type(),
+            Self::EventLogEvent(event) => event.event_type(),
             Self::AdminTokenEvent(event) => event.event_type(),
         }
     }
@@ -137,6 +141,7 @@ impl Event {
             Self::ApiKeyEvent(event) => event.schema_version(),
             Self::CertificateEvent(event) => event.schema_version(),
             Self::AuthorityEvent(event) => event.schema_version(),
+            Self::EventLogEvent(event) => event.schema_version(),
             Self::AdminTokenEvent(event) => event.schema_version(),
         }
     }
@@ -163,6 +168,7 @@ impl Event {
             Category::CertificateAuthority => {
                 AuthorityEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
             }
+            Category::EventLog => EventLogEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into)),
             Category::AdminToken => {
                 AdminTokenEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
             }
@@ -182,6 +188,7 @@ impl Event {
             ApiKeyEvent::KINDS,
             CertificateEvent::KINDS,
             AuthorityEvent::KINDS,
+            EventLogEvent::KINDS,
             AdminTokenEvent::KINDS,
         ]
         .into_iter()

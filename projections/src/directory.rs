@@ -56,6 +56,8 @@ impl Changes {
                 Event::ApiKeyEvent(event) => changes.api_key(event, moment),
                 Event::CertificateEvent(event) => changes.certificate(event, &recorded.envelope, moment),
                 Event::AuthorityEvent(event) => changes.authority(event, &recorded.envelope, moment),
+                // No table shows it; the log itself does.
+                Event::EventLogEvent(_) => {}
                 Event::AdminTokenEvent(event) => {
                     changes.admin_tokens.push(revocation(event, &recorded.envelope, moment));
                 }

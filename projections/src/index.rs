@@ -9,11 +9,14 @@ mod fact;
 mod load;
 mod state;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use signalbeam_domain::{AdminTokenId, DeviceId, Fingerprint, Position, Prefix, SerialNumber, Timestamp, TokenIssuer};
+use signalbeam_domain::{
+    AdminTokenId, DeviceId, Fingerprint, Position, Prefix, SerialNumber, TenantId, Timestamp, TokenIssuer,
+};
 use signalbeam_event_store::{EventReader, Recorded, SubscriptionItem};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -95,6 +98,16 @@ impl CredentialIndex {
     /// A device's tenant and status.
     pub fn device(&self, id: DeviceId) -> Option<DeviceEntry> {
         self.shared.read().device(id)
+    }
+
+    /// Whether the device's own list of networks permits an address; without one, every address.
+    pub fn permits_address(&self, id: DeviceId, address: IpAddr) -> bool {
+        self.shared.read().permits_address(id, address)
+    }
+
+    /// How many devices of a tenant are pending, approved or suspended.
+    pub fn devices_in_service(&self, tenant_id: TenantId) -> usize {
+        self.shared.read().devices_in_service(tenant_id)
     }
 
     /// A device's certificate, by its fingerprint: the only lookup that a presented certificate may be judged by.

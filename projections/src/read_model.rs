@@ -10,6 +10,7 @@ mod cursor;
 mod devices;
 mod listing;
 mod tokens;
+mod usage;
 
 pub use self::admin_tokens::{RevocationRow, RevokedTokens};
 pub use self::certificates::{CertificateFilter, CertificateRow, CertificateStatus, Revocation};
@@ -18,6 +19,7 @@ pub use self::cursor::{Cursor, InvalidCursor};
 pub use self::devices::{ApiKeyRow, DeviceDetail, DeviceFilter, DeviceRow};
 pub use self::listing::Listed;
 pub use self::tokens::{TokenFilter, TokenRow, TokenStatus};
+pub use self::usage::{CredentialUsage, DaySpan, DayUsage, DeviceUsage, LastSeen};
 use crate::columns::ReadError;
 use crate::tables::Tables;
 

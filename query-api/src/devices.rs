@@ -9,7 +9,7 @@ pub mod registration_status;
 use axum::Json;
 use serde::Serialize;
 use signalbeam_authn::{Caller, DevicePrincipal, Permission, Problem};
-use signalbeam_domain::{DeviceId, DeviceName, DeviceStatus, Metadata, Prefix, TenantId, Timestamp};
+use signalbeam_domain::{AllowedNetworks, DeviceId, DeviceName, DeviceStatus, Metadata, Prefix, TenantId, Timestamp};
 use signalbeam_projections::{DeviceFilter, DeviceRow};
 use utoipa::ToSchema;
 
@@ -64,6 +64,14 @@ pub struct ListedDevice {
     /// What was said of that change.
     #[serde(skip_serializing_if = "Option::is_none")]
     status_reason: Option<String>,
+    /// When it last authenticated, a second or so behind; absent where it never did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_seen_at: Option<Timestamp>,
+    /// The only networks from which it may authenticate; absent: everywhere.
+    #[serde(skip_serializing_if = "AllowedNetworks::is_everywhere")]
+    #[schema(value_type = Option<Vec<String>>)]
+    allowed_networks: AllowedNetworks,
 }
 
 impl From<DeviceRow> for ListedDevice {
@@ -83,6 +91,8 @@ impl From<DeviceRow> for ListedDevice {
             status_changed_at: row.status_changed_at,
             status_changed_by: row.status_changed_by,
             status_reason: row.status_reason,
+            last_seen_at: row.last_seen_at,
+            allowed_networks: row.allowed_networks,
         }
     }
 }

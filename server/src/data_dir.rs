@@ -182,7 +182,14 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io_error("create", &draft))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io_error("write", &draft))?;
     fs::rename(&draft, path).map_err(io_error("replace", path))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
+    sync_folder(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// [`DataDirError::Io`].
+pub fn sync_folder(folder: &Path) -> Result<(), DataDirError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("sync", folder))
 }
 

@@ -1,5 +1,6 @@
 //! The server: configuration, the data directory, the TLS listener, and everything composed into one process.
 
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod data_dir;
@@ -9,6 +10,7 @@ pub mod logging;
 pub mod metrics;
 pub mod oidc;
 pub mod ops;
+pub mod rollback;
 pub mod serve;
 pub mod server_certificate;
 pub mod supervise;

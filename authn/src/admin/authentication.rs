@@ -19,7 +19,7 @@ impl Authenticator {
     pub(crate) async fn admin(&self, context: &RequestContext, token: &str) -> Result<AdminSession, Problem> {
         let verified = match self.admins.verify(token, self.clock.now()).await {
             Ok(session) => {
-                self.require_current_state().await?;
+                self.require_current_index().await?;
                 self.require_unrevoked(session)
             }
             Err(problem) => Err(problem),

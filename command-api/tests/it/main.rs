@@ -12,6 +12,8 @@ mod examples;
 mod failures;
 mod hostile;
 mod idempotency;
+mod log_lock;
+mod proxies;
 mod races;
 mod registration;
 mod registration_tokens;

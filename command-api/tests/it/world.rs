@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signalbeam_authn::client_address::TrustedProxies;
 use signalbeam_authn::http::context::provide_request_context;
+use signalbeam_authn::log_lock::LogLock;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
 use signalbeam_authn::{AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Role, authenticator};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts, router};
@@ -76,7 +77,10 @@ pub(crate) struct World {
     pub(crate) index: Arc<CredentialIndex>,
     pub(crate) projector: Arc<Projector>,
     pub(crate) authority: Arc<CertificateAuthority>,
+    pub(crate) log_lock: LogLock,
     pub(crate) router: Router,
+    /// Its routes, with nothing around them.
+    bare: Router,
     pub(crate) documentation: utoipa::openapi::OpenApi,
     admins: AdminTokens,
     _folder: TempDir,
@@ -84,6 +88,10 @@ pub(crate) struct World {
 
 fn key_octets(fill: u8) -> KeyOctets {
     KeyOctets::parse(&URL_SAFE_NO_PAD.encode([fill; 32])).unwrap()
+}
+
+fn behind(routes: &Router, proxies: TrustedProxies) -> Router {
+    routes.clone().layer(from_fn_with_state(Arc::new(proxies), provide_request_context))
 }
 
 impl World {
@@ -119,6 +127,7 @@ impl World {
             verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
             policy,
         }));
+        let log_lock = authenticator.log_lock().clone();
         let state = CommandApi::new(Parts {
             store: store.clone(),
             index: index.clone(),
@@ -131,11 +140,29 @@ impl World {
             clock: clock.clone(),
             policy: CommandPolicy::default(),
         });
-        let (router, documentation) = router(state).split_for_parts();
-        let proxies = Arc::new(TrustedProxies::default());
-        let router = router.layer(from_fn_with_state(proxies, provide_request_context));
+        let (bare, documentation) = router(state).split_for_parts();
+        let router = behind(&bare, TrustedProxies::default());
         let admins = AdminTokens::new(&key_octets(2));
-        Self { clock, store, audit, keys, index, projector, authority, router, documentation, admins, _folder: folder }
+        Self {
+            clock,
+            store,
+            audit,
+            keys,
+            index,
+            projector,
+            authority,
+            router,
+            bare,
+            log_lock,
+            documentation,
+            admins,
+            _folder: folder,
+        }
+    }
+
+    /// Believes these proxies from now on, as after a reload.
+    pub(crate) fn trust(&mut self, proxies: TrustedProxies) {
+        self.router = behind(&self.bare, proxies);
     }
 
     pub(crate) fn post(&self, path: impl Into<String>) -> Call<'_> {

@@ -13,6 +13,7 @@ use signalbeam_domain::authority::{Authority, AuthorityEvent, AuthorityStatus};
 use signalbeam_domain::certificate::{CertificateEvent, Certificates, Standing};
 use signalbeam_domain::device::{Device, DeviceEvent};
 use signalbeam_domain::event::OtherCategory;
+use signalbeam_domain::event_log::{EventLogEvent, RollbackCause};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenEvent};
 use signalbeam_domain::{AdminTokenId, Aggregate, Category, DecodeError, DeviceStatus, Event, Timestamp, TokenIssuer};
 
@@ -122,6 +123,7 @@ fn the_golden_events_of_a_device_fold() {
     assert_eq!(device.status, DeviceStatus::Decommissioned);
     assert_eq!(device.registered.device_name.as_str(), "Lager Süd 2");
     assert_eq!(device.api_key_validity_days.unwrap().get(), 90);
+    assert_eq!(device.allowed_networks.as_slice().len(), 2);
     assert_eq!(device.rejection_reason.as_ref().unwrap().as_str(), "unknown site");
 }
 
@@ -159,6 +161,16 @@ fn the_golden_events_of_a_certificate_authority_fold() {
     let events = recorded::<AuthorityEvent>(AuthorityEvent::KINDS);
     let statuses: Vec<_> = (1..=events.len()).map(|n| Authority::fold(&events[..n]).status().unwrap()).collect();
     assert_eq!(statuses, [Prepared, Active, Rotated, Retired]);
+}
+
+#[test]
+fn the_golden_event_of_the_event_log_tells_where_it_went_back() {
+    let [EventLogEvent::RollbackAcknowledged(acknowledged)] = &recorded::<EventLogEvent>(EventLogEvent::KINDS)[..]
+    else {
+        panic!("one event")
+    };
+    assert_eq!((acknowledged.cause, acknowledged.cause.as_str()), (RollbackCause::Behind, "behind"));
+    assert_eq!((acknowledged.witnessed_position.unwrap().0, acknowledged.found_position.0), (1042, 977));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod authority;
 mod certificates;
 mod device;
 mod envelope;
+mod event_log;
 mod fixtures;
 mod given;
 mod golden;

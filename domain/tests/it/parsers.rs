@@ -213,6 +213,7 @@ fn every_stream_is_named_by_its_category_and_an_id() {
     let id = DeviceId::from_uuid(Uuid::from_u128(7));
     let prefix = Prefix::parse("a1B2c3D4").unwrap();
     let authority = AuthorityId::from_uuid(Uuid::from_u128(8));
+    let first = EventId::from_uuid(Uuid::from_u128(9));
     let jti = AdminTokenId::parse("onrtac:7-x").unwrap();
     let streams = [
         (StreamId::device(id), Category::Device, id.to_string()),
@@ -220,6 +221,7 @@ fn every_stream_is_named_by_its_category_and_an_id() {
         (StreamId::api_keys(id), Category::ApiKey, id.to_string()),
         (StreamId::certificates(id), Category::Certificate, id.to_string()),
         (StreamId::certificate_authority(authority), Category::CertificateAuthority, authority.to_string()),
+        (StreamId::event_log(first), Category::EventLog, first.to_string()),
         (StreamId::admin_token(&jti), Category::AdminToken, jti.to_string()),
         (StreamId::all_admin_tokens(), Category::AdminToken, "all".to_owned()),
     ];

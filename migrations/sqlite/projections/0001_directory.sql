@@ -33,7 +33,8 @@ CREATE TABLE devices (
     rejection_reason      TEXT,
     status_changed_at     TEXT NOT NULL,
     status_changed_by     TEXT NOT NULL,
-    status_reason         TEXT                 -- what was said at the last change of status
+    status_reason         TEXT,                -- what was said at the last change of status
+    allowed_networks      TEXT                 -- a JSON array of CIDR blocks: from where it may authenticate; NULL or empty: everywhere
 ) WITHOUT ROWID;
 
 CREATE INDEX devices_by_registration ON devices (registered_at, device_id);
@@ -49,7 +50,7 @@ CREATE TABLE device_api_keys (
     key_prefix        TEXT NOT NULL,           -- the key's public part
     expires_at        TEXT NOT NULL,           -- the first moment at which it no longer authenticates
     revoked_at        TEXT,
-    last_used_at      TEXT,                    -- as the event log knows: the first use. Later ones: device_authentication_logs
+    last_used_at      TEXT,                    -- counted from the authentication log, a second or so behind
     created_at        TEXT NOT NULL,
     created_by        TEXT NOT NULL,
     tenant_id         TEXT NOT NULL,
@@ -88,6 +89,8 @@ CREATE TABLE device_registration_tokens (
 
 CREATE INDEX device_registration_tokens_by_creation ON device_registration_tokens (created_at, id);
 CREATE INDEX device_registration_tokens_of_tenant ON device_registration_tokens (tenant_id, created_at, id);
+CREATE INDEX device_registration_tokens_open ON device_registration_tokens (tenant_id, expires_at)
+    WHERE is_used = 0 AND revoked_at IS NULL;
 
 -- One row a certificate: the devices' and the certificate authorities' own.
 CREATE TABLE device_certificates (

@@ -7,18 +7,19 @@ use signalbeam_domain::device::{
 };
 use signalbeam_domain::registration_token::RegistrationTokenEvent;
 use signalbeam_domain::{
-    AdminTokenId, ApiKeyId, AuthorityId, Days, Description, DeviceId, DeviceName, DeviceStatus, Digest, EventId,
-    Fingerprint, Metadata, Prefix, Reason, RegistrationTokenId, SerialNumber, TenantId, Timestamp, TokenIssuer,
+    AdminTokenId, AllowedNetworks, ApiKeyId, AuthorityId, Days, Description, DeviceId, DeviceName, DeviceStatus,
+    Digest, EventId, Fingerprint, Metadata, Prefix, Reason, RegistrationTokenId, SerialNumber, TenantId, Timestamp,
+    TokenIssuer,
 };
 
 use super::Moment;
 use crate::standing::{CertificateType, StandingName};
 
-/// Metadata as the text of a JSON object, so that SQLite keeps its numbers as they are.
+/// A value as the text of its JSON, so that SQLite keeps it as it is: metadata with its numbers, lists.
 #[derive(Debug)]
-pub(super) struct Json(pub(super) Metadata);
+pub(super) struct Json<T>(pub(super) T);
 
-impl Serialize for Json {
+impl<T: Serialize> Serialize for Json<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = serde_json::to_string(&self.0).map_err(serde::ser::Error::custom)?;
         serializer.serialize_str(&text)
@@ -56,7 +57,7 @@ row! {
         tenant_id: TenantId,
         name: DeviceName,
         status: DeviceStatus,
-        metadata: Json,
+        metadata: Json<Metadata>,
         registered_at: Timestamp,
         token_prefix: Prefix,
         claim_secret_sha256: Digest,
@@ -138,7 +139,8 @@ row! {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct DevicePatch {
     name: Option<DeviceName>,
-    metadata: Option<Json>,
+    metadata: Option<Json<Metadata>>,
+    allowed_networks: Option<Json<AllowedNetworks>>,
     approved_at: Option<Timestamp>,
     approved_by: Option<String>,
     api_key_validity_days: Option<Days>,
@@ -161,6 +163,7 @@ impl DevicePatch {
                 self.name = renamed.device_name.or(self.name.take());
                 self.metadata = renamed.metadata.map(Json).or(self.metadata.take());
             }
+            DeviceEvent::NetworksRestricted(restricted) => self.allowed_networks = Some(Json(restricted.networks)),
             DeviceEvent::Approved(approved) => {
                 self.api_key_validity_days = Some(approved.api_key_validity_days);
                 self.approved_at = Some(moment.at);

@@ -6,6 +6,7 @@ pub(super) const PATCH_DEVICES: &str = "
 UPDATE devices SET
     name = coalesce(patch ->> 'name', name),
     metadata = coalesce(patch ->> 'metadata', metadata),
+    allowed_networks = coalesce(patch ->> 'allowed_networks', allowed_networks),
     approved_at = coalesce(patch ->> 'approved_at', approved_at),
     approved_by = coalesce(patch ->> 'approved_by', approved_by),
     api_key_validity_days = coalesce(patch ->> 'api_key_validity_days', api_key_validity_days),

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use signalbeam_domain::admin_token::{AdminTokenRevoked, AllAdminTokensRevoked};
 use signalbeam_domain::certificate::Standing;
 use signalbeam_domain::{
-    AdminTokenId, ApiKeyId, DecodeError, DeviceId, DeviceStatus, Envelope, Fingerprint, Prefix, SecretVerifier,
-    SerialNumber, TenantId, Timestamp, TokenIssuer,
+    AdminTokenId, AllowedNetworks, ApiKeyId, DecodeError, DeviceId, DeviceStatus, Envelope, Fingerprint, Prefix,
+    SecretVerifier, SerialNumber, TenantId, Timestamp, TokenIssuer,
 };
 use signalbeam_event_store::Recorded;
 
@@ -19,6 +19,7 @@ use crate::progress::ProjectionFailure;
 pub(super) enum Fact {
     DeviceRegistered(DeviceId, DeviceEntry),
     DeviceBecame(DeviceId, DeviceStatus),
+    DeviceRestricted(DeviceId, AllowedNetworks),
     KeyIssued(ApiKeyEntry),
     KeyUsed(DeviceId, ApiKeyId),
     KeyRevoked(DeviceId, ApiKeyId),
@@ -33,7 +34,7 @@ pub(super) enum Fact {
 }
 
 /// The types that change nothing in here. A type that stands neither here nor in [`Fact::read`] stops the index.
-const OF_NO_CONCERN: [(&str, u16); 12] = [
+const OF_NO_CONCERN: [(&str, u16); 13] = [
     ("device.renamed", 1),
     ("registration_token.issued", 1),
     ("registration_token.consumed", 1),
@@ -46,6 +47,7 @@ const OF_NO_CONCERN: [(&str, u16); 12] = [
     ("certificate_authority.activated", 1),
     ("certificate_authority.rotated", 1),
     ("certificate_authority.retired", 1),
+    ("event_log.rollback_acknowledged", 1),
 ];
 
 #[derive(Deserialize)]
@@ -53,6 +55,11 @@ const OF_NO_CONCERN: [(&str, u16); 12] = [
 struct Registered {
     device_id: DeviceId,
     tenant_id: TenantId,
+}
+
+#[derive(Deserialize)]
+struct Restricted {
+    networks: AllowedNetworks,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +118,9 @@ impl Fact {
             ("device.rejected", 1) => became(DeviceStatus::Rejected),
             ("device.suspended", 1) => became(DeviceStatus::Suspended),
             ("device.decommissioned", 1) => became(DeviceStatus::Decommissioned),
+            ("device.networks_restricted", 1) => {
+                Ok(Self::DeviceRestricted(device()?, payload::<Restricted>(recorded)?.networks))
+            }
             ("api_key.issued", 1) => payload::<KeyIssued>(recorded).map(Self::from),
             ("api_key.first_used", 1) => Ok(Self::KeyUsed(device()?, payload::<Key>(recorded)?.key_id)),
             ("api_key.revoked", 1) => Ok(Self::KeyRevoked(device()?, payload::<Key>(recorded)?.key_id)),

@@ -42,11 +42,15 @@ async fn count(connection: &mut SqliteConnection, query: &'static str) -> Result
 }
 
 async fn load_devices(state: &mut State, connection: &mut SqliteConnection) -> Result<(), ReadError> {
-    let mut rows = sqlx::query("SELECT device_id, tenant_id, status FROM devices").fetch(connection);
+    let mut rows = sqlx::query("SELECT device_id, tenant_id, status, allowed_networks FROM devices").fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let status = row.required("status", |text| DeviceStatus::parse(text).ok_or(()))?;
         let entry = DeviceEntry { tenant_id: row.required("tenant_id", TenantId::parse)?, status };
-        state.add_device(row.required("device_id", DeviceId::parse)?, entry);
+        let device_id = row.required("device_id", DeviceId::parse)?;
+        state.add_device(device_id, entry);
+        if let Some(networks) = row.optional("allowed_networks", |json| serde_json::from_str(json))? {
+            state.restrict_device(device_id, networks);
+        }
     }
     Ok(())
 }

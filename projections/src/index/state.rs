@@ -2,10 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::net::IpAddr;
 
 use signalbeam_domain::certificate::Standing;
 use signalbeam_domain::{
-    AdminTokenId, ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SerialNumber, Timestamp, TokenIssuer,
+    AdminTokenId, AllowedNetworks, ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SerialNumber, TenantId,
+    Timestamp, TokenIssuer,
 };
 
 use super::admin_tokens::RevokedTokens;
@@ -24,6 +26,8 @@ pub(super) fn forgotten_before(moment: Timestamp) -> Timestamp {
 #[derive(Debug, Default)]
 pub(super) struct State {
     devices: HashMap<DeviceId, Device>,
+    /// The devices of each tenant that are in service or wait for it.
+    in_service: HashMap<TenantId, usize>,
     certificates: HashMap<Fingerprint, CertificateEntry>,
     serial_numbers: HashMap<SerialNumber, Fingerprint>,
     api_keys: HashMap<Prefix, Vec<ApiKeyEntry>>,
@@ -35,6 +39,8 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 struct Device {
     entry: Option<DeviceEntry>,
+    /// `None` for everywhere, as almost always.
+    allowed_networks: Option<Box<AllowedNetworks>>,
     active_certificate: Option<Fingerprint>,
     /// In the order of issue.
     api_keys: Vec<(ApiKeyId, Prefix)>,
@@ -52,6 +58,7 @@ impl State {
     pub(super) fn with_capacity(devices: usize, certificates: usize, api_keys: usize) -> Self {
         Self {
             devices: HashMap::with_capacity(devices),
+            in_service: HashMap::new(),
             certificates: HashMap::with_capacity(certificates),
             serial_numbers: HashMap::with_capacity(certificates),
             api_keys: HashMap::with_capacity(api_keys),
@@ -62,6 +69,15 @@ impl State {
 
     pub(super) fn device(&self, id: DeviceId) -> Option<DeviceEntry> {
         self.devices.get(&id)?.entry
+    }
+
+    pub(super) fn permits_address(&self, id: DeviceId, address: IpAddr) -> bool {
+        let allowed = self.devices.get(&id).and_then(|device| device.allowed_networks.as_ref());
+        allowed.is_none_or(|allowed| allowed.permit(address))
+    }
+
+    pub(super) fn devices_in_service(&self, tenant_id: TenantId) -> usize {
+        self.in_service.get(&tenant_id).copied().unwrap_or_default()
     }
 
     pub(super) fn certificate(&self, fingerprint: &Fingerprint) -> Option<CertificateEntry> {
@@ -95,6 +111,7 @@ impl State {
         match fact {
             Fact::DeviceRegistered(id, entry) => self.add_device(id, entry),
             Fact::DeviceBecame(id, status) => self.set_status(id, status),
+            Fact::DeviceRestricted(id, networks) => self.restrict_device(id, networks),
             Fact::KeyIssued(entry) => self.add_api_key(entry),
             Fact::KeyUsed(device_id, key_id) => {
                 self.with_api_key(device_id, key_id, |key| key.is_used = true);
@@ -113,12 +130,30 @@ impl State {
     }
 
     pub(super) fn add_device(&mut self, id: DeviceId, entry: DeviceEntry) {
-        self.devices.entry(id).or_default().entry = Some(entry);
+        let before = self.devices.entry(id).or_default().entry.replace(entry);
+        self.recount(before, entry);
+    }
+
+    pub(super) fn restrict_device(&mut self, id: DeviceId, networks: AllowedNetworks) {
+        let networks = (!networks.is_everywhere()).then(|| Box::new(networks));
+        self.devices.entry(id).or_default().allowed_networks = networks;
     }
 
     fn set_status(&mut self, id: DeviceId, status: DeviceStatus) {
         if let Some(entry) = self.devices.get_mut(&id).and_then(|device| device.entry.as_mut()) {
+            let before = *entry;
             entry.status = status;
+            let after = *entry;
+            self.recount(Some(before), after);
+        }
+    }
+
+    fn recount(&mut self, before: Option<DeviceEntry>, after: DeviceEntry) {
+        let count = |entry: DeviceEntry| usize::from(entry.status.is_in_service());
+        let (left, joined) = (before.map_or(0, count), count(after));
+        if left != joined {
+            let number = self.in_service.entry(after.tenant_id).or_default();
+            *number = (*number + joined).saturating_sub(left);
         }
     }
 

@@ -1,6 +1,8 @@
 //! Devices: listed, and one with what it authenticates by.
 
-use signalbeam_domain::{ApiKeyId, DeviceId, DeviceName, DeviceStatus, Digest, Metadata, Prefix, TenantId, Timestamp};
+use signalbeam_domain::{
+    AllowedNetworks, ApiKeyId, DeviceId, DeviceName, DeviceStatus, Digest, Metadata, Prefix, TenantId, Timestamp,
+};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -45,6 +47,10 @@ pub struct DeviceRow {
     pub status_changed_by: String,
     /// What was said of that change.
     pub status_reason: Option<String>,
+    /// When it last authenticated, a second or so behind.
+    pub last_seen_at: Option<Timestamp>,
+    /// From where it may authenticate.
+    pub allowed_networks: AllowedNetworks,
 }
 
 /// A device's API key, without what verifies it.
@@ -92,6 +98,9 @@ pub struct DeviceFilter {
     pub name_contains: Option<String>,
 }
 
+const DEVICES: &str = "SELECT *, (SELECT last_seen_at FROM device_usage WHERE device_usage.device_id = devices.device_id) \
+     AS last_seen_at FROM devices WHERE true";
+
 const UNREVOKED_API_KEYS: &str = "SELECT id, device_id, tenant_id, key_prefix, created_at, expires_at, first_used_at, noticed_days \
      FROM device_api_keys WHERE revoked_at IS NULL";
 
@@ -107,7 +116,7 @@ impl ReadModel {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Listed<DeviceRow>, ReadError> {
-        let mut listing = Listing::new("SELECT * FROM devices WHERE true");
+        let mut listing = Listing::new(DEVICES);
         listing.and_tenants(confined_to, filter.tenant_id);
         if let Some(status) = filter.status {
             listing.and("status = ", status.as_str());
@@ -125,11 +134,9 @@ impl ReadModel {
     /// [`ReadError`] where the tables do not answer.
     pub async fn device(&self, confined_to: Option<TenantId>, id: DeviceId) -> Result<Option<DeviceDetail>, ReadError> {
         let mut snapshot = self.snapshot().await?;
-        let found = sqlx::query("SELECT * FROM devices WHERE device_id = $1")
-            .bind(id.to_string())
-            .fetch_optional(&mut *snapshot)
-            .await?;
-        let Some(device) = found.as_ref().map(DeviceRow::from_row).transpose()? else { return Ok(None) };
+        let mut listing = Listing::new(DEVICES);
+        listing.and("device_id = ", id.to_string());
+        let Some(device) = listing.one::<DeviceRow>(&mut *snapshot).await? else { return Ok(None) };
         if confined_to.is_some_and(|tenant| tenant != device.tenant_id) {
             return Ok(None);
         }
@@ -196,6 +203,8 @@ impl Listable for DeviceRow {
             status_changed_at: row.moment("status_changed_at")?,
             status_changed_by: row.text("status_changed_by")?,
             status_reason: row.optional_text("status_reason")?,
+            last_seen_at: row.optional_moment("last_seen_at")?,
+            allowed_networks: row.optional("allowed_networks", |json| serde_json::from_str(json))?.unwrap_or_default(),
         })
     }
 

@@ -14,9 +14,10 @@ use signalbeam_domain::certificate::{
 use signalbeam_domain::device::{DecisionReason, Device, DeviceCommand, DeviceRegistered, DeviceRenamed};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenCommand, TokenConsumed, TokenIssued};
 use signalbeam_domain::{
-    Actor, ActorKind, AdminTokenId, Aggregate, ApiKeyId, AuthorityId, Context, CorrelationId, Description, DeviceId,
-    DeviceName, Digest, Event, EventId, Fingerprint, Metadata, MetadataValue, Position, Prefix, Reason,
-    RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, TenantId, Timestamp, TokenIssuer, ValidityBounds,
+    Actor, ActorKind, AdminTokenId, Aggregate, AllowedNetworks, ApiKeyId, AuthorityId, Context, CorrelationId,
+    Description, DeviceId, DeviceName, Digest, Event, EventId, Fingerprint, Metadata, MetadataValue, Network, Position,
+    Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, TenantId, Timestamp, TokenIssuer,
+    ValidityBounds,
 };
 use signalbeam_event_store::{
     Batch, Clock, CommandMetadata, EventReader, EventStore, ExpectedVersion, Filter, MemoryEventStore, NewEvent,
@@ -52,6 +53,7 @@ pub(crate) enum Step {
     Approve(usize),
     Reject(usize),
     Rename(usize),
+    Restrict(usize),
     Suspend(usize),
     Reinstate(usize),
     Decommission(usize),
@@ -73,8 +75,8 @@ pub(crate) enum Step {
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     use Step::{
         AbandonCertificate, Approve, CreateAuthority, Decommission, IssueCertificate, IssueKey, IssueToken,
-        NoticeExpiry, Register, Reinstate, Reject, Rename, RetireAuthority, RevokeAdminToken, RevokeAllAdminTokens,
-        RevokeCertificate, RevokeKeys, RevokeToken, Suspend, UseCertificates, UseKeys, Wait,
+        NoticeExpiry, Register, Reinstate, Reject, Rename, Restrict, RetireAuthority, RevokeAdminToken,
+        RevokeAllAdminTokens, RevokeCertificate, RevokeKeys, RevokeToken, Suspend, UseCertificates, UseKeys, Wait,
     };
     let one = || 0..6usize;
     let origin = prop_oneof![Just(KeyOrigin::Claim), Just(KeyOrigin::AdminRotation), Just(KeyOrigin::DeviceRotation)];
@@ -85,6 +87,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => one().prop_map(Approve),
         1 => one().prop_map(Reject),
         1 => one().prop_map(Rename),
+        2 => one().prop_map(Restrict),
         1 => one().prop_map(Suspend),
         1 => one().prop_map(Reinstate),
         1 => one().prop_map(Decommission),
@@ -199,6 +202,13 @@ impl Fleet {
                 let device_name = Some(DeviceName::parse(&format!("renamed {}", self.draw())).unwrap());
                 let renamed = DeviceRenamed { device_name, metadata: None };
                 self.decide_device(nth, DeviceCommand::Rename(renamed)).await;
+            }
+            Step::Restrict(nth) => {
+                // Every other time everywhere.
+                let network = format!("10.0.{}.0/24", self.draw() % 256);
+                let bound = (self.drawn % 2 == 0).then(|| Network::parse(&network).unwrap());
+                let networks = AllowedNetworks::new(bound.into_iter().collect()).unwrap();
+                self.decide_device(nth, DeviceCommand::RestrictNetworks(networks)).await;
             }
             Step::Suspend(nth) => self.decide_device(nth, DeviceCommand::Suspend(said("stolen"))).await,
             Step::Reinstate(nth) => self.decide_device(nth, DeviceCommand::Reinstate(said("found"))).await,

@@ -1,6 +1,7 @@
 //! The credential index: always what the log says, however it came to know it, and never silently old.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use signalbeam_domain::api_key::{ApiKeys, KeyOrigin};
 use signalbeam_domain::certificate::{Certificates, Standing};
 use signalbeam_domain::device::Device;
 use signalbeam_domain::{
-    Aggregate, DecodeError, DeviceId, DeviceStatus, Event, Position, StreamId, Timestamp, TokenIssuer,
+    Aggregate, DecodeError, DeviceId, DeviceStatus, Event, Position, StreamId, TenantId, Timestamp, TokenIssuer,
 };
 use signalbeam_event_store::Recorded;
 use signalbeam_projections::{ApiKeyEntry, CertificateEntry, CredentialIndex, ProjectionFailure};
@@ -58,10 +59,20 @@ fn assert_is_fold_of(index: &CredentialIndex, log: &[Recorded], devices: &[Devic
     let forgotten_before = last.envelope.recorded_at.plus_days(-30);
     assert_admin_tokens_are_fold_of(index, log, forgotten_before);
     let mut by_prefix: BTreeMap<_, Vec<ApiKeyEntry>> = BTreeMap::new();
+    let mut in_service: BTreeMap<TenantId, usize> = BTreeMap::new();
     for id in devices.iter().copied() {
         let device: Device = fold(log, &StreamId::device(id));
         let known = device.known().map(|device| (device.registered.tenant_id, device.status));
         assert_eq!(index.device(id).map(|entry| (entry.tenant_id, entry.status)), known);
+        if let Some(device) = device.known() {
+            for third in 0..=255 {
+                let address = Ipv4Addr::new(10, 0, third, 1).into();
+                assert_eq!(index.permits_address(id, address), device.allowed_networks.permit(address), "{address}");
+            }
+            if device.status.is_in_service() {
+                *in_service.entry(device.registered.tenant_id).or_default() += 1;
+            }
+        }
 
         let certificates: Certificates = fold(log, &StreamId::certificates(id));
         for certificate in certificates.issued() {
@@ -96,6 +107,10 @@ fn assert_is_fold_of(index: &CredentialIndex, log: &[Recorded], devices: &[Devic
         }
         let newest = keys.keys().iter().rev().find(|key| !key.is_revoked).map(|key| key.issued.expires_at);
         assert_eq!(index.api_key_expiry(id), newest);
+    }
+    for number in 0..2 {
+        let expected = in_service.get(&tenant(number)).copied().unwrap_or_default();
+        assert_eq!(index.devices_in_service(tenant(number)), expected);
     }
     let keys: usize = by_prefix.values().map(Vec::len).sum();
     assert_eq!(index.sizes().1, keys);

@@ -182,6 +182,10 @@ async fn tokens_are_listed_by_where_they_stand_now() {
         assert_eq!(found[0].id, fleet.tokens[nth].token_id, "{status:?}");
         assert_eq!(found[0].status(now), status);
     }
+    // Of the first tenant are an expired and an active one, of the second a used and a revoked one.
+    for (tenant_id, active) in [(fleet.tokens[0].tenant_id, 1), (fleet.tokens[1].tenant_id, 0)] {
+        assert_eq!(model.active_registration_tokens(tenant_id, now).await.unwrap(), active);
+    }
     let all = model.registration_tokens(None, &TokenFilter::default(), now, None, 3).await.unwrap();
     assert_eq!(all.items.len(), 3);
     let rest = model.registration_tokens(None, &TokenFilter::default(), now, all.next, 3).await.unwrap();

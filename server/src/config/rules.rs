@@ -1,6 +1,7 @@
 //! What values must hold beyond their types.
 
 mod oidc;
+mod proxy;
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -31,6 +32,7 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
     authority(&config.ca, &mut found);
     tls(&config.tls, &mut found);
     oidc::oidc(&config.oidc, &mut found);
+    proxy::broken(config, &mut found);
     if config.store.url != Store::EMBEDDED {
         // A URL may hold a password: it is not shown.
         let allowed = "`embedded`; other stores are not supported by this version";

@@ -54,6 +54,11 @@ impl Site {
         self
     }
 
+    /// Writes the file that the server reads at its start and at SIGHUP.
+    pub(crate) fn configure(&self, toml: &str) {
+        std::fs::write(self.dir.path().join("signalbeam.toml"), toml).unwrap();
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -210,6 +215,11 @@ impl Server<'_> {
     /// The metrics as text.
     pub(crate) fn metrics(&self) -> String {
         Client::plain(self.ops_address).get("/metrics").text()
+    }
+
+    /// Asks the process to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
     }
 
     /// Asks the process to end.

@@ -25,6 +25,8 @@ fn every_family_is_there_from_the_start_and_counters_are_zero() {
         "# TYPE signalbeam_certificates_active_count gauge",
         "signalbeam_certificate_renewal_failures_total{code=\"CERTIFICATE_NOT_RENEWABLE\"} 0",
         "# TYPE signalbeam_http_request_duration_seconds histogram",
+        "signalbeam_unrecorded_certificates_total 0",
+        "signalbeam_log_rolled_back 0",
         "signalbeam_tls_handshake_failures_total{reason=\"timeout\"} 0",
     ] {
         assert!(rendered.contains(family), "{family} is missing in\n{rendered}");

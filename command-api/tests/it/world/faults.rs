@@ -7,6 +7,7 @@ use signalbeam_domain::{Digest, EventId, Position, StreamId};
 use signalbeam_event_store::{
     AppendError, Appended, AttemptFilter, AttemptPage, AuditError, AuditLog, AuthenticationAttempt, Batch, EventReader,
     EventStore, Filter, MemoryAuditLog, MemoryEventStore, Page, Recorded, RecordedCommand, StoreError, Subscription,
+    UsageSummary,
 };
 use signalbeam_pki::{CaKeyStore, CaKeyType, CaMaterial, CaPublicKey, KeyStoreError, MemoryKeyStore};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -124,6 +125,10 @@ impl AuditLog for FaultyAudit {
 
     async fn query(&self, filter: &AttemptFilter, after: Option<i64>, limit: usize) -> Result<AttemptPage, AuditError> {
         self.inner.query(filter, after, limit).await
+    }
+
+    async fn usage_after(&self, row: i64, limit: usize) -> Result<UsageSummary, AuditError> {
+        self.inner.usage_after(row, limit).await
     }
 }
 

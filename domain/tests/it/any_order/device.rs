@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use signalbeam_domain::device::{
     Device, DeviceCommand as Command, DeviceEvent as Event, DeviceRegistered, DeviceRenamed,
 };
-use signalbeam_domain::{DeviceStatus, Metadata, MetadataValue, ValidityBounds};
+use signalbeam_domain::{AllowedNetworks, DeviceStatus, Metadata, MetadataValue, Network, ValidityBounds};
 
 use super::{Life, steps};
 use crate::fixtures::{because, digest, name, registered_device};
@@ -40,6 +40,10 @@ fn command() -> impl Strategy<Value = Command> {
         reason().prop_map(Command::Reject),
         (prop::option::of("[a-c]"), prop::option::of(metadata())).prop_map(|(label, metadata)| {
             Command::Rename(DeviceRenamed { device_name: label.as_deref().map(name), metadata })
+        }),
+        prop::collection::vec(0_u8..3, 0..3).prop_map(|thirds| {
+            let networks = thirds.into_iter().map(|third| Network::parse(&format!("10.0.{third}.0/24")).unwrap());
+            Command::RestrictNetworks(AllowedNetworks::new(networks.collect()).unwrap())
         }),
         reason().prop_map(Command::Suspend),
         reason().prop_map(Command::Reinstate),
