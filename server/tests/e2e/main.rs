@@ -20,6 +20,7 @@ mod hostile_input;
 mod kill;
 mod lost_replies;
 mod operations;
+mod permissions;
 mod proxies;
 mod race;
 mod revocation;
