@@ -24,6 +24,7 @@ mod lifecycle;
 mod limits;
 mod lost_replies;
 mod operations;
+mod permissions;
 mod proxies;
 mod race;
 mod revocation;
