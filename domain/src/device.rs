@@ -258,12 +258,32 @@ impl KnownDevice {
     }
 }
 
+impl KnownDevice {
+    /// The statuses in which what is said of a device may still change.
+    const REVISABLE: [DeviceStatus; 3] = [DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Suspended];
+
+    fn rename(&self, renamed: DeviceRenamed) -> Result<Vec<DeviceEvent>, DeviceError> {
+        self.must_be(&Self::REVISABLE, "renamed")?;
+        let changes = DeviceRenamed {
+            device_name: renamed.device_name.filter(|name| *name != self.registered.device_name),
+            metadata: renamed.metadata.filter(|metadata| *metadata != self.registered.metadata),
+            tags: renamed.tags.filter(|tags| *tags != self.registered.tags),
+        };
+        Ok(if changes == DeviceRenamed::default() { vec![] } else { vec![changes.into()] })
+    }
+
+    fn restrict(&self, networks: AllowedNetworks) -> Result<Vec<DeviceEvent>, DeviceError> {
+        self.must_be(&Self::REVISABLE, "restricted to networks")?;
+        Ok(if networks == self.allowed_networks { vec![] } else { vec![DeviceNetworksRestricted { networks }.into()] })
+    }
+}
+
 impl Aggregate for Device {
     type Command = DeviceCommand;
     type Event = DeviceEvent;
     type Error = DeviceError;
 
-    fn decide(&self, command: Self::Command, context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
+    fn decide(&self, command: Self::Command, _context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
         use DeviceStatus::{Approved, Pending, Rejected, Suspended};
         let Some(device) = &self.0 else {
             return match command {
@@ -281,29 +301,12 @@ impl Aggregate for Device {
                 device.must_be(&[Pending], "rejected")?;
                 DeviceRejected(reason).into()
             }
-            DeviceCommand::Rename(renamed) => {
-                device.must_be(&[Pending, Approved, Suspended], "renamed")?;
-                let changes = DeviceRenamed {
-                    device_name: renamed.device_name.filter(|name| *name != device.registered.device_name),
-                    metadata: renamed.metadata.filter(|metadata| *metadata != device.registered.metadata),
-                    tags: renamed.tags.filter(|tags| *tags != device.registered.tags),
-                };
-                if changes == DeviceRenamed::default() {
-                    return Ok(vec![]);
-                }
-                changes.into()
-            }
-            DeviceCommand::RestrictNetworks(networks) => {
-                device.must_be(&[Pending, Approved, Suspended], "restricted to networks")?;
-                if networks == device.allowed_networks {
-                    return Ok(vec![]);
-                }
-                DeviceNetworksRestricted { networks }.into()
-            }
+            DeviceCommand::Rename(renamed) => return device.rename(renamed),
+            DeviceCommand::RestrictNetworks(networks) => return device.restrict(networks),
             DeviceCommand::Revise { renamed, networks } => {
-                let mut events = self.decide(DeviceCommand::Rename(renamed), context)?;
+                let mut events = device.rename(renamed)?;
                 if let Some(networks) = networks {
-                    events.extend(self.decide(DeviceCommand::RestrictNetworks(networks), context)?);
+                    events.extend(device.restrict(networks)?);
                 }
                 return Ok(events);
             }
