@@ -8,13 +8,18 @@ use std::process::ExitCode;
 use clap::Parser;
 use signalbeam_agent::cli::Cli;
 use signalbeam_agent::clock::SystemClock;
+use signalbeam_agent::exit::Exit;
+use signalbeam_agent::failure::Failure;
 use signalbeam_agent::output::{Format, failure_text};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse_usage(&error),
+    };
     let format = cli.output;
-    start_logging(format);
+    start_logging(cli.log_format.unwrap_or(format));
     let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let exit = match signalbeam_agent::execute(cli, home, &SystemClock, &mut io::stdout().lock()) {
         Ok(exit) => exit,
@@ -25,6 +30,21 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(exit.code())
+}
+
+/// What clap has to say: help and version on standard output, a mistake on standard error in the form that was asked for.
+fn refuse_usage(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<_> = env::args().collect();
+    let wants_json = arguments.iter().any(|argument| argument == "--output=json")
+        || arguments.windows(2).any(|pair| pair == ["--output", "json"]);
+    if error.use_stderr() && wants_json {
+        let failure = Failure::Usage(error.to_string().trim().to_owned());
+        // Where standard error is closed there is nobody left to tell.
+        let _ = writeln!(io::stderr().lock(), "{}", failure_text(&failure, Format::Json));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()))
 }
 
 /// Logs go to standard error; `RUST_LOG` chooses how much.

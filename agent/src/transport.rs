@@ -1,10 +1,13 @@
 //! HTTPS to the server: who may answer, how long it may take, and what each way of failing means.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use ureq::Agent;
 use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
@@ -70,6 +73,7 @@ impl Call {
 pub struct Client {
     agent: Agent,
     server: ServerUrl,
+    server_time: Cell<Option<OffsetDateTime>>,
 }
 
 impl Client {
@@ -79,7 +83,7 @@ impl Client {
             .unversioned_rustls_crypto_provider(crypto_provider())
             .root_certs(RootCerts::from(roots.certificates().iter().map(|der| Certificate::from_der(der).to_owned())))
             .client_cert(identity.and_then(client_certificate));
-        Self { agent: agent(tls.build()), server: server.clone() }
+        Self { agent: agent(tls.build()), server: server.clone(), server_time: Cell::default() }
     }
 
     /// A client that believes anybody. It is for fetching public things that are then checked by their fingerprint.
@@ -88,7 +92,7 @@ impl Client {
             .unversioned_rustls_crypto_provider(crypto_provider())
             .root_certs(RootCerts::from(std::iter::empty()))
             .disable_verification(true);
-        Self { agent: agent(tls.build()), server: server.clone() }
+        Self { agent: agent(tls.build()), server: server.clone(), server_time: Cell::default() }
     }
 
     /// Sends a request and reads the JSON of a successful answer.
@@ -109,6 +113,11 @@ impl Client {
         String::from_utf8(body).map_err(|_| self.not_ours("an answer that is no text".to_owned()))
     }
 
+    /// The time of the server at its last answer, whatever that was; nothing before the first.
+    pub fn server_time(&self) -> Option<OffsetDateTime> {
+        self.server_time.get()
+    }
+
     fn exchange(&self, call: &Call, credential: Credential<'_>, accept: &str) -> Result<Vec<u8>, CallError> {
         let url = self.server.join(&call.path);
         let sent = match &call.body {
@@ -122,6 +131,7 @@ impl Client {
                 .send(body.as_slice()),
         };
         let mut answer = sent.map_err(|error| CallError::from_ureq(&self.server, error))?;
+        self.server_time.set(date_of(&answer).or(self.server_time.get()));
         let body = answer
             .body_mut()
             .with_config()
@@ -194,9 +204,28 @@ fn kind_of<B>(answer: &Response<B>) -> &'static str {
     if content_type(answer).contains("html") { "a web page" } else { "an unknown kind of answer" }
 }
 
+/// The `Date` header (RFC 9110, section 6.6.1).
+fn date_of<B>(answer: &Response<B>) -> Option<OffsetDateTime> {
+    let value = answer.headers().get(header::DATE)?.to_str().ok()?;
+    OffsetDateTime::parse(value, &Rfc2822).ok()
+}
+
 /// Seconds to wait, where the answer says so in seconds (a date, the other form, is not used by our server).
 fn retry_after_seconds<B>(answer: &Response<B>) -> Option<u64> {
     let busy = matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
     let value = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     busy.then(|| value.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_time_is_read_from_its_answer() {
+        let with_date = |value: &str| Response::builder().header(header::DATE, value).body(()).unwrap();
+        let read = date_of(&with_date("Sun, 06 Nov 1994 08:49:37 GMT"));
+        assert_eq!(read, Some(time::macros::datetime!(1994-11-06 08:49:37 UTC)));
+        assert_eq!(date_of(&with_date("yesterday")), None);
+    }
 }
