@@ -139,10 +139,10 @@ pub fn claim_is_due(now: OffsetDateTime, stored: Option<OffsetDateTime>, server:
 
 /// The pause before the next heartbeat. After a success the interval, spread by a tenth either way. After failures a random
 /// part ("full jitter") of the interval doubled for each in a row, up to a quarter of an hour, so that a fleet that lost its
-/// server does not return in one instant; at least what the server asked for, within an hour. `random` is from 0 to 1.
-pub fn pause(interval: Duration, failures: u32, retry_after: Option<Duration>, random: f64) -> Duration {
+/// server does not return in one instant; at least what the server asked for, within an hour.
+pub fn pause(interval: Duration, failures: u32, retry_after: Option<Duration>, random: u8) -> Duration {
     let spread = if failures == 0 {
-        interval.mul_f64(0.9 + random * 0.2)
+        interval.mul_f64(0.9 + f64::from(random) / f64::from(u8::MAX) * 0.2)
     } else {
         let doubled = interval.saturating_mul(1_u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX));
         jittered(doubled.min(LONGEST_BACKOFF.max(interval)), SHORTEST_BACKOFF.min(interval), random)
@@ -154,8 +154,8 @@ fn wish(retry_after: Option<Duration>) -> Duration {
     retry_after.unwrap_or_default().min(LONGEST_WISH)
 }
 
-fn jittered(most: Duration, least: Duration, random: f64) -> Duration {
-    least + most.saturating_sub(least).mul_f64(random)
+fn jittered(most: Duration, least: Duration, random: u8) -> Duration {
+    least + most.saturating_sub(least).mul_f64(f64::from(random) / f64::from(u8::MAX))
 }
 
 /// Growing pauses after failures in a row, of which a random part is waited. Times are those since some start.
@@ -185,7 +185,7 @@ impl Backoff {
     }
 
     /// It failed.
-    pub fn failed(&mut self, now: Duration, retry_after: Option<Duration>, random: f64) {
+    pub fn failed(&mut self, now: Duration, retry_after: Option<Duration>, random: u8) {
         let most = Self::FIRST.saturating_mul(2 << self.failures.min(6)).min(Self::LONGEST);
         self.failures = self.failures.saturating_add(1);
         self.held_until = now + jittered(most, SHORTEST_BACKOFF, random).max(wish(retry_after));
@@ -243,7 +243,7 @@ impl RenewalSchedule {
     }
 
     /// The renewal failed.
-    pub fn failed(&mut self, now: Duration, retry_after: Option<Duration>, random: f64) {
+    pub fn failed(&mut self, now: Duration, retry_after: Option<Duration>, random: u8) {
         self.next_look = now;
         self.backoff.failed(now, retry_after, random);
     }

@@ -34,6 +34,9 @@ pub mod notify;
 /// How long a command in progress may hold up the end of the agent.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
+/// The shortest pause between two passes.
+const SHORTEST_REST: Duration = Duration::from_millis(200);
+
 /// What one pass did.
 #[derive(Debug)]
 pub struct Pass {
@@ -126,7 +129,7 @@ impl<'a> Runner<'a> {
             pass.rotated = self.look_at_api_key(&mut session);
         }
         self.compare_clocks(&session);
-        self.hooks.tend(&session, self.pace.elapsed(), random_share());
+        self.hooks.tend(&session, self.pace.elapsed(), random_byte());
         Ok(pass)
     }
 
@@ -149,7 +152,9 @@ impl<'a> Runner<'a> {
     /// Waits until something is due; true when it is time to stop.
     fn rest(&self) -> bool {
         let dues = [Some(self.next_heartbeat), Some(self.schedule.next_look()), self.hooks.next_due()];
-        let due = dues.into_iter().flatten().min().unwrap_or_default();
+        // Never at once: whatever keeps a thing due must not make this a loop without a pause.
+        let soonest = self.pace.elapsed() + SHORTEST_REST;
+        let due = dues.into_iter().flatten().min().unwrap_or_default().max(soonest);
         loop {
             let left = due.saturating_sub(self.pace.elapsed());
             if self.pace.wait(left.min(self.notifier.pulse().unwrap_or(left))) {
@@ -186,7 +191,7 @@ impl<'a> Runner<'a> {
                 retry_after(failure)
             }
         };
-        self.next_heartbeat = self.pace.elapsed() + pause(interval, self.failures, retry_after, random_share());
+        self.next_heartbeat = self.pace.elapsed() + pause(interval, self.failures, retry_after, random_byte());
         result
     }
 
@@ -220,7 +225,7 @@ impl<'a> Runner<'a> {
             Ok(answer) => Some(answer.suggested_window),
             Err(error) if error.problem().is_some() => None,
             Err(error) => {
-                self.schedule.failed(elapsed, None, random_share());
+                self.schedule.failed(elapsed, None, random_byte());
                 return Err(error.into());
             }
         };
@@ -271,7 +276,7 @@ impl<'a> Runner<'a> {
                 Ok(false)
             }
             Err(failure) => {
-                self.schedule.failed(elapsed, retry_after(&failure), random_share());
+                self.schedule.failed(elapsed, retry_after(&failure), random_byte());
                 Err(failure)
             }
         }
@@ -299,7 +304,7 @@ impl<'a> Runner<'a> {
             Err(Failure::Call(CallError::Refused(problem))) if matches!(problem.status, 403..=409) => {
                 self.rotation.hold_until(elapsed + Duration::from_hours(24));
             }
-            Err(failure) => self.rotation.failed(elapsed, retry_after(failure), random_share()),
+            Err(failure) => self.rotation.failed(elapsed, retry_after(failure), random_byte()),
         }
         result.map(|()| true)
     }
@@ -330,8 +335,8 @@ impl<'a> Runner<'a> {
         log(failure);
         self.failures = self.failures.saturating_add(1);
         let interval = Duration::from_secs(u64::from(self.settings.heartbeat.interval_seconds));
-        self.next_heartbeat = self.pace.elapsed() + pause(interval, self.failures, None, random_share());
-        self.schedule.failed(self.pace.elapsed(), None, random_share());
+        self.next_heartbeat = self.pace.elapsed() + pause(interval, self.failures, None, random_byte());
+        self.schedule.failed(self.pace.elapsed(), None, random_byte());
     }
 }
 
@@ -391,11 +396,11 @@ fn retry_after(failure: &Failure) -> Option<Duration> {
     }
 }
 
-/// Spreads pauses, from 0 to 1; where the random source fails the middle will do.
-fn random_share() -> f64 {
-    let mut bytes = [0; 2];
-    match SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => f64::from(u16::from_be_bytes(bytes)) / f64::from(u16::MAX),
-        Err(_) => 0.5,
+/// Spreads pauses; where the random source fails the middle will do.
+fn random_byte() -> u8 {
+    let mut byte = [0];
+    match SystemRandom::new().fill(&mut byte) {
+        Ok(()) => byte[0],
+        Err(_) => u8::MAX / 2,
     }
 }

@@ -129,7 +129,8 @@ impl Session {
     /// When the server cannot be asked or a claimed key not be stored.
     pub fn synchronise(&mut self, now: OffsetDateTime) -> Result<RegistrationStatus, Failure> {
         let call = api::registration_status(self.device_id);
-        let answer: RegistrationStatus = self.send(None, &call, Credential::Bearer(&self.credentials.claim_secret))?;
+        let mut answer: RegistrationStatus =
+            self.send(None, &call, Credential::Bearer(&self.credentials.claim_secret))?;
         self.warn_of_clock(now);
         self.credentials.status = answer.status.clone();
         self.credentials.device_name.clone_from(&answer.device_name);
@@ -149,7 +150,10 @@ impl Session {
                 Err(failure) if stored.is_some_and(|end| end > now) => {
                     warn!(reason = %failure, "the API key that the server speaks of cannot be fetched now");
                 }
-                other => drop(other?),
+                other => {
+                    other?;
+                    answer.api_key_expires_at = self.credentials.api_key_expires_at;
+                }
             }
         }
         Ok(answer)

@@ -11,22 +11,18 @@ use signal_hook::iterator::Signals;
 
 use crate::clock::Pace;
 
-/// The machine's pace, which SIGTERM and SIGINT end.
+/// SIGTERM and SIGINT as something to wait for.
 #[derive(Debug)]
-pub struct SystemPace {
-    start: Instant,
-    stop: Receiver<()>,
-    is_stopping: Cell<bool>,
-}
+pub struct StopSignal(Receiver<()>);
 
-impl SystemPace {
+impl StopSignal {
     /// Begins to catch the signals; work in progress is no longer interrupted by them.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn install() -> io::Result<Self> {
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
-        let (sender, stop) = channel();
+        let (sender, receiver) = channel();
         thread::Builder::new().name("signals".to_owned()).stack_size(64 * 1024).spawn(move || {
             for _ in signals.forever() {
                 if sender.send(()).is_err() {
@@ -34,7 +30,30 @@ impl SystemPace {
                 }
             }
         })?;
-        Ok(Self { start: Instant::now(), stop, is_stopping: Cell::new(false) })
+        Ok(Self(receiver))
+    }
+
+    /// Waits this long; true as soon as a signal has come.
+    pub fn wait(&self, pause: Duration) -> bool {
+        !matches!(self.0.recv_timeout(pause), Err(RecvTimeoutError::Timeout))
+    }
+}
+
+/// The machine's pace, which SIGTERM and SIGINT end.
+#[derive(Debug)]
+pub struct SystemPace {
+    start: Instant,
+    stop: StopSignal,
+    is_stopping: Cell<bool>,
+}
+
+impl SystemPace {
+    /// Begins to catch the signals.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn install() -> io::Result<Self> {
+        Ok(Self { start: Instant::now(), stop: StopSignal::install()?, is_stopping: Cell::new(false) })
     }
 }
 
@@ -45,7 +64,7 @@ impl Pace for SystemPace {
 
     fn wait(&self, pause: Duration) -> bool {
         if !self.is_stopping.get() {
-            self.is_stopping.set(!matches!(self.stop.recv_timeout(pause), Err(RecvTimeoutError::Timeout)));
+            self.is_stopping.set(self.stop.wait(pause));
         }
         self.is_stopping.get()
     }

@@ -1,7 +1,7 @@
 //! HTTPS to the server: who may answer, how long it may take, and what each way of failing means.
 
-use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
@@ -73,7 +73,8 @@ impl Call {
 pub struct Client {
     agent: Agent,
     server: ServerUrl,
-    server_time: Cell<Option<OffsetDateTime>>,
+    /// In seconds since 1970; 0 before the first answer.
+    server_time: AtomicI64,
 }
 
 impl Client {
@@ -83,7 +84,7 @@ impl Client {
             .unversioned_rustls_crypto_provider(crypto_provider())
             .root_certs(RootCerts::from(roots.certificates().iter().map(|der| Certificate::from_der(der).to_owned())))
             .client_cert(identity.and_then(client_certificate));
-        Self { agent: agent(tls.build()), server: server.clone(), server_time: Cell::default() }
+        Self { agent: agent(tls.build()), server: server.clone(), server_time: AtomicI64::new(0) }
     }
 
     /// A client that believes anybody. It is for fetching public things that are then checked by their fingerprint.
@@ -92,7 +93,7 @@ impl Client {
             .unversioned_rustls_crypto_provider(crypto_provider())
             .root_certs(RootCerts::from(std::iter::empty()))
             .disable_verification(true);
-        Self { agent: agent(tls.build()), server: server.clone(), server_time: Cell::default() }
+        Self { agent: agent(tls.build()), server: server.clone(), server_time: AtomicI64::new(0) }
     }
 
     /// Sends a request and reads the JSON of a successful answer.
@@ -115,7 +116,10 @@ impl Client {
 
     /// The time of the server at its last answer, whatever that was; nothing before the first.
     pub fn server_time(&self) -> Option<OffsetDateTime> {
-        self.server_time.get()
+        match self.server_time.load(Ordering::Relaxed) {
+            0 => None,
+            seconds => OffsetDateTime::from_unix_timestamp(seconds).ok(),
+        }
     }
 
     fn exchange(&self, call: &Call, credential: Credential<'_>, accept: &str) -> Result<Vec<u8>, CallError> {
@@ -131,7 +135,9 @@ impl Client {
                 .send(body.as_slice()),
         };
         let mut answer = sent.map_err(|error| CallError::from_ureq(&self.server, error))?;
-        self.server_time.set(date_of(&answer).or(self.server_time.get()));
+        if let Some(date) = date_of(&answer) {
+            self.server_time.store(date.unix_timestamp(), Ordering::Relaxed);
+        }
         let body = answer
             .body_mut()
             .with_config()

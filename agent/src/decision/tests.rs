@@ -128,16 +128,16 @@ fn a_key_is_claimed_when_missing_over_or_rotated() {
 #[test]
 fn pauses_double_are_bounded_spread_and_obey_the_server() {
     let minute = Duration::from_mins(1);
-    assert_eq!(pause(minute, 0, None, 0.0), Duration::from_secs(54));
-    assert_eq!(pause(minute, 0, None, 1.0), Duration::from_secs(66));
-    assert_eq!(pause(minute, 2, None, 0.0), SHORTEST_BACKOFF);
-    assert_eq!(pause(minute, 2, None, 1.0), Duration::from_mins(4));
-    assert_eq!(pause(minute, 1000, None, 1.0), LONGEST_BACKOFF);
-    assert_eq!(pause(minute, 1, Some(Duration::from_mins(10)), 0.0), Duration::from_mins(10));
-    assert_eq!(pause(minute, 1, Some(Duration::from_hours(9000)), 0.0), Duration::from_hours(1));
+    assert_eq!(pause(minute, 0, None, 0), Duration::from_secs(54));
+    assert_eq!(pause(minute, 0, None, u8::MAX), Duration::from_secs(66));
+    assert_eq!(pause(minute, 2, None, 0), SHORTEST_BACKOFF);
+    assert_eq!(pause(minute, 2, None, u8::MAX), Duration::from_mins(4));
+    assert_eq!(pause(minute, 1000, None, u8::MAX), LONGEST_BACKOFF);
+    assert_eq!(pause(minute, 1, Some(Duration::from_mins(10)), 0), Duration::from_mins(10));
+    assert_eq!(pause(minute, 1, Some(Duration::from_hours(9000)), 0), Duration::from_hours(1));
     let (rare, often) = (Duration::from_hours(1), Duration::from_secs(1));
-    assert_eq!(pause(rare, 3, None, 1.0), rare, "a rare heartbeat does not become rarer");
-    assert_eq!(pause(often, 1, None, 0.0), often, "nor a frequent one more frequent");
+    assert_eq!(pause(rare, 3, None, u8::MAX), rare, "a rare heartbeat does not become rarer");
+    assert_eq!(pause(often, 1, None, 0), often, "nor a frequent one more frequent");
 }
 
 #[test]
@@ -145,10 +145,10 @@ fn failures_in_a_row_hold_longer_and_longer_within_an_hour() {
     let mut backoff = Backoff::default();
     assert!(backoff.allows(Duration::ZERO));
     for minutes in [2, 4, 8, 16, 32, 60, 60] {
-        backoff.failed(Duration::ZERO, None, 1.0);
+        backoff.failed(Duration::ZERO, None, u8::MAX);
         assert_eq!(backoff.held_until(), Duration::from_mins(minutes));
     }
-    backoff.failed(Duration::ZERO, Some(Duration::from_mins(7)), 0.0);
+    backoff.failed(Duration::ZERO, Some(Duration::from_mins(7)), 0);
     assert_eq!(backoff.held_until(), Duration::from_mins(7));
     backoff.succeeded();
     assert!(backoff.allows(Duration::ZERO));
@@ -173,7 +173,7 @@ fn hints_are_obeyed_at_once_but_not_again_and_again() {
     assert!(!schedule.allows(11 * hour, Hint::Ended));
     assert!(schedule.allows(12 * hour, Hint::WindowOpen));
     for _ in 0..20 {
-        schedule.failed(Duration::ZERO, None, 1.0);
+        schedule.failed(Duration::ZERO, None, u8::MAX);
     }
     assert!(!schedule.allows(Duration::from_secs(3599), Hint::Ended));
     assert!(schedule.allows(hour, Hint::None));

@@ -60,7 +60,7 @@ impl Hooks {
     }
 
     /// Takes note of hooks that have ended, and starts them where they are due.
-    pub fn tend(&mut self, session: &Session, elapsed: Duration, random: f64) {
+    pub fn tend(&mut self, session: &Session, elapsed: Duration, random: u8) {
         if self.settings.exec.is_none() && self.settings.reload_pid_file.is_none() {
             return;
         }
@@ -83,7 +83,7 @@ impl Hooks {
 
     /// Waits for hooks that are running, at most this long.
     pub fn finish(&mut self, certs: &CertStore, patience: Duration, elapsed: Duration) {
-        self.collect(certs, patience, elapsed, 1.0);
+        self.collect(certs, patience, elapsed, u8::MAX);
     }
 
     /// How long the hooks may run.
@@ -91,7 +91,7 @@ impl Hooks {
         Duration::from_secs(self.settings.timeout_seconds.into())
     }
 
-    fn collect(&mut self, certs: &CertStore, patience: Duration, elapsed: Duration, random: f64) {
+    fn collect(&mut self, certs: &CertStore, patience: Duration, elapsed: Duration, random: u8) {
         let Some(running) = &self.running else { return };
         let Ok(outcome) = running.outcome.recv_timeout(patience) else { return };
         let digest = running.digest.clone();

@@ -88,6 +88,15 @@ impl Device {
     }
 
     pub(crate) fn register(&self, more: &[&str]) -> Ended {
+        Ended::from(self.register_with(more).output().unwrap())
+    }
+
+    /// The command that registers this device.
+    pub(crate) fn register_command(&self) -> Command {
+        self.register_with(&[])
+    }
+
+    fn register_with(&self, more: &[&str]) -> Command {
         let ca = self.home.path().join("ca.pem");
         fs::write(&ca, self.authority.pem()).unwrap();
         let mut arguments = vec!["register", "--tenant-id", TENANT_ID, "--device-name", "warehouse-01"];
@@ -96,7 +105,7 @@ impl Device {
             arguments.extend(["--token", TOKEN]);
         }
         arguments.extend(more);
-        self.run(&arguments)
+        self.command(&arguments)
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
