@@ -11,7 +11,11 @@ use signalbeam_agent::clock::SystemClock;
 use signalbeam_agent::exit::Exit;
 use signalbeam_agent::failure::Failure;
 use signalbeam_agent::output::{Format, failure_text};
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -49,10 +53,13 @@ fn refuse_usage(error: &clap::Error) -> ExitCode {
 
 /// Logs go to standard error; `RUST_LOG` chooses how much.
 fn start_logging(format: Format) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("signalbeam_agent=info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // Not the richer `EnvFilter`: its regular expressions weigh more than it is worth here.
+    let wanted = env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_target("signalbeam_agent", Level::INFO));
+    let layer = fmt::layer().with_writer(io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(filter);
     match format {
-        Format::Text => builder.with_ansi(io::stderr().is_terminal()).init(),
-        Format::Json => builder.json().init(),
+        Format::Text => registry.with(layer.with_ansi(io::stderr().is_terminal())).init(),
+        Format::Json => registry.with(layer.json()).init(),
     }
 }

@@ -297,16 +297,22 @@ impl<'a> Runner<'a> {
         if !is_due || !self.rotation.allows(elapsed) {
             return Ok(false);
         }
-        let result = rotate(session, self.now());
-        match &result {
-            Ok(()) => self.rotation.succeeded(),
+        match rotate(session, self.now()) {
+            Ok(()) => {
+                self.rotation.succeeded();
+                Ok(true)
+            }
             // There is no key in force, or the server knows no rotation by the device: the next day will do.
             Err(Failure::Call(CallError::Refused(problem))) if matches!(problem.status, 403..=409) => {
                 self.rotation.hold_until(elapsed + Duration::from_hours(24));
+                warn!(code = problem.code, advice = problem.advice(), "the server does not rotate the API key");
+                Ok(false)
             }
-            Err(failure) => self.rotation.failed(elapsed, retry_after(failure), random_byte()),
+            Err(failure) => {
+                self.rotation.failed(elapsed, retry_after(&failure), random_byte());
+                Err(failure)
+            }
         }
-        result.map(|()| true)
     }
 
     fn wants_rotation(&self, session: &Session) -> bool {

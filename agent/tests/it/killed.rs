@@ -7,7 +7,6 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use serde_json::json;
 use signalbeam_agent::cert_store::CertStore;
 use signalbeam_agent::credentials::CredentialsFile;
 use time::OffsetDateTime;
@@ -70,11 +69,7 @@ fn a_program_that_is_killed_at_any_moment_leaves_what_is_whole_and_gets_there() 
         assert_sound(&device.credentials_path(), &device.cert_dir(), &format!("after kill {kill}"));
         is_registered = device.credentials_path().exists() && device.credentials()["deviceId"].is_string();
         if is_registered && device.credentials()["apiKey"].is_string() {
-            // The next start finds the API key near its end.
-            device.edit_credentials("apiKeyObtainedAt", json!("2000-01-01T00:00:00Z"));
-            let end = OffsetDateTime::now_utc() + time::Duration::days(10);
-            let end = end.format(&time::format_description::well_known::Rfc3339).unwrap();
-            device.edit_credentials("apiKeyExpiresAt", json!(end));
+            device.age_api_key();
         }
     }
 

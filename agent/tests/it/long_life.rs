@@ -105,7 +105,7 @@ fn an_agent_in_a_cupboard_is_never_locked_out_in_four_months() {
         number if number % 11 == 0 => Fate::LostAfter,
         _ => Fate::Answered,
     });
-    fs::write(home.path().join("agent.toml"), "[heartbeat]\ninterval_seconds = 36000\n").unwrap();
+    fs::write(home.path().join("agent.toml"), "[heartbeat]\ninterval_seconds = 43200\n").unwrap();
     let hooked = home.path().join("hooked");
     let hook = format!("echo $SIGNALBEAM_SERIAL >> {}", hooked.display());
     execute(home.path(), SystemDisk::shared(), &world, &world, &["run", "--exec", &hook]).unwrap();

@@ -5,6 +5,7 @@
 
 mod authority;
 mod certificates;
+mod cupboard;
 mod device;
 mod examples;
 mod failing_disk;
