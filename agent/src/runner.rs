@@ -61,6 +61,8 @@ pub struct Runner<'a> {
     hint: Hint,
     next_heartbeat: Duration,
     failures: u32,
+    /// Whether this device waits for its own moment of a window, so that its fellows have theirs.
+    spreads: bool,
     /// By how much the server's clock is ahead, where that is a lot.
     clock_error: time::Duration,
 }
@@ -88,6 +90,7 @@ impl<'a> Runner<'a> {
             hint: Hint::None,
             next_heartbeat: Duration::ZERO,
             failures: 0,
+            spreads: true,
             clock_error: time::Duration::ZERO,
         }
     }
@@ -109,11 +112,20 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Does what is due.
+    /// One pass, and the hooks to their end. When the next start will be is not known, so nothing waits for a better moment
+    /// of a window that is open (RFC 9773, section 4.2).
     ///
     /// # Errors
     /// When the files cannot be read; what fails after that is in the pass.
-    pub fn pass(&mut self) -> Result<Pass, Failure> {
+    pub fn run_once(&mut self) -> Result<Pass, Failure> {
+        self.spreads = false;
+        let pass = self.pass()?;
+        self.finish_hooks(self.hooks.timeout() + LAST_PATIENCE);
+        Ok(pass)
+    }
+
+    /// Does what is due.
+    fn pass(&mut self) -> Result<Pass, Failure> {
         self.notifier.alive();
         let mut session = Session::open(self.locations)?;
         let resumed = self.resume_renewal(&mut session);
@@ -131,11 +143,6 @@ impl<'a> Runner<'a> {
         self.compare_clocks(&session);
         self.hooks.tend(&session, self.pace.elapsed(), random_byte());
         Ok(pass)
-    }
-
-    /// Waits for hooks that are running, as long as they may run.
-    pub fn finish_all_hooks(&mut self) {
-        self.finish_hooks(self.hooks.timeout() + LAST_PATIENCE);
     }
 
     fn finish_hooks(&mut self, patience: Duration) {
@@ -230,7 +237,7 @@ impl<'a> Runner<'a> {
             }
         };
         let threshold = time::Duration::days(i64::from(settings.renewal_threshold_days));
-        let share = share_of(session.device_id(), &info.serial_number);
+        let share = self.share(session, &info.serial_number);
         match renewal(now, &info, suggested, self.hint, threshold, share) {
             Renewal::Act => return self.renew(session),
             Renewal::Wait(moment) => {
@@ -318,8 +325,12 @@ impl<'a> Runner<'a> {
     fn wants_rotation(&self, session: &Session) -> bool {
         let credentials = session.credentials();
         let Some(end) = credentials.api_key.as_ref().and(credentials.api_key_expires_at) else { return false };
-        let share = share_of(session.device_id(), &end.unix_timestamp().to_string());
+        let share = self.share(session, &end.unix_timestamp().to_string());
         rotation_is_due(self.now(), credentials.api_key_obtained_at, end, share)
+    }
+
+    fn share(&self, session: &Session, purpose: &str) -> f64 {
+        if self.spreads { share_of(session.device_id(), purpose) } else { 0.0 }
     }
 
     fn compare_clocks(&mut self, session: &Session) {

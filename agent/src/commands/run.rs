@@ -34,9 +34,7 @@ pub fn execute_at(args: &RunArgs, context: &mut Context<'_>, pace: &dyn Pace) ->
     check_before_start(context)?;
     let mut runner = Runner::new(&context.locations, context.clock, pace, settings, Notifier::from_environment());
     if args.once {
-        let pass = runner.pass()?;
-        runner.finish_all_hooks();
-        return report(pass, context);
+        return report(runner.run_once()?, context);
     }
     runner.run();
     Ok(Exit::Fine)
