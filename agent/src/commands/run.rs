@@ -98,7 +98,7 @@ fn check_before_start(context: &mut Context<'_>) -> Result<(), Failure> {
 }
 
 /// Whether a failure may be gone a little later, as far as can be told.
-fn may_pass(error: &CallError) -> bool {
+pub fn may_pass(error: &CallError) -> bool {
     match error {
         CallError::Refused(problem) => problem.status >= 500 || problem.status == 429,
         CallError::ServerNotTrusted { .. } => false,
