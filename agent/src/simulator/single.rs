@@ -163,12 +163,11 @@ impl Simulation<'_> {
     /// Approves the device where there is an administrator's token; otherwise waits for a person if told to.
     fn approval(&mut self, device_id: Uuid, locations: &Locations) -> Result<(), Failure> {
         let now = self.clock.now();
-        match Session::open(locations)?.require_approval(now) {
-            Err(Failure::Pending) => {}
-            other => {
-                other?;
-                return self.tell_approved(locations);
-            }
+        // A session holds the credentials file: each is dropped before the next one is opened.
+        let standing = Session::open(locations)?.require_approval(now);
+        if !matches!(standing, Err(Failure::Pending)) {
+            standing?;
+            return self.tell_approved(locations);
         }
         if let Some(admin) = &self.admin {
             admin.approve(device_id)?;
@@ -199,7 +198,8 @@ impl Simulation<'_> {
                 return Err(Failure::Pending);
             }
             looks = (looks + 1).min(DOUBLINGS);
-            match Session::open(locations)?.require_approval(self.clock.now()) {
+            let standing = Session::open(locations)?.require_approval(self.clock.now());
+            match standing {
                 Err(Failure::Pending) => info!(waited_seconds = begun.elapsed().as_secs(), "not approved yet"),
                 Err(Failure::Call(error)) if may_pass(&error) => {
                     warn!(reason = %error, "the server cannot be asked now");
