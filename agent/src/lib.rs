@@ -36,6 +36,7 @@ pub mod server_url;
 pub mod session;
 pub mod settings;
 pub mod signals;
+pub mod simulator;
 pub mod transport;
 pub mod trust;
 

@@ -9,8 +9,10 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use ureq::Agent;
-use ureq::http::{Response, StatusCode, header};
+use ureq::config::ConfigBuilder;
+use ureq::http::{Method, Response, StatusCode, header};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
 use zeroize::Zeroizing;
 
 use crate::certificate::KeyedCertificate;
@@ -26,6 +28,8 @@ pub use error::CallError;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_LIMIT_BYTES: u64 = 1024 * 1024;
+/// What a connection that is kept holds in each direction; our requests and answers are smaller.
+const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 
 /// The one crypto provider of this program; nothing depends on a process-wide default.
 pub fn crypto_provider() -> Arc<CryptoProvider> {
@@ -45,6 +49,7 @@ pub enum Credential<'a> {
 
 /// A request, as data, so that it can be sent again by another credential.
 pub struct Call {
+    method: Method,
     path: String,
     body: Option<Zeroizing<Vec<u8>>>,
 }
@@ -52,7 +57,12 @@ pub struct Call {
 impl Call {
     /// A GET of a path that begins with a slash.
     pub fn get(path: String) -> Self {
-        Self { path, body: None }
+        Self { method: Method::GET, path, body: None }
+    }
+
+    /// A DELETE of a path.
+    pub fn delete(path: String) -> Self {
+        Self { method: Method::DELETE, path, body: None }
     }
 
     /// A POST with a JSON body.
@@ -60,12 +70,22 @@ impl Call {
     /// # Errors
     /// When the body cannot be written as JSON.
     pub fn post<B: serde::Serialize>(path: String, body: &B) -> Result<Self, serde_json::Error> {
-        Ok(Self { path, body: Some(serde_json::to_vec(body)?.into()) })
+        Ok(Self { method: Method::POST, path, body: Some(serde_json::to_vec(body)?.into()) })
     }
 
     /// A POST without a body.
     pub fn post_empty(path: String) -> Self {
-        Self { path, body: Some(Zeroizing::default()) }
+        Self { method: Method::POST, path, body: Some(Zeroizing::default()) }
+    }
+
+    /// The method and the path, as they stand in a request line.
+    pub fn target(&self) -> (&Method, &str) {
+        (&self.method, &self.path)
+    }
+
+    /// The body; empty where there is none.
+    pub fn body(&self) -> &[u8] {
+        self.body.as_ref().map_or(&[], |body| body.as_slice())
     }
 }
 
@@ -80,11 +100,26 @@ pub struct Client {
 impl Client {
     /// A client that believes `roots` and shows `identity` to a server that asks for a certificate.
     pub fn new(server: &ServerUrl, roots: &Roots, identity: Option<&KeyedCertificate>) -> Self {
-        let tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(crypto_provider())
-            .root_certs(RootCerts::from(roots.certificates().iter().map(|der| Certificate::from_der(der).to_owned())))
-            .client_cert(identity.and_then(client_certificate));
-        Self { agent: agent(tls.build()), server: server.clone(), server_time: AtomicI64::new(0) }
+        Self::by(settings(mutual_tls(roots, identity)).build().new_agent(), server)
+    }
+
+    /// As [`Self::new`], but up to `connections` stay open for `idle` between requests, with small buffers.
+    pub fn keeping(
+        server: &ServerUrl,
+        roots: &Roots,
+        identity: Option<&KeyedCertificate>,
+        connections: usize,
+        idle: Duration,
+    ) -> Self {
+        let agent = settings(mutual_tls(roots, identity))
+            .max_idle_connections(connections)
+            .max_idle_connections_per_host(connections)
+            .max_idle_age(idle)
+            .input_buffer_size(KEPT_BUFFER_BYTES)
+            .output_buffer_size(KEPT_BUFFER_BYTES)
+            .build()
+            .new_agent();
+        Self::by(agent, server)
     }
 
     /// A client that believes anybody. It is for fetching public things that are then checked by their fingerprint.
@@ -93,7 +128,11 @@ impl Client {
             .unversioned_rustls_crypto_provider(crypto_provider())
             .root_certs(RootCerts::from(std::iter::empty()))
             .disable_verification(true);
-        Self { agent: agent(tls.build()), server: server.clone(), server_time: AtomicI64::new(0) }
+        Self::by(settings(tls.build()).build().new_agent(), server)
+    }
+
+    fn by(agent: Agent, server: &ServerUrl) -> Self {
+        Self { agent, server: server.clone(), server_time: AtomicI64::new(0) }
     }
 
     /// Sends a request and reads the JSON of a successful answer.
@@ -103,6 +142,14 @@ impl Client {
     pub fn send<T: DeserializeOwned>(&self, call: &Call, credential: Credential<'_>) -> Result<T, CallError> {
         let body = self.exchange(call, credential, "application/json")?;
         serde_json::from_slice(&body).map_err(|error| self.not_ours(format!("an answer that does not fit ({error})")))
+    }
+
+    /// Sends a request whose answer says nothing beyond that it was done.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn send_for_effect(&self, call: &Call, credential: Credential<'_>) -> Result<(), CallError> {
+        self.exchange(call, credential, "*/*").map(drop)
     }
 
     /// Fetches a public text, such as a PEM file.
@@ -125,6 +172,9 @@ impl Client {
     fn exchange(&self, call: &Call, credential: Credential<'_>, accept: &str) -> Result<Vec<u8>, CallError> {
         let url = self.server.join(&call.path);
         let sent = match &call.body {
+            None if call.method == Method::DELETE => {
+                with_credential(self.agent.delete(&url), credential).header(header::ACCEPT, accept).call()
+            }
             None => with_credential(self.agent.get(&url), credential).header(header::ACCEPT, accept).call(),
             Some(body) if body.is_empty() => {
                 with_credential(self.agent.post(&url), credential).header(header::ACCEPT, accept).send_empty()
@@ -173,7 +223,15 @@ impl Client {
     }
 }
 
-fn agent(tls: TlsConfig) -> Agent {
+fn mutual_tls(roots: &Roots, identity: Option<&KeyedCertificate>) -> TlsConfig {
+    TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(crypto_provider())
+        .root_certs(RootCerts::from(roots.certificates().iter().map(|der| Certificate::from_der(der).to_owned())))
+        .client_cert(identity.and_then(client_certificate))
+        .build()
+}
+
+fn settings(tls: TlsConfig) -> ConfigBuilder<AgentScope> {
     Agent::config_builder()
         .tls_config(tls)
         .https_only(true)
@@ -184,8 +242,6 @@ fn agent(tls: TlsConfig) -> Agent {
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_global(Some(CALL_TIMEOUT))
         .user_agent(concat!("signalbeam-agent/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .new_agent()
 }
 
 fn client_certificate(identity: &KeyedCertificate) -> Option<ClientCert> {
