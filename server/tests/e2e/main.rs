@@ -19,6 +19,7 @@ mod full_disk;
 mod hostile_input;
 mod kill;
 mod lost_replies;
+mod oidc;
 mod operations;
 mod permissions;
 mod proxies;
