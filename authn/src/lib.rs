@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod admission;
 pub mod authenticator;
 pub mod claim;
 pub mod client_address;
@@ -14,6 +15,7 @@ pub mod extractors;
 pub mod forwarded_certificate;
 mod forwarded_list;
 pub mod http;
+pub mod limits;
 pub mod log_lock;
 pub mod permission;
 pub mod recorder;
@@ -29,6 +31,7 @@ pub use device::{ApiKeyFallback, AuthenticationPolicy, DevicePrincipal};
 pub use extractors::{Admin, Caller, Device, KeyHolder, SignedInAdmin};
 pub use http::context::RequestContext;
 pub use http::problem::Problem;
+pub use limits::Limits;
 pub use permission::{Permission, Role};
 pub use recorder::Recorder;
 pub use unrecorded::UNRECORDED_CERTIFICATES;

@@ -6,6 +6,7 @@ mod certificates;
 mod command;
 mod devices;
 mod idempotency;
+mod quotas;
 mod registration_tokens;
 mod state;
 mod withdrawals;
@@ -26,7 +27,8 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(devices::decide::reject_device))
         .routes(routes!(devices::decide::suspend_device))
         .routes(routes!(devices::decide::reinstate_device))
-        .routes(routes!(devices::decommission::decommission_device))
+        .routes(routes!(devices::decide::decommission_device))
+        .routes(routes!(devices::bulk::decide_devices))
         .routes(routes!(devices::rename::rename_device))
         .routes(routes!(devices::heartbeat::heartbeat))
         .routes(routes!(api_keys::claim::claim_api_key))

@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::admin_token::AdminTokenEvent;
 use crate::api_key::ApiKeyEvent;
+use crate::audit_segment::AuditSegmentEvent;
 use crate::authority::AuthorityEvent;
 use crate::certificate::CertificateEvent;
 use crate::device::DeviceEvent;
@@ -90,6 +91,8 @@ pub enum Event {
     EventLogEvent(EventLogEvent),
     /// Of admin tokens.
     AdminTokenEvent(AdminTokenEvent),
+    /// Of an authentication log's segments.
+    AuditSegmentEvent(AuditSegmentEvent),
 }
 
 /// The event belongs to another kind of aggregate.
@@ -130,6 +133,7 @@ impl Event {
             Self::AuthorityEvent(event) => event.event_type(),
             Self::EventLogEvent(event) => event.event_type(),
             Self::AdminTokenEvent(event) => event.event_type(),
+            Self::AuditSegmentEvent(event) => event.event_type(),
         }
     }
 
@@ -143,6 +147,7 @@ impl Event {
             Self::AuthorityEvent(event) => event.schema_version(),
             Self::EventLogEvent(event) => event.schema_version(),
             Self::AdminTokenEvent(event) => event.schema_version(),
+            Self::AuditSegmentEvent(event) => event.schema_version(),
         }
     }
 
@@ -172,6 +177,9 @@ impl Event {
             Category::AdminToken => {
                 AdminTokenEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
             }
+            Category::AuditSegment => {
+                AuditSegmentEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
+            }
         };
         match decoded {
             Ok(Some(event)) => Ok(event),
@@ -188,8 +196,9 @@ impl Event {
             ApiKeyEvent::KINDS,
             CertificateEvent::KINDS,
             AuthorityEvent::KINDS,
-            EventLogEvent::KINDS,
             AdminTokenEvent::KINDS,
+            AuditSegmentEvent::KINDS,
+            EventLogEvent::KINDS,
         ]
         .into_iter()
         .flatten()

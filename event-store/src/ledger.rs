@@ -95,6 +95,7 @@ const fn category_of(event: &Event) -> Category {
         Event::AuthorityEvent(_) => Category::CertificateAuthority,
         Event::EventLogEvent(_) => Category::EventLog,
         Event::AdminTokenEvent(_) => Category::AdminToken,
+        Event::AuditSegmentEvent(_) => Category::AuditSegment,
     }
 }
 

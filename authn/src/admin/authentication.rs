@@ -14,7 +14,7 @@ impl Authenticator {
     /// strangers are turned away whatever the state of this node; then what is known of revocations must be current.
     ///
     /// # Errors
-    /// 401 `INVALID_TOKEN`, also where it was revoked; 503 `AUTH_STATE_STALE` or `IDENTITY_PROVIDER_UNAVAILABLE` where that
+    /// 401 `INVALID_TOKEN`, also where it was revoked; 429 `RATE_LIMITED`; 503 `AUTH_STATE_STALE` or `IDENTITY_PROVIDER_UNAVAILABLE` where that
     /// cannot be told.
     pub(crate) async fn admin(&self, context: &RequestContext, token: &str) -> Result<AdminSession, Problem> {
         let verified = match self.admins.verify(token, self.clock.now()).await {
@@ -24,17 +24,23 @@ impl Authenticator {
             }
             Err(problem) => Err(problem),
         };
-        if let Err(problem) = &verified {
-            let failure = FailedAttempt {
-                method: AuthenticationMethod::AdminToken,
-                code: problem.code(),
-                device_id: None,
-                tenant_id: None,
-                prefix: None,
-            };
-            self.recorder().record_failure(context, failure).await;
+        match verified {
+            Ok(session) => {
+                session.admin.tenant_id.map_or(Ok(()), |tenant_id| self.limits().tenant_request(tenant_id))?;
+                Ok(session)
+            }
+            Err(problem) => {
+                let failure = FailedAttempt {
+                    method: AuthenticationMethod::AdminToken,
+                    code: problem.code(),
+                    device_id: None,
+                    tenant_id: None,
+                    prefix: None,
+                };
+                self.recorder().record_failure(context, failure).await;
+                Err(self.limits().failed(context.client_address, None, problem))
+            }
         }
-        verified
     }
 
     fn require_unrevoked(&self, session: AdminSession) -> Result<AdminSession, Problem> {

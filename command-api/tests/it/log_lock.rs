@@ -12,7 +12,7 @@ async fn no_device_is_let_in_by_any_credential() {
     let (device, certificate) = world.device_with_certificate(TENANT_A).await;
     let waiting = world.pending_device(TENANT_A).await;
     world.log_lock.engage();
-    let (_, attempts) = world
+    let ((), attempts) = world
         .attempts_during(async {
             world.heartbeat_by_certificate(&device, &certificate).await.problem(ErrorCode::LogRolledBack);
             world.heartbeat_by_key(&device).await.problem(ErrorCode::LogRolledBack);

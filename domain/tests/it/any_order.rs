@@ -10,6 +10,7 @@ use crate::recorded::{decode, encode};
 
 mod admin_token;
 mod api_keys;
+mod audit_segment;
 mod authority;
 mod certificates;
 mod device;

@@ -5,6 +5,7 @@
 mod admin_token;
 mod any_order;
 mod api_keys;
+mod audit_segment;
 mod authority;
 mod certificates;
 mod device;

@@ -224,6 +224,7 @@ fn every_stream_is_named_by_its_category_and_an_id() {
         (StreamId::event_log(first), Category::EventLog, first.to_string()),
         (StreamId::admin_token(&jti), Category::AdminToken, jti.to_string()),
         (StreamId::all_admin_tokens(), Category::AdminToken, "all".to_owned()),
+        (StreamId::audit_segments("embedded"), Category::AuditSegment, "embedded".to_owned()),
     ];
     for (stream, category, id) in streams {
         assert_eq!((stream.category(), stream.id()), (category, id.as_str()));

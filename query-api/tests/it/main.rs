@@ -4,6 +4,7 @@
 mod access;
 mod admin_tokens;
 mod authentication_logs;
+mod authentication_logs_export;
 mod certificates;
 mod devices;
 mod documentation;
