@@ -24,6 +24,7 @@ mod kill;
 mod lifecycle;
 mod limits;
 mod lost_replies;
+mod oidc;
 mod operations;
 mod permissions;
 mod proxies;
