@@ -148,41 +148,4 @@ impl KeySetSource for PublishedKeys {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_asked_for_over_https_or_at_this_machine_where_that_is_allowed() {
-        for good in ["https://id.example.org/keys", "https://id.example.org:8443/", "https://127.0.0.1/keys"] {
-            assert!(is_acceptable_url(good, false), "{good}");
-        }
-        for local in ["http://127.0.0.1:8080/keys", "http://localhost/keys", "http://[::1]/keys"] {
-            assert!(is_acceptable_url(local, true) && !is_acceptable_url(local, false), "{local}");
-        }
-        for bad in [
-            "",
-            "/keys",
-            "http://id.example.org/keys",
-            "http://localhost.example.org/keys",
-            "ftp://id.example.org/keys",
-            "file:///etc/passwd",
-            "https://user@id.example.org/keys",
-            "https://id.example.org/keys#x",
-            "https:///keys",
-        ] {
-            assert!(!is_acceptable_url(bad, true), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_mapping_ends_with_a_role() {
-        assert_eq!(read_mapping("Fleet Admins=admin"), Some(("Fleet Admins".to_owned(), Role::Admin)));
-        assert_eq!(
-            read_mapping("cn=fleet,dc=example = auditor"),
-            Some(("cn=fleet,dc=example".to_owned(), Role::Auditor))
-        );
-        for bad in ["", "admin", "=admin", "x=root", "x="] {
-            assert_eq!(read_mapping(bad), None, "{bad}");
-        }
-    }
-}
+mod tests;
