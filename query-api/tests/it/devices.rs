@@ -33,6 +33,10 @@ async fn one_device_is_shown_with_what_it_authenticates_by() {
     assert_eq!(shown["apiKey"]["firstUsedAt"], day(1).to_string());
     assert_eq!(shown["certificate"]["serialNumber"], serial.to_string());
     assert_eq!(shown["nameIsDuplicate"], true);
+    assert!(shown.get("allowedNetworks").is_none(), "{shown}");
+    world.restrict(&device, &["192.0.2.0/24"]).await;
+    let restricted = world.get(&path, &world.admin()).await.ok();
+    assert_eq!(restricted["allowedNetworks"], serde_json::json!(["192.0.2.0/24"]));
     let text = shown.to_string();
     assert!(!text.contains("claimSecret") && !text.contains("$2b$") && !text.contains("mac_key"), "{text}");
 }

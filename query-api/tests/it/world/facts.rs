@@ -7,12 +7,13 @@ use signalbeam_domain::certificate::{
     CertificateEvent, CertificateIntended, CertificateIssued, CertificateRevoked, CertificateSuperseded,
 };
 use signalbeam_domain::device::{
-    DecisionReason, DeviceApproved, DeviceEvent, DeviceNetworksRestricted, DeviceRegistered, DeviceRejected, DeviceSuspended,
+    DecisionReason, DeviceApproved, DeviceEvent, DeviceNetworksRestricted, DeviceRegistered, DeviceRejected,
+    DeviceSuspended,
 };
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenIssued};
 use signalbeam_domain::{
-    AllowedNetworks, ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint, Metadata, Network, Prefix, Reason,
-    RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, TenantId, Timestamp, ValidityBounds,
+    AllowedNetworks, ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint, Metadata, Network,
+    Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, TenantId, Timestamp, ValidityBounds,
 };
 use uuid::Uuid;
 
