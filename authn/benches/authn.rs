@@ -24,11 +24,11 @@ use signalbeam_domain::certificate::{CertificateEvent, CertificateFirstUsed, Cer
 use signalbeam_domain::device::{DeviceApproved, DeviceEvent, DeviceRegistered};
 use signalbeam_domain::{
     Actor, ApiKey, ApiKeyId, CorrelationId, DeviceId, DeviceName, Digest, Event, Metadata, Prefix, SecretVerifier,
-    SerialNumber, StreamId, TenantId, Timestamp, ValidityBounds,
+    SerialNumber, StreamId, Tags, TenantId, Timestamp, ValidityBounds,
 };
 use signalbeam_event_store::{
     AttemptFilter, AttemptPage, AuditError, AuditLog, AuthenticationAttempt, Batch, Clock as _, CommandMetadata,
-    EventStore as _, ExpectedVersion, MemoryEventStore, StreamWrite, SystemClock, new_events,
+    EventStore as _, ExpectedVersion, MemoryEventStore, StreamWrite, SystemClock, UsageSummary, new_events,
 };
 use signalbeam_pki::{
     AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceCertificateRequest,
@@ -56,6 +56,10 @@ impl AuditLog for Nowhere {
 
     async fn query(&self, _: &AttemptFilter, _: Option<i64>, _: usize) -> Result<AttemptPage, AuditError> {
         Ok(AttemptPage { attempts: vec![], next: None })
+    }
+
+    async fn usage_after(&self, _: i64, _: usize) -> Result<UsageSummary, AuditError> {
+        Ok(UsageSummary::default())
     }
 }
 
@@ -114,6 +118,7 @@ impl Fleet {
             tenant_id,
             device_name: DeviceName::parse("sensor").unwrap(),
             metadata: Metadata::default(),
+            tags: Tags::default(),
             token_prefix: Prefix::parse("00000000").unwrap(),
             claim_secret_sha256: Digest([0; 32]),
         };

@@ -20,8 +20,10 @@ use crate::device::{Accepted, AuthenticationPolicy, DeviceCredential, DevicePrin
 use crate::http::context::{RequestContext, single};
 use crate::http::problem::Problem;
 use crate::limits::Limits;
+use crate::log_lock::LogLock;
 use crate::recorder::Recorder;
 use crate::secrets::SecretKeeper;
+use crate::unrecorded::Unrecorded;
 
 /// The header that carries a device's API key.
 pub const X_API_KEY: &str = "x-api-key";
@@ -44,6 +46,8 @@ pub struct Authenticator {
     pub(crate) verifier: ChainVerifier,
     pub(crate) policy: AuthenticationPolicy,
     pub(crate) limits: Arc<Limits>,
+    log_lock: LogLock,
+    unrecorded: Unrecorded,
 }
 
 impl std::fmt::Debug for Authenticator {
@@ -88,7 +92,13 @@ impl Authenticator {
     pub fn new(parts: Parts) -> Self {
         let Parts { store, index, audit, clock, admins, keeper, verifier, policy, limits } = parts;
         let recorder = Recorder::new(audit, Arc::clone(&clock));
-        Self { store, index, recorder, clock, admins, keeper, verifier, policy, limits }
+        let (log_lock, unrecorded) = (LogLock::default(), Unrecorded::default());
+        Self { store, index, recorder, clock, admins, keeper, verifier, policy, limits, log_lock, unrecorded }
+    }
+
+    /// What keeps everybody out while the event log is not to be relied on.
+    pub fn log_lock(&self) -> &LogLock {
+        &self.log_lock
     }
 
     /// Writes attempts into the audit log.
@@ -112,6 +122,9 @@ impl Authenticator {
         if takes == Takes::Any
             && let Some(verdict) = self.certificate_verdict(context)
         {
+            if verdict.refusal() == Some(ErrorCode::CertificateNotFound) {
+                self.unrecorded.note();
+            }
             judgements.push(verdict.into_judgement(&self.index));
         }
         let may_use_key = match judgements.first().map(|judgement| &judgement.outcome) {
@@ -254,6 +267,7 @@ impl Authenticator {
 
     /// Nobody is let in on a state that may be out of date: beyond the freshness bound the store itself is asked.
     async fn require_current_state(&self) -> Result<(), Problem> {
+        self.log_lock.require_released()?;
         if self.index.failure().is_some() || !self.index.is_ready() {
             return Err(stale());
         }

@@ -26,13 +26,15 @@ impl Authenticator {
     /// and the same to the caller.
     ///
     /// # Errors
-    /// 401 `INVALID_CLAIM_SECRET`, 403 `ADDRESS_NOT_ALLOWED` and 429 `RATE_LIMITED`, recorded; 503 `STORE_UNAVAILABLE`.
+    /// 401 `INVALID_CLAIM_SECRET`, 403 `ADDRESS_NOT_ALLOWED` and 429 `RATE_LIMITED`, recorded; 503 `STORE_UNAVAILABLE` or
+    /// `LOG_ROLLED_BACK`.
     pub async fn claimant(
         &self,
         context: &RequestContext,
         device_id: DeviceId,
         presented: &str,
     ) -> Result<ClaimedDevice, Problem> {
+        self.log_lock().require_released()?;
         let loaded = load::<Device>(&*self.store, &StreamId::device(device_id)).await;
         let (device, version) = loaded.map_err(|error| unavailable(&error))?;
         let known = device.known().cloned();

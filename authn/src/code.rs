@@ -109,6 +109,8 @@ codes! {
     InternalError = ("INTERNAL_ERROR", INTERNAL_SERVER_ERROR, "Something went wrong here"),
     /// What is known of revocations may be out of date, so nobody is let in.
     AuthStateStale = ("AUTH_STATE_STALE", SERVICE_UNAVAILABLE, "The state of credentials is not known for certain"),
+    /// The event log went back to an earlier state, and nobody has acknowledged it: revocations may be missing from it.
+    LogRolledBack = ("LOG_ROLLED_BACK", SERVICE_UNAVAILABLE, "The event log went back to an earlier state"),
     /// The audit log cannot be written, so no device is let in.
     AuditUnavailable = ("AUDIT_UNAVAILABLE", SERVICE_UNAVAILABLE, "The audit log is unavailable"),
     /// The read model did not reach the wanted position in time.

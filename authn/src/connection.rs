@@ -1,7 +1,7 @@
 //! A client's connection, and what its certificate is worth as far as that cannot change while the connection lives.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rustls_pki_types::CertificateDer;
 use signalbeam_domain::{Fingerprint, Timestamp};
@@ -10,10 +10,11 @@ use signalbeam_pki::{ChainError, ChainVerifier, Validity, fingerprint, peek_vali
 /// The connection that a request came on.
 #[derive(Debug)]
 pub struct Connection {
-    /// The other end of the socket.
+    /// The other end of the socket, or of the connection that a PROXY header describes.
     pub peer: SocketAddr,
-    /// The certificate that the client proved to hold the key of, whatever else it may be worth.
-    pub certificate: Option<PresentedCertificate>,
+    /// The certificate that the client proved to hold the key of, to us or to a trusted proxy, whatever else it may be
+    /// worth.
+    pub certificate: Option<Arc<PresentedCertificate>>,
 }
 
 impl Connection {
@@ -24,7 +25,7 @@ impl Connection {
 
     /// A connection with the chain that the client sent, its own certificate first; an empty chain is none.
     pub fn with_certificates(peer: SocketAddr, chain: Vec<CertificateDer<'static>>) -> Self {
-        let certificate = (!chain.is_empty()).then(|| PresentedCertificate::new(chain));
+        let certificate = (!chain.is_empty()).then(|| Arc::new(PresentedCertificate::new(chain)));
         Self { peer, certificate }
     }
 }
@@ -71,18 +72,19 @@ impl Span {
 }
 
 impl PresentedCertificate {
-    fn new(chain: Vec<CertificateDer<'static>>) -> Self {
+    /// Takes a chain, the client's own certificate first; an empty one is a certificate that cannot be read.
+    pub(crate) fn new(chain: Vec<CertificateDer<'static>>) -> Self {
         Self { chain, facts: OnceLock::new() }
     }
 
     /// The facts, computed at the first call on this connection.
     pub fn facts(&self, verifier: &ChainVerifier) -> &Facts {
         self.facts.get_or_init(|| {
-            let leaf = &self.chain[0];
+            let (leaf, issuers) = self.chain.split_first().map_or((&[][..], &[][..]), |(leaf, rest)| (leaf, rest));
             Facts {
                 fingerprint: fingerprint(leaf),
                 validity: peek_validity(leaf).map(Span::of),
-                chain: verifier.verify(leaf, &self.chain[1..]).map(|verified| Span::of(verified.issuers_validity)),
+                chain: verifier.verify(leaf, issuers).map(|verified| Span::of(verified.issuers_validity)),
             }
         })
     }

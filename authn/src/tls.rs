@@ -12,7 +12,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 /// The most bytes of a client's certificates together. They are kept as long as the connection, and strangers send them.
-const MAX_CHAIN_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_CHAIN_BYTES: usize = 16 * 1024;
 
 /// Accepts any certificate whose key signed the handshake (RFC 8446, section 4.4.3; RFC 5246, section 7.4.8), and
 /// clients without one. Chains above 16 KiB are refused.

@@ -1,11 +1,16 @@
 //! The audit log: every authentication attempt, in an append-only log of its own beside the events.
 
+mod usage;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use signalbeam_domain::{CorrelationId, DeviceId, Prefix, SerialNumber, TenantId, Timestamp};
 use uuid::Uuid;
+
+pub(crate) use self::usage::count;
+pub use self::usage::{UsageCount, UsageSummary};
 
 /// By what means a caller tried to authenticate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -158,4 +163,7 @@ pub trait AuditLog: Send + Sync + 'static {
 
     /// At most `limit` attempts, newest first, behind the row `after` of an earlier page.
     async fn query(&self, filter: &AttemptFilter, after: Option<i64>, limit: usize) -> Result<AttemptPage, AuditError>;
+
+    /// What the rows behind `row` say of credentials' use, `limit` of them at most, in the order in which they were recorded.
+    async fn usage_after(&self, row: i64, limit: usize) -> Result<UsageSummary, AuditError>;
 }

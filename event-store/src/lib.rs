@@ -10,9 +10,11 @@ pub mod memory;
 pub mod port;
 pub mod sqlite;
 mod subscription;
+pub mod witness;
 
 pub use audit::{
     AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt, AuthenticationMethod,
+    UsageCount, UsageSummary,
 };
 pub use clock::{Clock, SystemClock};
 pub use execute::{ExecuteError, execute, new_events};
@@ -24,3 +26,4 @@ pub use port::{
     load,
 };
 pub use sqlite::{OpenError, SqliteAuditLog, SqliteEventReader, SqliteEventStore};
+pub use witness::LogPoint;

@@ -11,6 +11,7 @@ pub mod read_model;
 pub mod rebuild;
 pub mod standing;
 pub mod tables;
+pub mod usage;
 
 pub use checkpoint::{Checkpoint, DIRECTORY};
 pub use columns::ReadError;
@@ -19,15 +20,17 @@ pub use index::{ApiKeyEntry, CertificateEntry, CredentialIndex, DeviceEntry, Not
 pub use progress::{Behind, ProjectionFailure};
 pub use projector::{Lag, Projector};
 pub use read_model::{
-    ActiveCertificates, ApiKeyRow, CertificateFilter, CertificateRow, CertificateStatus, Cursor, DeviceDetail,
-    DeviceFilter, DeviceRow, InvalidCursor, Listed, ReadModel, Revocation, TokenFilter, TokenRow, TokenStatus,
+    ActiveCertificates, ApiKeyRow, CertificateFilter, CertificateRow, CertificateStatus, CredentialUsage, Cursor,
+    DaySpan, DayUsage, DeviceDetail, DeviceFilter, DeviceRow, DeviceUsage, InvalidCursor, LastSeen, Listed, ReadModel,
+    Revocation, RevocationRow, RevokedTokens, TokenFilter, TokenRow, TokenStatus,
 };
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use standing::CertificateType;
 pub use tables::{OpenError, Tables};
+pub use usage::{USAGE, UsageProjector};
 
 // What query-api needs of the log and of the audit log; it does not depend on the event store, since it never appends.
-pub use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AuditError, AuthenticationMethod};
+pub use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AuditError, AuthenticationMethod, UsageSummary};
 pub use signalbeam_event_store::{
     AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, LoadError, Page, Recorded, StoreError, SystemClock,
     load,

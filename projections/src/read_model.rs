@@ -3,19 +3,23 @@
 //! Each question takes the tenant that the caller is confined to, where it is confined to one: what belongs to another
 //! tenant does not exist for it.
 
+mod admin_tokens;
 mod certificates;
 mod counts;
 mod cursor;
 mod devices;
 mod listing;
 mod tokens;
+mod usage;
 
+pub use self::admin_tokens::{RevocationRow, RevokedTokens};
 pub use self::certificates::{CertificateFilter, CertificateRow, CertificateStatus, Revocation};
 pub use self::counts::ActiveCertificates;
 pub use self::cursor::{Cursor, InvalidCursor};
 pub use self::devices::{ApiKeyRow, DeviceDetail, DeviceFilter, DeviceRow};
 pub use self::listing::Listed;
 pub use self::tokens::{TokenFilter, TokenRow, TokenStatus};
+pub use self::usage::{CredentialUsage, DaySpan, DayUsage, DeviceUsage, LastSeen};
 use crate::columns::ReadError;
 use crate::tables::Tables;
 

@@ -17,13 +17,25 @@ use crate::projector::{ApplyError, catch_up};
 use crate::tables::{OpenError, Tables, beside, remove};
 
 /// Every table, with the order of its rows; where that is the rowid, it tells which came first.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 6] = [
     ("devices", "device_id"),
+    ("device_tags", "device_id, tag"),
     ("device_api_keys", "rowid"),
     ("device_registration_tokens", "id"),
     ("device_certificates", "rowid"),
-    ("checkpoints", "projection"),
+    ("admin_token_revocations", "id"),
 ];
+
+const MOVE_CHECKPOINT: &str = "
+UPDATE main.checkpoints AS live SET (position, event_id, recorded_at) = (fresh.position, fresh.event_id, fresh.recorded_at)
+FROM fresh.checkpoints AS fresh WHERE fresh.projection = live.projection AND live.projection = 'directory'";
+
+/// The log knows the first use of a key; the last one is counted from the authentication log.
+const RESTORE_LAST_USES: &str = "
+UPDATE main.device_api_keys AS keys SET last_used_at = usage.last_used_at
+FROM main.credential_usage AS usage
+WHERE usage.device_id = keys.device_id AND usage.method = 'ApiKey' AND usage.credential = keys.key_prefix
+    AND usage.last_used_at > coalesce(keys.last_used_at, '')";
 
 /// What was rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +164,8 @@ async fn copy(connection: &mut SqliteConnection, checkpoint: Checkpoint) -> Resu
             format!("DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM fresh.{table} ORDER BY {order};");
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
     }
+    sqlx::raw_sql(MOVE_CHECKPOINT).execute(&mut *transaction).await?;
+    sqlx::raw_sql(RESTORE_LAST_USES).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
 }

@@ -10,6 +10,8 @@ pub mod parameters;
 mod reading;
 pub mod registration_tokens;
 mod state;
+pub mod tagged;
+pub mod usage;
 
 pub use documentation::{describe, documentation};
 pub use state::{CaCertificate, Parts, QueryApi};
@@ -35,11 +37,13 @@ fn all_routes() -> OpenApiRouter<QueryApi> {
         .routes(routes!(devices::get::get_device))
         .routes(routes!(devices::registration_status::get_registration_status))
         .routes(routes!(devices::history::get_device_history))
+        .routes(routes!(usage::of_device::get_device_usage))
         .routes(routes!(certificates::list::list_certificates))
         .routes(routes!(certificates::ca::get_ca_certificate))
         .routes(routes!(certificates::get::get_certificate))
         .routes(routes!(certificates::of_device::list_certificates_of_device))
         .routes(routes!(certificates::renewal_info::get_renewal_info))
         .routes(routes!(authentication_logs::list_authentication_logs))
+        .routes(routes!(usage::by_day::get_usage))
         .routes(routes!(events::list::list_events))
 }

@@ -16,6 +16,7 @@ pub struct List<T> {
     /// The page.
     pub(crate) items: Vec<T>,
     /// Give it as `cursor` to get the next page; `null` on the last one.
+    #[schema(required)]
     pub(crate) next_cursor: Option<String>,
 }
 

@@ -4,8 +4,10 @@
 //! a deadline. The operations listener runs on the same loop, without TLS.
 
 mod activity;
+mod proxy_header;
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -21,16 +23,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::graceful::GracefulConnection;
 use rustls_pki_types::CertificateDer;
+use signalbeam_authn::client_address::TrustedProxies;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use activity::{Activity, WatchedBody, WatchedIo};
+pub use proxy_header::{MAX_HEADER_BYTES, ProxyHeaderError, parse_proxy_header, read_proxy_header};
 
 /// The most bytes of a request's head.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -48,7 +52,7 @@ pub struct Limits {
     pub max_connections: usize,
     /// The most TLS handshakes at a time. Who has not sent its first message does not count.
     pub max_concurrent_handshakes: usize,
-    /// How long a handshake may take, waiting for its turn included.
+    /// How long a handshake may take, the PROXY header before it and waiting for its turn included.
     pub handshake_timeout: Duration,
     /// How long a request's head may take.
     pub header_timeout: Duration,
@@ -65,10 +69,20 @@ pub struct Limits {
 /// The other end of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Its socket's address.
+    /// Its socket's address, or the one that a trusted proxy names in the connection's PROXY header.
     pub address: SocketAddr,
     /// The certificates it presented and proved to hold the key of, its own first; empty without any.
     pub certificates: Vec<CertificateDer<'static>>,
+}
+
+/// What connections begin with.
+#[derive(Debug, Clone, Default)]
+pub enum ProxyProtocol {
+    /// What the client sends.
+    #[default]
+    None,
+    /// A header of the PROXY protocol, version 2, by one of these proxies; nobody else can connect.
+    V2(TrustedProxies),
 }
 
 /// A listener that is about to run.
@@ -92,6 +106,7 @@ struct Shared<F> {
     router: watch::Receiver<Router>,
     describe: F,
     handshakes: Semaphore,
+    proxy_protocol: watch::Receiver<ProxyProtocol>,
 }
 
 impl<F, C> Listener<F>
@@ -100,11 +115,17 @@ where
     C: Clone + Send + Sync + 'static,
 {
     /// Accepts until `stop` turns true or its sender is gone, then lets running requests finish.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let (_, proxy_protocol) = watch::channel(ProxyProtocol::None);
+        self.run_behind(proxy_protocol, stop).await;
+    }
+
+    /// As [`Self::run`], behind proxies that may say whose connection it is; a change holds from the next connection on.
+    pub async fn run_behind(self, proxy_protocol: watch::Receiver<ProxyProtocol>, mut stop: watch::Receiver<bool>) {
         let Self { socket, tls, limits, router, describe } = self;
         let slots = Arc::new(Semaphore::new(limits.max_connections));
         let handshakes = Semaphore::new(limits.max_concurrent_handshakes);
-        let shared = Arc::new(Shared { tls, limits, router, describe, handshakes });
+        let shared = Arc::new(Shared { tls, limits, router, describe, handshakes, proxy_protocol });
         let mut connections = JoinSet::new();
         let mut is_failing = false;
 
@@ -151,10 +172,13 @@ where
     F: Fn(Peer) -> C + Send + Sync + 'static,
     C: Clone + Send + Sync + 'static,
 {
-    async fn serve(&self, stream: TcpStream, address: SocketAddr, mut stop: watch::Receiver<bool>) {
+    async fn serve(&self, mut stream: TcpStream, address: SocketAddr, mut stop: watch::Receiver<bool>) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "cannot set TCP_NODELAY");
         }
+        let opening = Opening { address, deadline: Instant::now() + self.limits.handshake_timeout };
+        let client = self.client_of(&mut stream, address);
+        let Some(address) = opening.await_step(client, "proxy_header", &mut stop).await else { return };
         let Some(tls) = &self.tls else {
             let peer = Peer { address, certificates: Vec::new() };
             return self.serve_http(stream, peer, Protocol::Http1, stop).await;
@@ -165,26 +189,24 @@ where
             let _turn = self.handshakes.acquire().await;
             hello.into_stream(Arc::clone(tls.config())).await
         };
-        let shaken = tokio::select! {
-            () = stopped(&mut stop) => return,
-            shaken = timeout(self.limits.handshake_timeout, handshake) => shaken,
-        };
-        let stream = match shaken {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                metrics::counter!(crate::metrics::HANDSHAKE_FAILURES, "reason" => "refused").increment(1);
-                return debug!(%address, %error, "TLS handshake failed");
-            }
-            Err(_) => {
-                metrics::counter!(crate::metrics::HANDSHAKE_FAILURES, "reason" => "timeout").increment(1);
-                return debug!(%address, "TLS handshake took too long");
-            }
-        };
+        let Some(stream) = opening.await_step(handshake, "refused", &mut stop).await else { return };
         let session = stream.get_ref().1;
         let protocol = if session.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
         let certificates = session.peer_certificates().unwrap_or_default();
         let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
         self.serve_http(stream, Peer { address, certificates }, protocol, stop).await;
+    }
+
+    /// The address of the client: the peer's, or what a trusted peer says of it before anything else.
+    async fn client_of(&self, stream: &mut TcpStream, peer: SocketAddr) -> Result<SocketAddr, ProxyHeaderError> {
+        let is_trusted = match &*self.proxy_protocol.borrow() {
+            ProxyProtocol::None => return Ok(peer),
+            ProxyProtocol::V2(proxies) => proxies.contains(peer.ip()),
+        };
+        if !is_trusted {
+            return Err(ProxyHeaderError::Untrusted);
+        }
+        Ok(read_proxy_header(stream).await?.unwrap_or(peer))
     }
 
     async fn serve_http<S>(&self, stream: S, peer: Peer, protocol: Protocol, stop: watch::Receiver<bool>)
@@ -250,6 +272,41 @@ where
                 }
             }
         }
+    }
+}
+
+/// What happens on a connection before its first request, all of it within one deadline.
+struct Opening {
+    address: SocketAddr,
+    deadline: Instant,
+}
+
+impl Opening {
+    /// What a step comes to; `None` where it failed, which is counted under `reason`, or the server stops.
+    async fn await_step<T, E: Display>(
+        &self,
+        done: impl Future<Output = Result<T, E>>,
+        reason: &'static str,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Option<T> {
+        let outcome = tokio::select! {
+            () = stopped(stop) => return None,
+            outcome = timeout_at(self.deadline, done) => outcome,
+        };
+        let address = self.address;
+        let reason = match outcome {
+            Ok(Ok(done)) => return Some(done),
+            Ok(Err(error)) => {
+                debug!(%address, %error, "a connection did not open");
+                reason
+            }
+            Err(_) => {
+                debug!(%address, "opening a connection took too long");
+                "timeout"
+            }
+        };
+        metrics::counter!(crate::metrics::HANDSHAKE_FAILURES, "reason" => reason).increment(1);
+        None
     }
 }
 

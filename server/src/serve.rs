@@ -5,8 +5,10 @@ mod background;
 mod gauges;
 mod intents;
 mod limits;
+mod log_guard;
 mod measured_store;
 mod parts;
+mod proxies;
 mod readiness;
 
 use std::collections::BTreeSet;
@@ -19,7 +21,6 @@ use std::time::Duration;
 use axum::Router;
 use rustls_pki_types::CertificateDer;
 use signalbeam_authn::Connection;
-use signalbeam_authn::client_address::TrustedProxies;
 use signalbeam_authn::tls::PossessionVerifier;
 use signalbeam_domain::Fingerprint;
 use signalbeam_event_store::Clock;
@@ -35,7 +36,7 @@ use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::http::shedding::Shedding;
 use crate::http::{RequestLimits, around};
-use crate::listener::{Limits, Listener, Peer};
+use crate::listener::{Limits, Listener, Peer, ProxyProtocol};
 use crate::server_certificate::{ServerCertificate, ServerCertificateError};
 use crate::supervise::Supervised;
 use crate::{metrics, ops, tls};
@@ -50,8 +51,10 @@ pub const AUDIT_FILE: &str = "audit.db";
 pub const ADMIN_KEY_FILE: &str = "admin-jwt.key";
 /// The file with the key of credentials' MACs.
 pub const MAC_KEY_FILE: &str = "credential-mac.key";
-const AUTHORITY_FOLDER: &str = "ca";
-const TLS_FOLDER: &str = "tls";
+/// The folder with the certificate authority's key and certificate.
+pub const AUTHORITY_FOLDER: &str = "ca";
+/// The folder with the server's own key and certificate.
+pub const TLS_FOLDER: &str = "tls";
 
 /// How long the start waits for the credential index before it serves without: devices get 503 until it is complete.
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
@@ -61,12 +64,15 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const SENDING_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The settings that can change while the server runs.
-const RELOADABLE: [&str; 9] = [
+const RELOADABLE: [&str; 12] = [
     "listener.body_timeout_seconds",
     "listener.max_body_bytes",
     "listener.max_concurrent_costly_requests",
     "listener.max_concurrent_requests",
     "log.level",
+    "proxy.address_header",
+    "proxy.client_certificate_header",
+    "proxy.protocol",
     "proxy.trusted",
     "tls.certificate_file",
     "tls.private_key_file",
@@ -93,6 +99,9 @@ pub enum StartError {
     /// The event log or the authentication log cannot be opened.
     #[error(transparent)]
     Open(#[from] signalbeam_event_store::OpenError),
+    /// What is kept of a rollback of the log cannot be read or written.
+    #[error(transparent)]
+    Rollback(#[from] crate::rollback::RecordError),
     /// The event log cannot be read.
     #[error(transparent)]
     Store(#[from] signalbeam_event_store::StoreError),
@@ -158,6 +167,7 @@ pub struct RunningServer {
     api: Router,
     router: watch::Sender<Router>,
     shedding: Arc<Shedding>,
+    proxy_protocol: watch::Sender<ProxyProtocol>,
     certificate: Arc<ServerCertificate>,
     stop: watch::Sender<bool>,
     stop_ops: watch::Sender<bool>,
@@ -199,9 +209,12 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     if parts.index.wait_until_ready(INDEX_PATIENCE).await.is_err() {
         tracing::warn!("the credential index is still loading; devices are refused (503) until it is complete");
     }
+    data_dir.note_ops_address(ops_address)?;
     let (stop, stopping) = watch::channel(false);
     let mut listener = JoinSet::new();
-    listener.spawn(Listener { socket, tls: Some(tls), limits, router: current, describe: connection }.run(stopping));
+    let (proxy_protocol, protocol) = watch::channel(proxies::protocol(&config.proxy));
+    let serving = Listener { socket, tls: Some(tls), limits, router: current, describe: connection };
+    listener.spawn(serving.run_behind(protocol, stopping));
     Ok(RunningServer {
         address,
         ops_address,
@@ -213,6 +226,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
         api,
         router,
         shedding,
+        proxy_protocol,
         certificate,
         stop,
         stop_ops,
@@ -240,7 +254,8 @@ impl RunningServer {
                 reloaded.certificate_error = Some(error);
             }
         }
-        self.config.proxy.trusted.clone_from(&fresh.proxy.trusted);
+        self.config.proxy.clone_from(&fresh.proxy);
+        drop(self.proxy_protocol.send_replace(proxies::protocol(&fresh.proxy)));
         self.config.log.level.clone_from(&fresh.log.level);
         self.config.listener.body_timeout_seconds = fresh.listener.body_timeout_seconds;
         self.config.listener.max_body_bytes = fresh.listener.max_body_bytes;
@@ -273,6 +288,7 @@ impl RunningServer {
         while ops_listener.join_next().await.is_some() {}
         // Whatever follows the log ends before the log is closed.
         drop((background, certificate, router, api));
+        log_guard::bear_last_witness(&parts.guard, &parts.store, &*parts.clock).await;
         let stores = parts.stores();
         drop(parts);
         stores.close().await;
@@ -319,7 +335,7 @@ fn around_api(api: &Router, config: &Config, shedding: &Arc<Shedding>) -> Router
         body_timeout: seconds(listener.body_timeout_seconds),
         max_body_bytes: listener.max_body_bytes as usize,
     };
-    around(api.clone(), TrustedProxies::new(config.proxy.trusted.clone()), limits, Arc::clone(shedding))
+    around(api.clone(), proxies::trusted(&config.proxy), limits, Arc::clone(shedding))
 }
 
 fn listener_limits(config: &Config) -> Limits {

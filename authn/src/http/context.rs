@@ -31,7 +31,7 @@ pub struct RequestContext {
     pub client_address: IpAddr,
     /// What the client calls itself: bounded, and without control characters.
     pub user_agent: Option<String>,
-    /// The connection that it came on.
+    /// The connection that it came on; with the certificate that a trusted proxy hands on, where it does.
     pub connection: Arc<Connection>,
 }
 
@@ -53,7 +53,7 @@ pub async fn provide_request_context(
         client_address: proxies.client_address(connection.peer.ip(), headers),
         user_agent: headers.get(USER_AGENT).map(printable),
         correlation_id: correlation_id.clone(),
-        connection,
+        connection: proxies.client_connection(&connection, headers),
     };
     request.extensions_mut().insert(Arc::new(context));
     let header = HeaderValue::from_str(correlation_id.as_str());

@@ -16,7 +16,7 @@ use signalbeam_domain::api_key::{ApiKeyEvent, KeyIssued, KeyOrigin, KeyRevocatio
 use signalbeam_domain::device::{DeviceApproved, DeviceEvent, DeviceRegistered};
 use signalbeam_domain::{
     Actor, ApiKey, ApiKeyId, CorrelationId, DeviceId, DeviceName, Digest, Metadata, Prefix, SerialNumber, StreamId,
-    TenantId, ValidityBounds, Version,
+    Tags, TenantId, ValidityBounds, Version,
 };
 use signalbeam_event_store::{
     Batch, Clock as _, CommandMetadata, EventStore as _, ExpectedVersion, MemoryAuditLog, MemoryEventStore,
@@ -39,6 +39,7 @@ async fn log_with(keeper: &SecretKeeper, key: &ApiKey) -> Arc<MemoryEventStore> 
         tenant_id,
         device_name: DeviceName::parse("sensor").unwrap(),
         metadata: Metadata::default(),
+        tags: Tags::default(),
         token_prefix: Prefix::parse("00000000").unwrap(),
         claim_secret_sha256: Digest([0; 32]),
     };

@@ -41,15 +41,15 @@ pub(crate) struct Issuance {
 pub(crate) struct Issued {
     pub(crate) certificate: CertificateIssued,
     pub(crate) at: Timestamp,
-    pub(crate) position: Option<Position>,
+    pub(crate) position: Position,
 }
 
 /// The certificate that a command issued, out of what it recorded.
 pub(crate) fn issued_by(outcome: &Outcome) -> Result<Issued, Problem> {
     let position = outcome.position;
     let issued = outcome.events.iter().find_map(issued_event);
-    let (certificate, at) = issued.ok_or_else(|| internal(&CertificateError::Unknown))?;
-    Ok(Issued { certificate, at, position })
+    let issued = issued.ok_or_else(|| internal(&CertificateError::Unknown))?;
+    Ok(Issued { position, ..issued })
 }
 
 /// A certificate that was issued before, with the moment at which it was.
@@ -57,16 +57,13 @@ pub(crate) async fn issued_before(api: &CommandApi, certificate: &CertificateIss
     let stream = StreamId::certificates(certificate.intended.device_id);
     let recorded = api.store.read_stream(&stream).await.map_err(|error| store_unavailable(&error))?;
     let mut issued = recorded.iter().filter_map(issued_event);
-    let found = issued.find(|(other, _)| other.fingerprint == certificate.fingerprint);
-    let (certificate, at) = found.ok_or_else(|| internal(&CertificateError::Unknown))?;
-    Ok(Issued { certificate, at, position: None })
+    let found = issued.find(|other| other.certificate.fingerprint == certificate.fingerprint);
+    found.ok_or_else(|| internal(&CertificateError::Unknown))
 }
 
-fn issued_event(recorded: &Recorded) -> Option<(CertificateIssued, Timestamp)> {
-    match recorded.event() {
-        Ok(Event::CertificateEvent(CertificateEvent::Issued(issued))) => Some((issued, recorded.envelope.recorded_at)),
-        _ => None,
-    }
+fn issued_event(recorded: &Recorded) -> Option<Issued> {
+    let Ok(Event::CertificateEvent(CertificateEvent::Issued(certificate))) = recorded.event() else { return None };
+    Some(Issued { certificate, at: recorded.envelope.recorded_at, position: recorded.envelope.position })
 }
 
 /// Issues a certificate for an approved device; its other active certificate is superseded in the same append. Where the

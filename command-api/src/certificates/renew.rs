@@ -160,5 +160,5 @@ async fn again(api: &CommandApi, successor: &Certificate) -> Result<Answer, Prob
     let issued = issued_before(api, &successor.issued).await?;
     api.await_head().await?;
     let shown = ShownCertificate::new(api, issued.certificate, issued.at, None);
-    Ok(Changed::new(StatusCode::OK, Json(shown), None))
+    Ok(Changed::new(StatusCode::OK, Json(shown), issued.position))
 }

@@ -18,7 +18,7 @@ use signalbeam_domain::registration_token::{
 };
 use signalbeam_domain::{
     Actor, ActorKind, Aggregate, ClaimSecret, Context, DeviceId, DeviceName, Metadata, MetadataValue, Position, Prefix,
-    RegistrationToken, StreamId, TenantId, Timestamp, Version,
+    RegistrationToken, StreamId, Tags, TenantId, Timestamp, Version,
 };
 use signalbeam_event_store::audit::AuthenticationMethod;
 use signalbeam_event_store::execute::MAX_DECISIONS;
@@ -27,7 +27,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::command::{Cause, Changed, contended, internal};
+use crate::command::{Cause, Changed, contended, internal, store_unavailable};
 use crate::idempotency::IdempotencyKey;
 use crate::registration_tokens::refused;
 use crate::state::CommandApi;
@@ -45,9 +45,14 @@ pub(crate) struct RegisterDevice {
     /// Its name, a label.
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     device_name: DeviceName,
-    /// What else it tells of itself: at most 128 values, 4 levels, 8,192 characters.
+    /// What else it tells of itself: an object, at most 64 members in any object, 128 values and 8,192 characters in all,
+    /// 4 levels.
     #[schema(value_type = Option<Object>)]
     metadata: Option<BTreeMap<String, MetadataValue>>,
+    /// What it is found by: at most 32 different tags of 1 to 64 characters: letters, digits, `.`, `_`, `-`, `:`, `/`, `=`,
+    /// `@`, `+`, and spaces in between. Their order does not matter.
+    #[schema(value_type = Option<Vec<String>>, max_items = 32, example = json!(["site:north"]))]
+    tags: Option<Tags>,
     /// The claim secret that it drew, `sbc_` and 43 characters of base64url: the same token with the same claim secret gets
     /// the same answer again, so a lost answer loses nothing. Without one, the server draws it.
     #[schema(value_type = Option<String>)]
@@ -123,6 +128,7 @@ pub(crate) async fn register_device(
         tenant_id: request.tenant_id,
         device_name: request.device_name.clone(),
         metadata,
+        tags: request.tags.clone().unwrap_or_default(),
         claim_secret_sha256: claim_secret_sha256(&claim_secret),
     };
     let (registered, position) = consume(&api, &cause, &token, registration).await?;
@@ -149,7 +155,7 @@ async fn consume(
     cause: &Cause,
     token: &RegistrationToken,
     registration: TokenConsumed,
-) -> Result<(TokenConsumed, Option<Position>), Problem> {
+) -> Result<(TokenConsumed, Position), Problem> {
     let stream = StreamId::registration_token(token.prefix());
     for _ in 0..MAX_DECISIONS {
         let (known, version) = api.load::<Token>(&stream).await?;
@@ -180,7 +186,8 @@ async fn consume(
         if events.is_empty() {
             let first = known.registration().cloned().unwrap_or(registration);
             // The same registration; another body under the same name is refused all the same.
-            let position = api.repeated(cause).await?.and_then(|outcome| outcome.position);
+            api.repeated(cause).await?;
+            let position = registered_at(api, &first).await?;
             return Ok((first, position));
         }
         let _slot = api.device_slot(registration.tenant_id).await?;
@@ -198,7 +205,7 @@ async fn consume(
             events: new_events(tenant_id, events),
         };
         match api.append(cause, vec![token_write, device]).await? {
-            Some(appended) if !appended.is_repeat => return Ok((registration, Some(appended.position))),
+            Some(appended) if !appended.is_repeat => return Ok((registration, appended.position)),
             // Others were faster, perhaps with the same command: what they recorded decides.
             Some(_) | None => api.authenticator.limits().registration_failed(client),
         }
@@ -213,6 +220,15 @@ async fn admit(api: &CommandApi, context: &RequestContext, prefix: Prefix, tenan
     Err(problem)
 }
 
+/// The position that the registration was answered with the first time.
+async fn registered_at(api: &CommandApi, registration: &TokenConsumed) -> Result<Position, Problem> {
+    let recorded = api.store.read_stream(&StreamId::device(registration.device_id)).await;
+    let recorded = recorded.map_err(|error| store_unavailable(&error))?;
+    let position = recorded.first().map(|first| first.envelope.position).unwrap_or_default();
+    api.authenticator.await_own_write(position).await?;
+    Ok(position)
+}
+
 fn device_events(
     registration: &TokenConsumed,
     token_prefix: Prefix,
@@ -223,6 +239,7 @@ fn device_events(
         tenant_id: registration.tenant_id,
         device_name: registration.device_name.clone(),
         metadata: registration.metadata.clone(),
+        tags: registration.tags.clone(),
         token_prefix,
         claim_secret_sha256: registration.claim_secret_sha256,
     };

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signalbeam_authn::client_address::TrustedProxies;
 use signalbeam_authn::http::context::provide_request_context;
 use signalbeam_authn::limits::headers::announce_limits;
+use signalbeam_authn::log_lock::LogLock;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
 use signalbeam_authn::{AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Limits, Role, authenticator};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts, router};
@@ -78,7 +79,10 @@ pub(crate) struct World {
     pub(crate) projector: Arc<Projector>,
     pub(crate) authority: Arc<CertificateAuthority>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) log_lock: LogLock,
     pub(crate) router: Router,
+    /// Its routes, with nothing around them.
+    bare: Router,
     pub(crate) documentation: utoipa::openapi::OpenApi,
     admins: AdminTokens,
     _folder: TempDir,
@@ -86,6 +90,11 @@ pub(crate) struct World {
 
 fn key_octets(fill: u8) -> KeyOctets {
     KeyOctets::parse(&URL_SAFE_NO_PAD.encode([fill; 32])).unwrap()
+}
+
+fn behind(routes: &Router, proxies: TrustedProxies) -> Router {
+    let routes = routes.clone().layer(from_fn(announce_limits));
+    routes.layer(from_fn_with_state(Arc::new(proxies), provide_request_context))
 }
 
 impl World {
@@ -123,6 +132,7 @@ impl World {
             policy,
             limits: limits.clone(),
         }));
+        let log_lock = authenticator.log_lock().clone();
         let state = CommandApi::new(Parts {
             store: store.clone(),
             index: index.clone(),
@@ -135,9 +145,8 @@ impl World {
             clock: clock.clone(),
             policy: CommandPolicy::default(),
         });
-        let (router, documentation) = router(state).split_for_parts();
-        let proxies = Arc::new(TrustedProxies::default());
-        let router = router.layer(from_fn(announce_limits)).layer(from_fn_with_state(proxies, provide_request_context));
+        let (bare, documentation) = router(state).split_for_parts();
+        let router = behind(&bare, TrustedProxies::default());
         let admins = AdminTokens::new(&key_octets(2));
         Self {
             clock,
@@ -149,10 +158,17 @@ impl World {
             authority,
             limits,
             router,
+            bare,
+            log_lock,
             documentation,
             admins,
             _folder: folder,
         }
+    }
+
+    /// Believes these proxies from now on, as after a reload.
+    pub(crate) fn trust(&mut self, proxies: TrustedProxies) {
+        self.router = behind(&self.bare, proxies);
     }
 
     pub(crate) fn post(&self, path: impl Into<String>) -> Call<'_> {

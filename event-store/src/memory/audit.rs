@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::audit::{AttemptFilter, AttemptPage, AuditError, AuditLog, AuthenticationAttempt};
+use crate::audit::{AttemptFilter, AttemptPage, AuditError, AuditLog, AuthenticationAttempt, UsageSummary, count};
 
 /// An audit log that lives as long as the process.
 #[derive(Debug, Default)]
@@ -38,6 +38,18 @@ impl AuditLog for MemoryAuditLog {
         Ok(AttemptPage {
             next: last.filter(|_| has_more),
             attempts: found.into_iter().map(|(_, attempt)| attempt.clone()).collect(),
+        })
+    }
+
+    async fn usage_after(&self, row: i64, limit: usize) -> Result<UsageSummary, AuditError> {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = usize::try_from(row).unwrap_or(0).min(rows.len());
+        let last = first.saturating_add(limit).min(rows.len());
+        let number = |index: usize| i64::try_from(index).unwrap_or(i64::MAX);
+        Ok(UsageSummary {
+            last_row: if first == last { row } else { number(last) },
+            head: number(rows.len()),
+            counts: count(rows[first..last].iter()),
         })
     }
 }

@@ -9,12 +9,15 @@ use async_trait::async_trait;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::audit::{AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt};
+use crate::audit::{
+    AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt, UsageSummary,
+};
 use crate::sqlite::database::{self, Database, Kind, OpenError};
 use crate::sqlite::write_health::WriteHealth;
 
 mod query;
 mod row;
+mod usage;
 mod writer;
 
 use writer::Request;
@@ -101,5 +104,9 @@ impl AuditLog for SqliteAuditLog {
 
     async fn query(&self, filter: &AttemptFilter, after: Option<i64>, limit: usize) -> Result<AttemptPage, AuditError> {
         query::page(&self.readers, filter, after, limit).await.map_err(AuditError::because("read the audit log"))
+    }
+
+    async fn usage_after(&self, row: i64, limit: usize) -> Result<UsageSummary, AuditError> {
+        usage::after(&self.readers, row, limit).await.map_err(AuditError::because("count the audit log's rows"))
     }
 }

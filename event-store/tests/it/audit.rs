@@ -7,7 +7,7 @@ use std::time::Duration;
 use signalbeam_domain::{CorrelationId, DeviceId, Prefix, SerialNumber, TenantId, Timestamp};
 use signalbeam_event_store::{
     AttemptFilter, AuditDurability, AuditLog, AuthenticationAttempt, AuthenticationMethod, MemoryAuditLog, OpenError,
-    SqliteAuditLog,
+    SqliteAuditLog, UsageCount, UsageSummary,
 };
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
@@ -62,6 +62,7 @@ on_every_adapter! {
     an_attempt_is_kept_whole,
     attempts_come_newest_first_in_pages,
     every_filter_holds,
+    usage_is_counted_by_credential_and_day,
     blocks_of_rows_hide_nothing,
     racing_recorders_lose_nothing,
 }
@@ -129,6 +130,61 @@ async fn until_readable(log: &dyn AuditLog, count: usize) {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap();
+}
+
+async fn usage_is_counted_by_credential_and_day(Subject { log, .. }: Subject) {
+    assert_eq!(log.usage_after(0, 10).await.unwrap(), UsageSummary::default());
+    let (one, other, tenant) = (device_id(), device_id(), tenant_id());
+    let late = at(0).plus_days(1);
+    let from = |address: &str, attempt| AuthenticationAttempt { ip_address: address.parse().unwrap(), ..attempt };
+    let refused = AuthenticationAttempt { success: false, ..success(one, tenant, at(3)) };
+    log.record(vec![
+        from("192.0.2.1", success(one, tenant, at(1))),
+        from("192.0.2.9", success(one, tenant, at(2))),
+        from("192.0.2.3", refused),
+        success(other, tenant, at(4)),
+        success(one, tenant, late),
+        failure(at(5), "INVALID_API_KEY"),
+        failure(at(6), "API_KEY_REVOKED"),
+    ])
+    .await
+    .unwrap();
+    until_readable(&*log, 7).await;
+    let all = log.usage_after(0, 100).await.unwrap();
+    assert_eq!((all.last_row, all.head), (7, 7));
+    let told = |counts: &[UsageCount]| {
+        let one = |count: &UsageCount| (count.device_id, count.day.clone(), count.successes, count.failures);
+        let mut told: Vec<_> = counts.iter().map(one).collect();
+        told.sort();
+        told
+    };
+    let day = |moment: Timestamp| moment.to_string()[..10].to_owned();
+    let expected = vec![
+        (None, day(at(0)), 0, 2),
+        (Some(one), day(at(0)), 2, 1),
+        (Some(one), day(late), 1, 0),
+        (Some(other), day(at(0)), 1, 0),
+    ];
+    assert_eq!(told(&all.counts), expected);
+    let find = |device_id, day: String| {
+        all.counts.iter().find(|count| count.device_id == device_id && count.day == day).unwrap()
+    };
+    let busy = find(Some(one), day(at(0)));
+    assert_eq!(busy.last_success, Some((at(2), "192.0.2.9".parse().unwrap())), "the address of the last success");
+    assert_eq!(busy.credential, Some(SerialNumber::from_random([9; 20]).to_string()));
+    assert_eq!((busy.method, busy.tenant_id), (AuthenticationMethod::Certificate, Some(tenant)));
+    let strangers = find(None, day(at(0)));
+    assert_eq!(
+        (strangers.last_success, &strangers.credential),
+        (None, &None),
+        "what a stranger shows is not kept apart"
+    );
+
+    let first = log.usage_after(0, 3).await.unwrap();
+    assert_eq!((first.last_row, first.head, told(&first.counts)), (3, 7, vec![(Some(one), day(at(0)), 2, 1)]));
+    let rest = log.usage_after(3, 100).await.unwrap();
+    assert_eq!((rest.last_row, rest.counts.len()), (7, 3));
+    assert_eq!(log.usage_after(7, 100).await.unwrap(), UsageSummary { last_row: 7, head: 7, counts: vec![] });
 }
 
 async fn an_empty_log_has_no_attempts(Subject { log, .. }: Subject) {

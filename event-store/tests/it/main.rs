@@ -4,6 +4,8 @@
 
 mod audit;
 mod contract;
+mod copies;
 mod crash;
 mod fixture;
 mod sqlite;
+mod witness;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use signalbeam_domain::admin_token::{AdminTokenRevoked, AllAdminTokensRevoked};
 use signalbeam_domain::certificate::Standing;
 use signalbeam_domain::{
-    AllowedNetworks, ApiKeyId, DecodeError, DeviceId, DeviceStatus, Envelope, Fingerprint, Prefix, SecretVerifier,
-    SerialNumber, TenantId, Timestamp,
+    AdminTokenId, AllowedNetworks, ApiKeyId, DecodeError, DeviceId, DeviceStatus, Envelope, Fingerprint, Prefix,
+    SecretVerifier, SerialNumber, TenantId, Timestamp, TokenIssuer,
 };
 use signalbeam_event_store::Recorded;
 
@@ -25,12 +26,15 @@ pub(super) enum Fact {
     CertificateIssued(CertificateEntry),
     CertificateUsed(SerialNumber),
     CertificateEnded(SerialNumber, Standing),
+    /// And when it expires anyway, where that is known.
+    AdminTokenRevoked(TokenIssuer, AdminTokenId, Option<Timestamp>),
+    AdminTokensRevokedBefore(Timestamp),
     /// Nobody's authentication depends on it.
     Nothing,
 }
 
 /// The types that change nothing in here. A type that stands neither here nor in [`Fact::read`] stops the index.
-const OF_NO_CONCERN: [(&str, u16); 12] = [
+const OF_NO_CONCERN: [(&str, u16); 15] = [
     ("device.renamed", 1),
     ("registration_token.issued", 1),
     ("registration_token.consumed", 1),
@@ -43,6 +47,9 @@ const OF_NO_CONCERN: [(&str, u16); 12] = [
     ("certificate_authority.activated", 1),
     ("certificate_authority.rotated", 1),
     ("certificate_authority.retired", 1),
+    ("event_log.rollback_acknowledged", 1),
+    ("audit_segment.sealed", 1),
+    ("audit_segment.dropped", 1),
 ];
 
 #[derive(Deserialize)]
@@ -128,6 +135,13 @@ impl Fact {
             ("certificate.revoked", 1) => {
                 let Certificate { serial_number } = payload(recorded)?;
                 Ok(Self::CertificateEnded(serial_number, Standing::Revoked))
+            }
+            ("admin_token.revoked", 1) => {
+                let AdminTokenRevoked { jti, issuer, expires_at, .. } = payload(recorded)?;
+                Ok(Self::AdminTokenRevoked(issuer, jti, expires_at))
+            }
+            ("admin_token.all_revoked", 1) => {
+                Ok(Self::AdminTokensRevokedBefore(payload::<AllAdminTokensRevoked>(recorded)?.issued_before))
             }
             kind if OF_NO_CONCERN.contains(&kind) => Ok(Self::Nothing),
             _ => Err(unknown(recorded)),

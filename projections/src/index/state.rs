@@ -6,9 +6,11 @@ use std::net::IpAddr;
 
 use signalbeam_domain::certificate::Standing;
 use signalbeam_domain::{
-    AllowedNetworks, ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SerialNumber, TenantId, Timestamp,
+    AdminTokenId, AllowedNetworks, ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SerialNumber, TenantId,
+    Timestamp, TokenIssuer,
 };
 
+use super::admin_tokens::RevokedTokens;
 use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
 use super::fact::Fact;
 
@@ -29,6 +31,7 @@ pub(super) struct State {
     certificates: HashMap<Fingerprint, CertificateEntry>,
     serial_numbers: HashMap<SerialNumber, Fingerprint>,
     api_keys: HashMap<Prefix, Vec<ApiKeyEntry>>,
+    pub(super) admin_tokens: RevokedTokens,
     /// What has ended, by its expiry.
     ended: BinaryHeap<Reverse<(Timestamp, Ended)>>,
 }
@@ -47,6 +50,7 @@ struct Device {
 enum Ended {
     Certificate(Fingerprint),
     ApiKey(DeviceId, ApiKeyId),
+    AdminToken(TokenIssuer, AdminTokenId),
 }
 
 impl State {
@@ -58,6 +62,7 @@ impl State {
             certificates: HashMap::with_capacity(certificates),
             serial_numbers: HashMap::with_capacity(certificates),
             api_keys: HashMap::with_capacity(api_keys),
+            admin_tokens: RevokedTokens::default(),
             ended: BinaryHeap::new(),
         }
     }
@@ -117,6 +122,8 @@ impl State {
                 self.with_certificate(serial_number, |certificate| certificate.is_used = true);
             }
             Fact::CertificateEnded(serial_number, standing) => self.end_certificate(serial_number, standing),
+            Fact::AdminTokenRevoked(issuer, jti, expires_at) => self.revoke_admin_token(issuer, jti, expires_at),
+            Fact::AdminTokensRevokedBefore(moment) => self.admin_tokens.revoke_before(moment),
             Fact::Nothing => {}
         }
         self.forget(forgotten_before(moment));
@@ -216,6 +223,13 @@ impl State {
         self.ended.push(Reverse((certificate.not_after, Ended::Certificate(certificate.fingerprint))));
     }
 
+    pub(super) fn revoke_admin_token(&mut self, issuer: TokenIssuer, jti: AdminTokenId, expires_at: Option<Timestamp>) {
+        if let Some(expires_at) = expires_at {
+            self.ended.push(Reverse((expires_at, Ended::AdminToken(issuer.clone(), jti.clone()))));
+        }
+        self.admin_tokens.revoke(issuer, jti);
+    }
+
     /// Forgets what has ended and expired before a moment.
     fn forget(&mut self, before: Timestamp) {
         while let Some(Reverse((expiry, _))) = self.ended.peek()
@@ -224,6 +238,7 @@ impl State {
             match self.ended.pop() {
                 Some(Reverse((_, Ended::Certificate(fingerprint)))) => self.forget_certificate(&fingerprint),
                 Some(Reverse((_, Ended::ApiKey(device_id, key_id)))) => self.forget_api_key(device_id, key_id),
+                Some(Reverse((_, Ended::AdminToken(issuer, jti)))) => self.admin_tokens.forget(&issuer, &jti),
                 None => {}
             }
         }

@@ -8,3 +8,4 @@ mod read_model;
 mod rebuild;
 mod rows;
 mod tampered;
+mod usage;

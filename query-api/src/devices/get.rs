@@ -22,10 +22,6 @@ use crate::state::QueryApi;
 pub struct ShownDevice {
     #[serde(flatten)]
     device: ListedDevice,
-    /// When it last authenticated; absent where it never did, or where the authentication log cannot be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    last_seen_at: Option<Timestamp>,
     /// Whether another device of its tenant has the same name.
     name_is_duplicate: bool,
     /// Its newest API key that is not revoked, whether or not it has expired.
@@ -67,10 +63,9 @@ impl From<ApiKeyRow> for ShownApiKey {
 }
 
 impl ShownDevice {
-    fn new(detail: DeviceDetail, last_seen_at: Option<Timestamp>, now: Timestamp) -> Self {
+    fn new(detail: DeviceDetail, now: Timestamp) -> Self {
         Self {
             device: detail.device.into(),
-            last_seen_at,
             name_is_duplicate: detail.name_is_duplicate,
             api_key: detail.api_key.map(ShownApiKey::from),
             certificate: detail.certificate.map(|row| ListedCertificate::new(row, now)),
@@ -106,19 +101,18 @@ pub async fn get_device(
     }
     api.settle(query.min_position).await?;
     let found = api.read_model.device(caller.tenant_id(), id).await.map_err(|error| store_unavailable(&error))?;
-    let detail = found.ok_or_else(|| Problem::not_found("device"))?;
-    let last_seen_at = last_seen_at(&api, id).await;
-    Ok(Json(ShownDevice::new(detail, last_seen_at, api.now())))
+    let mut detail = found.ok_or_else(|| Problem::not_found("device"))?;
+    detail.device.last_seen_at = last_seen_at(&api, id).await.or(detail.device.last_seen_at);
+    Ok(Json(ShownDevice::new(detail, api.now())))
 }
 
-/// The audit log knows when a device last authenticated; no other table is written on every request. Where it cannot be
-/// read, an admin sees the rest all the same.
+/// The authentication log itself is ahead of what is counted from it. Where it cannot be read, what was counted is shown.
 async fn last_seen_at(api: &QueryApi, id: DeviceId) -> Option<Timestamp> {
     let filter = AttemptFilter { device_id: Some(id), success: Some(true), ..AttemptFilter::default() };
     match api.audit.query(&filter, None, 1).await {
         Ok(newest) => newest.attempts.first().map(|attempt| attempt.timestamp),
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a device is shown without when it was last seen");
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last sight of a device may be out of date");
             None
         }
     }

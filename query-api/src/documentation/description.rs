@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use signalbeam_authn::ErrorCode;
 use signalbeam_authn::http::problem::{FieldError, ProblemBody};
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{ArrayItems, ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Components, Content, Info, License, OpenApi, Ref, RefOr, Response, Server, Tag};
 use utoipa::{PartialSchema, ToSchema};
@@ -33,6 +33,9 @@ approves it, the device claims its API key and gets an X.509 certificate, and au
 - Every answer has an `X-Correlation-Id`; the same id stands in the logs, in the events and in the authentication log.
 ";
 
+const IDEMPOTENCY_KEY: &str = "Names the command, with 1 to 255 characters: the same name and body again get the first \
+    outcome, and change nothing. Where that showed a secret once, `ALREADY_PROCESSED`.";
+
 const TAGS: [(&str, &str); 6] = [
     ("Registration tokens", "One-time tokens with which devices register."),
     ("Devices", "Registered by themselves, decided on by admins."),
@@ -53,6 +56,7 @@ pub fn describe(mut api: OpenApi) -> OpenApi {
         operations(item).for_each(complete);
     }
     let components = api.components.get_or_insert_with(Components::new);
+    name_listed_items(components);
     add_security_schemes(components);
     add_errors(components);
     api
@@ -88,6 +92,13 @@ fn complete(operation: &mut Operation) {
     if let Some(summary) = &mut operation.summary {
         summary.truncate(summary.trim_end_matches('.').len());
     }
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter
+            && parameter.name == "Idempotency-Key"
+        {
+            parameter.description.get_or_insert_with(|| IDEMPOTENCY_KEY.to_owned());
+        }
+    }
     let responses = &mut operation.responses.responses;
     for (status, response) in responses.iter_mut() {
         if let RefOr::T(response) = response
@@ -99,6 +110,18 @@ fn complete(operation: &mut Operation) {
     }
     for (status, name) in [("429", "RateLimited"), ("default", "Problem")] {
         responses.entry(status.to_owned()).or_insert_with(|| RefOr::Ref(Ref::from_response_name(name)));
+    }
+}
+
+/// Lists name what they hold, where the generator wrote it out again: a reader then finds each thing described once.
+fn name_listed_items(components: &mut Components) {
+    for (name, schema) in &mut components.schemas {
+        if let Some(item) = name.strip_prefix("List_")
+            && let RefOr::T(Schema::Object(list)) = schema
+            && let Some(RefOr::T(Schema::Array(items))) = list.properties.get_mut("items")
+        {
+            items.items = ArrayItems::RefOrSchema(Box::new(RefOr::Ref(Ref::from_schema_name(item))));
+        }
     }
 }
 

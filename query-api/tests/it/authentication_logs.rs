@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AuditError};
+use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AuditError, UsageSummary};
 use signalbeam_event_store::{AuditLog, AuthenticationAttempt};
 
 use crate::world::{As, World, day, tenant};
@@ -66,6 +66,10 @@ impl AuditLog for LostAuditLog {
     }
 
     async fn query(&self, _: &AttemptFilter, _: Option<i64>, _: usize) -> Result<AttemptPage, AuditError> {
+        Err(Self::error())
+    }
+
+    async fn usage_after(&self, _: i64, _: usize) -> Result<UsageSummary, AuditError> {
         Err(Self::error())
     }
 }

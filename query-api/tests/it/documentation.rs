@@ -9,7 +9,7 @@ use signalbeam_authn::ErrorCode;
 
 use crate::world::{As, World};
 
-const ROUTES: [&str; 13] = [
+const ROUTES: [&str; 15] = [
     "/api/authentication-logs",
     "/api/certificates",
     "/api/certificates/ca",
@@ -21,8 +21,10 @@ const ROUTES: [&str; 13] = [
     "/api/devices/{id}",
     "/api/devices/{id}/history",
     "/api/devices/{id}/registration-status",
+    "/api/devices/{id}/usage",
     "/api/events",
     "/api/registration-tokens",
+    "/api/usage",
 ];
 
 async fn document(world: &World) -> Value {

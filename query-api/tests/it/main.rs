@@ -11,4 +11,5 @@ mod freshness;
 mod paging;
 mod refusals;
 mod registration_tokens;
+mod usage;
 mod world;

@@ -29,7 +29,7 @@ use signalbeam_event_store::{
 };
 use signalbeam_pki::authority::AuthoritySettings;
 use signalbeam_pki::{BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, MemoryKeyStore};
-use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
+use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables, UsageProjector};
 use signalbeam_query_api::{CaCertificate, Parts, QueryApi};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -108,6 +108,7 @@ pub(crate) struct World {
     clock: Arc<SetClock>,
     index: Arc<CredentialIndex>,
     router: Router,
+    _usage: UsageProjector,
     _folder: TempDir,
 }
 
@@ -128,6 +129,7 @@ impl World {
         let folder = TempDir::new().unwrap();
         let tables = Tables::open(&folder.path().join("projections.db"), &*store).await.unwrap();
         let index = CredentialIndex::start(store.clone(), Some(tables.clone()));
+        let usage = UsageProjector::start(audit.clone(), tables.clone(), Duration::from_millis(5));
         let freshness = Freshness::new(Arc::new(Projector::start(store.clone(), tables.clone())));
         index.wait_until_ready(LONG_ENOUGH).await.unwrap();
         let keeper = Arc::new(SecretKeeper::new(&key(1), &[], 4, 1));
@@ -162,7 +164,7 @@ impl World {
         let router = router
             .merge(signalbeam_query_api::documentation(document))
             .layer(from_fn_with_state(Arc::new(TrustedProxies::default()), provide_request_context));
-        Self { store, audit, freshness, keeper, authority, clock, index, router, _folder: folder }
+        Self { store, audit, freshness, keeper, authority, clock, index, router, _usage: usage, _folder: folder }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -1,6 +1,7 @@
 //! What values must hold beyond their types.
 
 mod limits;
+mod proxy;
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -32,6 +33,7 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
     tls(&config.tls, &mut found);
     limits::rate_limit(&config.rate_limit, &mut found);
     limits::tenants(&config.tenants, &mut found);
+    proxy::broken(config, &mut found);
     if config.store.url != Store::EMBEDDED {
         // A URL may hold a password: it is not shown.
         let allowed = "`embedded`; other stores are not supported by this version";

@@ -1,5 +1,6 @@
 //! The sections of the configuration. Each field names its key, its environment variable and its default.
 
+mod proxy;
 mod rate_limit;
 mod tenants;
 
@@ -7,9 +8,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
 pub use rate_limit::RateLimit;
 pub use tenants::{TenantBounds, Tenants};
 
@@ -183,33 +184,16 @@ pub struct Tls {
     pub private_key_file: Option<PathBuf>,
 }
 
-/// How a terminating proxy hands on a client certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClientCertificateHeader {
-    /// Not at all: such headers are ignored.
-    #[default]
-    None,
-}
-
-/// `[proxy]`: reverse proxies in front of the server.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Proxy {
-    /// Networks (CIDR) of proxies whose `X-Forwarded-For` and `X-Real-IP` are believed.
-    /// `SIGNALBEAM__PROXY__TRUSTED` (comma-separated), default none.
-    pub trusted: Vec<IpNet>,
-    /// How a proxy hands on a client certificate: `none`.
-    /// `SIGNALBEAM__PROXY__CLIENT_CERTIFICATE_HEADER`, default `none`.
-    pub client_certificate_header: ClientCertificateHeader,
-}
-
 /// `[store]`: where the event log lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Store {
     /// `embedded`: SQLite files in the data directory. `SIGNALBEAM__STORE__URL`, default `embedded`.
     pub url: String,
+    /// A second witness of how far the log has come, beside the one in the data directory: a file on other storage, so that
+    /// it survives when the whole data directory is put back to an earlier state. Its folder must exist.
+    /// `SIGNALBEAM__STORE__WITNESS_FILE`, default none.
+    pub witness_file: Option<PathBuf>,
 }
 
 impl Store {
@@ -219,7 +203,7 @@ impl Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: Self::EMBEDDED.to_owned() }
+        Self { url: Self::EMBEDDED.to_owned(), witness_file: None }
     }
 }
 

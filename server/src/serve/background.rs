@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::parts::Parts;
-use super::{gauges, intents};
+use super::{gauges, intents, log_guard};
 use crate::server_certificate::ServerCertificate;
 use crate::supervise::{Supervised, supervise};
 
@@ -22,11 +22,15 @@ pub(super) fn start(
     certificate: &Arc<ServerCertificate>,
     handle: PrometheusHandle,
 ) -> Vec<Supervised> {
-    let (for_gauges, for_intents) = (Arc::clone(parts), Arc::clone(parts));
+    let (for_gauges, for_intents, for_guard) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(parts));
     let certificate = Arc::clone(certificate);
     vec![
         supervise("gauges", move || gauges::keep_fresh(Arc::clone(&for_gauges), handle.clone())),
         supervise("server_certificate", move || keep_certificate_fresh(Arc::clone(&certificate))),
+        supervise("log_guard", move || {
+            let Parts { guard, store, clock, .. } = &*for_guard;
+            log_guard::keep(Arc::clone(guard), Arc::clone(store), Arc::clone(clock))
+        }),
         supervise("open_intents", move || abandon_open_intents(Arc::clone(&for_intents))),
     ]
 }

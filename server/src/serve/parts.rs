@@ -1,6 +1,7 @@
 //! The parts of a server, opened in the order in which they need each other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
@@ -15,23 +16,30 @@ use signalbeam_pki::{
     AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, PublishedUrl,
     TrustDomain,
 };
-use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
+use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables, UsageProjector};
 use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
 
+use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE};
 use super::{StartError, authority, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 
+/// How often what the authentication log has gained is counted.
+const USAGE_ROUND: Duration = Duration::from_secs(1);
+
 /// What a running server consists of.
 pub(super) struct Parts {
     pub(super) store: Arc<MeasuredStore<SqliteEventStore>>,
     pub(super) audit: Arc<SqliteAuditLog>,
     pub(super) projector: Arc<Projector>,
+    _usage: UsageProjector,
     pub(super) index: Arc<CredentialIndex>,
     pub(super) authority: Arc<CertificateAuthority>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Keeps devices out where the log went back.
+    pub(super) guard: Arc<LogGuard>,
     /// The end of the log before anything was served.
     pub(super) head_at_start: Position,
     /// One for reads and writes: what one side appends, the other waits for.
@@ -59,6 +67,8 @@ impl Parts {
 
         let store = SqliteEventStore::open(data_dir.join(EVENTS_FILE), Arc::clone(&clock)).await?;
         let store = Arc::new(store);
+        // Before the tables are opened: those of another log are thrown away, and they may be the only witness.
+        let finding = Finding::look(data_dir.path(), config, &*store, &*clock).await?;
         let tables = Tables::open(&data_dir.join(PROJECTIONS_FILE), &*store).await?;
         let projector = Arc::new(Projector::start(Arc::clone(&store) as _, tables.clone()));
         let freshness = Freshness::new(Arc::clone(&projector));
@@ -85,15 +95,19 @@ impl Parts {
             policy: authentication_policy(config),
             limits: Arc::clone(&limits),
         }));
+        let guard = Arc::new(finding.into_guard(authenticator.log_lock().clone()));
         let policy = command_policy(config)?;
+        let usage = UsageProjector::start(Arc::clone(&audit) as _, projector.tables().clone(), USAGE_ROUND);
         let head_at_start = store.head().await?;
         Ok(Arc::new(Self {
             store,
             audit,
             projector,
+            _usage: usage,
             index,
             authority,
             clock,
+            guard,
             head_at_start,
             freshness,
             keeper,

@@ -54,6 +54,11 @@ impl Site {
         self
     }
 
+    /// Writes the file that the server reads at its start and at SIGHUP.
+    pub(crate) fn configure(&self, toml: &str) {
+        std::fs::write(self.dir.path().join("signalbeam.toml"), toml).unwrap();
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }

@@ -44,10 +44,14 @@ pub(crate) struct Wire {
 impl Wire {
     /// Connects and shakes hands.
     pub(crate) fn open(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
-        let mut socket = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?, config)
+    }
+
+    /// Shakes hands on a connection that something may have been sent on.
+    pub(crate) fn over(mut socket: TcpStream, config: &Arc<ClientConfig>) -> io::Result<Self> {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        let name = ServerName::from(address.ip());
+        let name = ServerName::from(socket.peer_addr()?.ip());
         let mut session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;

@@ -9,7 +9,8 @@ use axum::{Extension, Router};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
-use signalbeam_server::listener::{Limits, Listener, Peer};
+use signalbeam_authn::client_address::TrustedProxies;
+use signalbeam_server::listener::{Limits, Listener, Peer, ProxyProtocol};
 use signalbeam_server::tls::{CertificateSlot, server_config};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -44,12 +45,17 @@ struct Running {
 }
 
 async fn start(limits: Limits, tls: Option<TlsAcceptor>, router: Router) -> Running {
+    start_behind(ProxyProtocol::None, limits, tls, router).await
+}
+
+async fn start_behind(proxies: ProxyProtocol, limits: Limits, tls: Option<TlsAcceptor>, router: Router) -> Running {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let (stop, stopping) = watch::channel(false);
     let (_, router) = watch::channel(router);
     let describe = |peer: Peer| Arc::new(peer);
-    let task = tokio::spawn(Listener { socket, tls, limits, router, describe }.run(stopping));
+    let (_, proxies) = watch::channel(proxies);
+    let task = tokio::spawn(Listener { socket, tls, limits, router, describe }.run_behind(proxies, stopping));
     Running { address, stop, task }
 }
 
@@ -119,6 +125,26 @@ async fn clients_that_never_shake_hands_do_not_keep_others_from_it() {
     let mut stream = shaken.expect("a turn").unwrap();
     stream.write_all(REQUEST).await.unwrap();
     read_hello(&mut stream).await;
+}
+
+#[tokio::test]
+async fn proxies_that_say_nothing_keep_nobody_from_shaking_hands_and_are_closed() {
+    let (trusted, key) = server_key();
+    let limit = Duration::from_secs(2);
+    let limits = Limits { max_concurrent_handshakes: 1, handshake_timeout: limit, ..generous() };
+    let proxies = ProxyProtocol::V2(TrustedProxies::new(vec!["127.0.0.1/32".parse().unwrap()]));
+    let server = start_behind(proxies, limits, Some(acceptor(key)), hello()).await;
+    let since = Instant::now();
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00").await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let shaken = timeout(limit / 2, connector(trusted, b"http/1.1").connect(name, stream)).await;
+    let mut stream = shaken.expect("a turn").unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    read_hello(&mut stream).await;
+    let took = closed(&mut silent, since).await;
+    assert!(took >= limit, "closed after {took:?}");
 }
 
 #[tokio::test]

@@ -7,5 +7,6 @@ mod dependencies;
 mod hostile;
 mod listener;
 mod metrics;
+mod openapi;
 mod process;
 mod server_certificate;

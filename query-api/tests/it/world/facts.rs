@@ -8,12 +8,13 @@ use signalbeam_domain::certificate::{
 };
 use signalbeam_domain::device::{
     DecisionReason, DeviceApproved, DeviceEvent, DeviceNetworksRestricted, DeviceRegistered, DeviceRejected,
-    DeviceSuspended,
+    DeviceRenamed, DeviceSuspended,
 };
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenIssued};
 use signalbeam_domain::{
     AllowedNetworks, ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint, Metadata, Network,
-    Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, TenantId, Timestamp, ValidityBounds,
+    Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tag, Tags, TenantId, Timestamp,
+    ValidityBounds,
 };
 use uuid::Uuid;
 
@@ -71,6 +72,7 @@ impl World {
             tenant_id,
             device_name: DeviceName::parse(name).unwrap(),
             metadata: serde_json::from_str::<Metadata>(r#"{"mac": "aa:bb:cc:dd:ee:ff"}"#).unwrap(),
+            tags: Tags::default(),
             token_prefix: prefix(),
             claim_secret_sha256: claim_secret_sha256(&claim),
         };
@@ -83,6 +85,13 @@ impl World {
         let networks = networks.iter().map(|network| Network::parse(network).unwrap()).collect();
         let restricted = DeviceNetworksRestricted { networks: AllowedNetworks::new(networks).unwrap() };
         self.device_event(device.tenant_id, device.id, DeviceEvent::NetworksRestricted(restricted)).await;
+    }
+
+    /// Gives a device these tags and no others.
+    pub(crate) async fn tag(&self, device: &Registered, tags: &[&str]) {
+        let tags = Tags::new(tags.iter().map(|tag| Tag::parse(tag).unwrap())).unwrap();
+        let renamed = DeviceRenamed { tags: Some(tags), ..DeviceRenamed::default() };
+        self.device_event(device.tenant_id, device.id, DeviceEvent::Renamed(renamed)).await;
     }
 
     async fn device_event(&self, tenant_id: TenantId, id: DeviceId, event: DeviceEvent) {
