@@ -249,32 +249,28 @@ impl KnownDevice {
         if is_same { Ok(vec![]) } else { Err(DeviceError::AlreadyRegistered) }
     }
 
+    fn rename(&self, renamed: DeviceRenamed) -> Result<Option<DeviceEvent>, DeviceError> {
+        self.must_be(&[DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Suspended], "renamed")?;
+        let changes = DeviceRenamed {
+            device_name: renamed.device_name.filter(|name| *name != self.registered.device_name),
+            metadata: renamed.metadata.filter(|metadata| *metadata != self.registered.metadata),
+            tags: renamed.tags.filter(|tags| *tags != self.registered.tags),
+        };
+        Ok((changes != DeviceRenamed::default()).then(|| changes.into()))
+    }
+
+    fn restrict(&self, networks: AllowedNetworks) -> Result<Option<DeviceEvent>, DeviceError> {
+        let allowed = [DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Suspended];
+        self.must_be(&allowed, "restricted to networks")?;
+        Ok((networks != self.allowed_networks).then(|| DeviceNetworksRestricted { networks }.into()))
+    }
+
     fn must_be(&self, allowed: &[DeviceStatus], action: &'static str) -> Result<(), DeviceError> {
         if allowed.contains(&self.status) {
             Ok(())
         } else {
             Err(DeviceError::InvalidState { status: self.status, action })
         }
-    }
-}
-
-impl KnownDevice {
-    /// The statuses in which what is said of a device may still change.
-    const REVISABLE: [DeviceStatus; 3] = [DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Suspended];
-
-    fn rename(&self, renamed: DeviceRenamed) -> Result<Vec<DeviceEvent>, DeviceError> {
-        self.must_be(&Self::REVISABLE, "renamed")?;
-        let changes = DeviceRenamed {
-            device_name: renamed.device_name.filter(|name| *name != self.registered.device_name),
-            metadata: renamed.metadata.filter(|metadata| *metadata != self.registered.metadata),
-            tags: renamed.tags.filter(|tags| *tags != self.registered.tags),
-        };
-        Ok(if changes == DeviceRenamed::default() { vec![] } else { vec![changes.into()] })
-    }
-
-    fn restrict(&self, networks: AllowedNetworks) -> Result<Vec<DeviceEvent>, DeviceError> {
-        self.must_be(&Self::REVISABLE, "restricted to networks")?;
-        Ok(if networks == self.allowed_networks { vec![] } else { vec![DeviceNetworksRestricted { networks }.into()] })
     }
 }
 
@@ -301,14 +297,11 @@ impl Aggregate for Device {
                 device.must_be(&[Pending], "rejected")?;
                 DeviceRejected(reason).into()
             }
-            DeviceCommand::Rename(renamed) => return device.rename(renamed),
-            DeviceCommand::RestrictNetworks(networks) => return device.restrict(networks),
+            DeviceCommand::Rename(renamed) => return device.rename(renamed).map(Vec::from_iter),
+            DeviceCommand::RestrictNetworks(networks) => return device.restrict(networks).map(Vec::from_iter),
             DeviceCommand::Revise { renamed, networks } => {
-                let mut events = device.rename(renamed)?;
-                if let Some(networks) = networks {
-                    events.extend(device.restrict(networks)?);
-                }
-                return Ok(events);
+                let restricted = networks.map(|networks| device.restrict(networks)).transpose()?.flatten();
+                return Ok(device.rename(renamed)?.into_iter().chain(restricted).collect());
             }
             DeviceCommand::Suspend(reason) => {
                 device.must_be(&[Approved], "suspended")?;
