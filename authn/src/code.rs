@@ -99,10 +99,18 @@ codes! {
     CsrRequired = ("CSR_REQUIRED", UNPROCESSABLE_ENTITY, "A certificate signing request is required"),
     /// Too many requests.
     RateLimited = ("RATE_LIMITED", TOO_MANY_REQUESTS, "Too many requests"),
+    /// The credential is genuine, and the address is outside of the networks that its device or tenant is bound to.
+    AddressNotAllowed = ("ADDRESS_NOT_ALLOWED", FORBIDDEN, "The address is not allowed"),
+    /// The tenant has as many as it may have.
+    QuotaExceeded = ("QUOTA_EXCEEDED", FORBIDDEN, "The tenant's quota is used up"),
+    /// More requests are being answered than the server takes on at a time.
+    Overloaded = ("OVERLOADED", SERVICE_UNAVAILABLE, "The server is busy"),
     /// A defect of ours.
     InternalError = ("INTERNAL_ERROR", INTERNAL_SERVER_ERROR, "Something went wrong here"),
     /// What is known of revocations may be out of date, so nobody is let in.
     AuthStateStale = ("AUTH_STATE_STALE", SERVICE_UNAVAILABLE, "The state of credentials is not known for certain"),
+    /// The event log went back to an earlier state, and nobody has acknowledged it: revocations may be missing from it.
+    LogRolledBack = ("LOG_ROLLED_BACK", SERVICE_UNAVAILABLE, "The event log went back to an earlier state"),
     /// The audit log cannot be written, so no device is let in.
     AuditUnavailable = ("AUDIT_UNAVAILABLE", SERVICE_UNAVAILABLE, "The audit log is unavailable"),
     /// The read model did not reach the wanted position in time.

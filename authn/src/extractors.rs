@@ -108,17 +108,23 @@ async fn admin(
         ));
     }
     let verified = authenticator.admins.verify(bearer(headers).unwrap_or_default(), authenticator.clock.now());
-    if let Err(problem) = &verified {
-        let failure = FailedAttempt {
-            method: AuthenticationMethod::AdminToken,
-            code: problem.code(),
-            device_id: None,
-            tenant_id: None,
-            prefix: None,
-        };
-        authenticator.recorder().record_failure(context, failure).await;
+    match verified {
+        Ok(admin) => {
+            admin.tenant_id.map_or(Ok(()), |tenant_id| authenticator.limits().tenant_request(tenant_id))?;
+            Ok(admin)
+        }
+        Err(problem) => {
+            let failure = FailedAttempt {
+                method: AuthenticationMethod::AdminToken,
+                code: problem.code(),
+                device_id: None,
+                tenant_id: None,
+                prefix: None,
+            };
+            authenticator.recorder().record_failure(context, failure).await;
+            Err(authenticator.limits().failed(context.client_address, None, problem))
+        }
     }
-    verified
 }
 
 async fn caller<S>(parts: &mut Parts, state: &S, takes: Takes) -> Result<Caller, Problem>

@@ -2,6 +2,7 @@
 //! Every attempt is recorded. Beside it, what all HTTP routes share: problems, the request's context, strict parsing.
 
 pub mod admin;
+pub mod admission;
 pub mod authenticator;
 pub mod claim;
 pub mod client_address;
@@ -13,10 +14,13 @@ pub mod extractors;
 pub mod forwarded_certificate;
 mod forwarded_list;
 pub mod http;
+pub mod limits;
+pub mod log_lock;
 pub mod permission;
 pub mod recorder;
 pub mod secrets;
 pub mod tls;
+mod unrecorded;
 
 pub use admin::{AdminPrincipal, AdminTokens};
 pub use authenticator::Authenticator;
@@ -26,5 +30,7 @@ pub use device::{ApiKeyFallback, AuthenticationPolicy, DevicePrincipal};
 pub use extractors::{Admin, Caller, Device, KeyHolder};
 pub use http::context::RequestContext;
 pub use http::problem::Problem;
+pub use limits::Limits;
 pub use permission::{Permission, Role};
 pub use recorder::Recorder;
+pub use unrecorded::UNRECORDED_CERTIFICATES;

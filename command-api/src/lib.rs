@@ -5,8 +5,10 @@ mod certificates;
 mod command;
 mod devices;
 mod idempotency;
+mod quotas;
 mod registration_tokens;
 mod state;
+mod withdrawals;
 
 pub use certificates::issuance::abandon_open_intents;
 pub use state::{CommandApi, CommandPolicy, Parts};
@@ -24,7 +26,8 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(devices::decide::reject_device))
         .routes(routes!(devices::decide::suspend_device))
         .routes(routes!(devices::decide::reinstate_device))
-        .routes(routes!(devices::decommission::decommission_device))
+        .routes(routes!(devices::decide::decommission_device))
+        .routes(routes!(devices::bulk::decide_devices))
         .routes(routes!(devices::rename::rename_device))
         .routes(routes!(devices::heartbeat::heartbeat))
         .routes(routes!(api_keys::claim::claim_api_key))

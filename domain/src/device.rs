@@ -8,6 +8,8 @@ use crate::aggregate::{Aggregate, Context};
 use crate::credential::{Digest, Prefix};
 use crate::event::events;
 use crate::ids::{DeviceId, TenantId};
+use crate::network::AllowedNetworks;
+use crate::tags::Tags;
 use crate::text::{DeviceName, Metadata, Reason};
 use crate::validity::Days;
 
@@ -24,6 +26,9 @@ pub struct DeviceRegistered {
     /// What it told of itself.
     #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
+    /// What it is found by.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
     /// The token that it registered with.
     pub token_prefix: Prefix,
     /// The SHA-256 of its claim secret.
@@ -47,8 +52,8 @@ pub struct DecisionReason {
     pub reason: Option<Reason>,
 }
 
-/// An admin changed the label or the description.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// An admin changed the label, the description or the tags.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceRenamed {
     /// The new name, where it changes.
@@ -57,6 +62,17 @@ pub struct DeviceRenamed {
     /// The new metadata as a whole, where it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
+    /// The new tags as a whole, where they change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
+}
+
+/// An admin said from where the device may authenticate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceNetworksRestricted {
+    /// The only networks; none for everywhere.
+    pub networks: AllowedNetworks,
 }
 
 events! {
@@ -68,8 +84,10 @@ events! {
         Approved(DeviceApproved) = ("device.approved", 1),
         /// It was refused, for good.
         Rejected(DeviceRejected) = ("device.rejected", 1),
-        /// Its name or metadata changed.
+        /// Its name, metadata or tags changed.
         Renamed(DeviceRenamed) = ("device.renamed", 1),
+        /// It authenticates from these networks alone.
+        NetworksRestricted(DeviceNetworksRestricted) = ("device.networks_restricted", 1),
         /// It authenticates nothing until reinstated.
         Suspended(DeviceSuspended) = ("device.suspended", 1),
         /// It may authenticate again.
@@ -118,6 +136,11 @@ impl DeviceStatus {
     /// Every status.
     pub const ALL: [Self; 5] = [Self::Pending, Self::Approved, Self::Rejected, Self::Suspended, Self::Decommissioned];
 
+    /// Whether the device is in service, or waits for it: pending, approved or suspended.
+    pub const fn is_in_service(self) -> bool {
+        matches!(self, Self::Pending | Self::Approved | Self::Suspended)
+    }
+
     /// As it is written everywhere.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -153,8 +176,17 @@ pub enum DeviceCommand {
     },
     /// Refuse it.
     Reject(DecisionReason),
-    /// Change its label or description.
+    /// Change its label, description or tags.
     Rename(DeviceRenamed),
+    /// Say from where it may authenticate.
+    RestrictNetworks(AllowedNetworks),
+    /// Do both, or neither.
+    Revise {
+        /// What changes of its label, description and tags.
+        renamed: DeviceRenamed,
+        /// From where it may authenticate, where that changes.
+        networks: Option<AllowedNetworks>,
+    },
     /// Bar it for now.
     Suspend(DecisionReason),
     /// Lift the bar.
@@ -189,7 +221,7 @@ pub struct Device(Option<KnownDevice>);
 /// A device that registered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KnownDevice {
-    /// As it registered, with its present name and metadata.
+    /// As it registered, with its present name, metadata and tags.
     pub registered: DeviceRegistered,
     /// Where it stands.
     pub status: DeviceStatus,
@@ -197,6 +229,8 @@ pub struct KnownDevice {
     pub api_key_validity_days: Option<Days>,
     /// Why an admin refused it, where one said so.
     pub rejection_reason: Option<Reason>,
+    /// From where it may authenticate.
+    pub allowed_networks: AllowedNetworks,
 }
 
 impl Device {
@@ -229,7 +263,7 @@ impl Aggregate for Device {
     type Event = DeviceEvent;
     type Error = DeviceError;
 
-    fn decide(&self, command: Self::Command, _context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
+    fn decide(&self, command: Self::Command, context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
         use DeviceStatus::{Approved, Pending, Rejected, Suspended};
         let Some(device) = &self.0 else {
             return match command {
@@ -252,11 +286,26 @@ impl Aggregate for Device {
                 let changes = DeviceRenamed {
                     device_name: renamed.device_name.filter(|name| *name != device.registered.device_name),
                     metadata: renamed.metadata.filter(|metadata| *metadata != device.registered.metadata),
+                    tags: renamed.tags.filter(|tags| *tags != device.registered.tags),
                 };
-                if changes.device_name.is_none() && changes.metadata.is_none() {
+                if changes == DeviceRenamed::default() {
                     return Ok(vec![]);
                 }
                 changes.into()
+            }
+            DeviceCommand::RestrictNetworks(networks) => {
+                device.must_be(&[Pending, Approved, Suspended], "restricted to networks")?;
+                if networks == device.allowed_networks {
+                    return Ok(vec![]);
+                }
+                DeviceNetworksRestricted { networks }.into()
+            }
+            DeviceCommand::Revise { renamed, networks } => {
+                let mut events = self.decide(DeviceCommand::Rename(renamed), context)?;
+                if let Some(networks) = networks {
+                    events.extend(self.decide(DeviceCommand::RestrictNetworks(networks), context)?);
+                }
+                return Ok(events);
             }
             DeviceCommand::Suspend(reason) => {
                 device.must_be(&[Approved], "suspended")?;
@@ -281,6 +330,7 @@ impl Aggregate for Device {
                 status: DeviceStatus::Pending,
                 api_key_validity_days: None,
                 rejection_reason: None,
+                allowed_networks: AllowedNetworks::default(),
             }));
         }
         Self(self.0.map(|device| device.after(event)))
@@ -306,7 +356,11 @@ impl KnownDevice {
                 if let Some(metadata) = &renamed.metadata {
                     self.registered.metadata = metadata.clone();
                 }
+                if let Some(tags) = &renamed.tags {
+                    self.registered.tags = tags.clone();
+                }
             }
+            DeviceEvent::NetworksRestricted(restricted) => self.allowed_networks.clone_from(&restricted.networks),
             DeviceEvent::Suspended(_) => self.status = DeviceStatus::Suspended,
             DeviceEvent::Reinstated(_) => self.status = DeviceStatus::Approved,
             DeviceEvent::Decommissioned(_) => self.status = DeviceStatus::Decommissioned,

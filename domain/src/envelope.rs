@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin_token::AdminTokenId;
 use crate::credential::{Digest, Prefix};
 use crate::ids::{AuthorityId, DeviceId, EventId, TenantId};
 use crate::timestamp::Timestamp;
@@ -22,12 +23,26 @@ pub enum Category {
     Certificate,
     /// A certificate authority.
     CertificateAuthority,
+    /// The event log itself.
+    EventLog,
+    /// Admin tokens that were revoked.
+    AdminToken,
+    /// The segments of a node's authentication log.
+    AuditSegment,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 5] =
-        [Self::Device, Self::RegistrationToken, Self::ApiKey, Self::Certificate, Self::CertificateAuthority];
+    pub const ALL: [Self; 8] = [
+        Self::Device,
+        Self::RegistrationToken,
+        Self::ApiKey,
+        Self::Certificate,
+        Self::CertificateAuthority,
+        Self::AdminToken,
+        Self::AuditSegment,
+        Self::EventLog,
+    ];
 
     /// As it is written in stream names, event types and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +52,9 @@ impl Category {
             Self::ApiKey => "api_key",
             Self::Certificate => "certificate",
             Self::CertificateAuthority => "certificate_authority",
+            Self::EventLog => "event_log",
+            Self::AdminToken => "admin_token",
+            Self::AuditSegment => "audit_segment",
         }
     }
 }
@@ -76,6 +94,26 @@ impl StreamId {
     /// A certificate authority's stream.
     pub fn certificate_authority(id: AuthorityId) -> Self {
         Self::new(Category::CertificateAuthority, id)
+    }
+
+    /// The stream of a log itself, which is named by its first event.
+    pub fn event_log(first_event: EventId) -> Self {
+        Self::new(Category::EventLog, first_event)
+    }
+
+    /// The stream of the admin tokens with this id, whoever issued them.
+    pub fn admin_token(jti: &AdminTokenId) -> Self {
+        Self::new(Category::AdminToken, jti)
+    }
+
+    /// The stream of what holds for all admin tokens. A token whose id is `all` shares it, which harms neither.
+    pub fn all_admin_tokens() -> Self {
+        Self::new(Category::AdminToken, "all")
+    }
+
+    /// The stream of a node's authentication log's segments. The embedded log's node is called `embedded`.
+    pub fn audit_segments(node: &str) -> Self {
+        Self::new(Category::AuditSegment, node)
     }
 
     /// Reads a stream's name.
@@ -252,7 +290,7 @@ impl Envelope {
     /// have 8 octets big-endian, times are microseconds since 1970, UUIDs are 16 octets, an absent field is the length
     /// `ffffffff` alone. `position` stays out: it belongs to the store, and moving a log to another store must keep its hashes.
     pub fn canonical_encoding(&self) -> Vec<u8> {
-        let mut encoder = CanonicalEncoder(Vec::with_capacity(self.data.len() + 384));
+        let mut encoder = CanonicalEncoder::with_capacity(self.data.len() + 384);
         encoder.field(b"signalbeam-event-1");
         encoder.field(self.event_id.as_uuid().as_bytes());
         encoder.field(self.stream.as_str().as_bytes());
@@ -267,23 +305,38 @@ impl Envelope {
         encoder.field(self.correlation_id.as_str().as_bytes());
         encoder.optional(self.causation_id.as_ref().map(|id| id.as_uuid().as_bytes().as_slice()));
         encoder.field(&self.data);
-        encoder.0
+        encoder.into_bytes()
     }
 }
 
-struct CanonicalEncoder(Vec<u8>);
+/// Writes fields so that no two lists of fields give the same bytes: each is a length of 4 octets (big-endian) and its
+/// bytes; an absent one is the length `ffffffff` alone.
+#[derive(Debug)]
+pub struct CanonicalEncoder(Vec<u8>);
 
 impl CanonicalEncoder {
     const ABSENT: u32 = u32::MAX;
 
-    fn field(&mut self, bytes: &[u8]) {
+    /// Nothing yet, with room for so many octets.
+    pub fn with_capacity(octets: usize) -> Self {
+        Self(Vec::with_capacity(octets))
+    }
+
+    /// What was written.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Writes a field.
+    pub fn field(&mut self, bytes: &[u8]) {
         // Payloads are bounded far below 4 GiB; a longer one would be told apart from none by its bytes all the same.
         let length = u32::try_from(bytes.len()).unwrap_or(Self::ABSENT);
         self.0.extend_from_slice(&length.to_be_bytes());
         self.0.extend_from_slice(bytes);
     }
 
-    fn optional(&mut self, bytes: Option<&[u8]>) {
+    /// Writes a field that may be absent.
+    pub fn optional(&mut self, bytes: Option<&[u8]>) {
         match bytes {
             Some(bytes) => self.field(bytes),
             None => self.0.extend_from_slice(&Self::ABSENT.to_be_bytes()),

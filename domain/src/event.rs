@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::admin_token::AdminTokenEvent;
 use crate::api_key::ApiKeyEvent;
+use crate::audit_segment::AuditSegmentEvent;
 use crate::authority::AuthorityEvent;
 use crate::certificate::CertificateEvent;
 use crate::device::DeviceEvent;
 use crate::envelope::Category;
+use crate::event_log::EventLogEvent;
 use crate::registration_token::RegistrationTokenEvent;
 
 /// Defines an aggregate's event enum with each variant's payload, type string and schema version.
@@ -84,6 +87,12 @@ pub enum Event {
     CertificateEvent(CertificateEvent),
     /// Of a certificate authority.
     AuthorityEvent(AuthorityEvent),
+    /// Of the event log itself.
+    EventLogEvent(EventLogEvent),
+    /// Of admin tokens.
+    AdminTokenEvent(AdminTokenEvent),
+    /// Of an authentication log's segments.
+    AuditSegmentEvent(AuditSegmentEvent),
 }
 
 /// The event belongs to another kind of aggregate.
@@ -122,6 +131,9 @@ impl Event {
             Self::ApiKeyEvent(event) => event.event_type(),
             Self::CertificateEvent(event) => event.event_type(),
             Self::AuthorityEvent(event) => event.event_type(),
+            Self::EventLogEvent(event) => event.event_type(),
+            Self::AdminTokenEvent(event) => event.event_type(),
+            Self::AuditSegmentEvent(event) => event.event_type(),
         }
     }
 
@@ -133,6 +145,9 @@ impl Event {
             Self::ApiKeyEvent(event) => event.schema_version(),
             Self::CertificateEvent(event) => event.schema_version(),
             Self::AuthorityEvent(event) => event.schema_version(),
+            Self::EventLogEvent(event) => event.schema_version(),
+            Self::AdminTokenEvent(event) => event.schema_version(),
+            Self::AuditSegmentEvent(event) => event.schema_version(),
         }
     }
 
@@ -158,6 +173,13 @@ impl Event {
             Category::CertificateAuthority => {
                 AuthorityEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
             }
+            Category::EventLog => EventLogEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into)),
+            Category::AdminToken => {
+                AdminTokenEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
+            }
+            Category::AuditSegment => {
+                AuditSegmentEvent::decode(event_type, schema_version, payload).map(|e| e.map(Into::into))
+            }
         };
         match decoded {
             Ok(Some(event)) => Ok(event),
@@ -174,6 +196,9 @@ impl Event {
             ApiKeyEvent::KINDS,
             CertificateEvent::KINDS,
             AuthorityEvent::KINDS,
+            AdminTokenEvent::KINDS,
+            AuditSegmentEvent::KINDS,
+            EventLogEvent::KINDS,
         ]
         .into_iter()
         .flatten()

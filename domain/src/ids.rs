@@ -94,6 +94,10 @@ uuid_id!(
     /// One recorded event.
     EventId
 );
+uuid_id!(
+    /// One time that the event log was found to have gone back to an earlier state.
+    RollbackId
+);
 
 #[cfg(test)]
 mod tests {

@@ -93,6 +93,9 @@ const fn category_of(event: &Event) -> Category {
         Event::ApiKeyEvent(_) => Category::ApiKey,
         Event::CertificateEvent(_) => Category::Certificate,
         Event::AuthorityEvent(_) => Category::CertificateAuthority,
+        Event::EventLogEvent(_) => Category::EventLog,
+        Event::AdminTokenEvent(_) => Category::AdminToken,
+        Event::AuditSegmentEvent(_) => Category::AuditSegment,
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use signalbeam_domain::{Digest, EventId, Position, StreamId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::ledger::PreparedBatch;
@@ -22,6 +22,7 @@ use crate::sqlite::write_health::WriteHealth;
 use crate::sqlite::writer::{Request, Written};
 
 mod audit;
+pub mod copy;
 mod database;
 mod insert;
 mod known;
@@ -31,7 +32,7 @@ mod row;
 mod write_health;
 mod writer;
 
-pub use audit::SqliteAuditLog;
+pub use audit::{SqliteAuditLog, SqliteAuditReader};
 pub use database::OpenError;
 pub use reader::SqliteEventReader;
 
@@ -78,6 +79,11 @@ impl SqliteEventStore {
     /// How long ago the last attempt to write failed; none where something has been written since, or nothing failed.
     pub fn last_write_failure(&self) -> Option<Duration> {
         self.health.last_failure()
+    }
+
+    /// The position of the newest event whose commit is durable; changes with every commit.
+    pub fn committed(&self) -> watch::Receiver<Position> {
+        self.reader.committed()
     }
 
     /// Appends what waits in the queue, then ends the writer and the subscriptions, and lets go of the file. Appends

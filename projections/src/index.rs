@@ -3,16 +3,20 @@
 //! One feeder applies events in the order of the log; nobody else writes. Reads take one shared lock for some
 //! nanoseconds, allocate nothing and never wait for I/O.
 
+mod admin_tokens;
 mod entries;
 mod fact;
 mod load;
 mod state;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use signalbeam_domain::{DeviceId, Fingerprint, Position, Prefix, SerialNumber, Timestamp};
+use signalbeam_domain::{
+    AdminTokenId, DeviceId, Fingerprint, Position, Prefix, SerialNumber, TenantId, Timestamp, TokenIssuer,
+};
 use signalbeam_event_store::{EventReader, Recorded, SubscriptionItem};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -96,6 +100,16 @@ impl CredentialIndex {
         self.shared.read().device(id)
     }
 
+    /// Whether the device's own list of networks permits an address; without one, every address.
+    pub fn permits_address(&self, id: DeviceId, address: IpAddr) -> bool {
+        self.shared.read().permits_address(id, address)
+    }
+
+    /// How many devices of a tenant are pending, approved or suspended.
+    pub fn devices_in_service(&self, tenant_id: TenantId) -> usize {
+        self.shared.read().devices_in_service(tenant_id)
+    }
+
     /// A device's certificate, by its fingerprint: the only lookup that a presented certificate may be judged by.
     pub fn certificate(&self, fingerprint: &Fingerprint) -> Option<CertificateEntry> {
         self.shared.read().certificate(fingerprint)
@@ -120,6 +134,17 @@ impl CredentialIndex {
     /// cannot change, so it must be quick and must not ask the index anything.
     pub fn api_keys<R>(&self, prefix: Prefix, judge: impl FnOnce(&[ApiKeyEntry]) -> R) -> R {
         judge(self.shared.read().api_keys(prefix))
+    }
+
+    /// Whether an admin token is revoked: by its id, or, where this installation issued it, by when it did. What the index
+    /// says counts only while it is ready and fresh.
+    pub fn has_revoked_admin_token(
+        &self,
+        issuer: &TokenIssuer,
+        jti: Option<&AdminTokenId>,
+        issued_at: Option<Timestamp>,
+    ) -> bool {
+        self.shared.read().admin_tokens.covers(issuer, jti, issued_at)
     }
 
     /// How far the index has come.

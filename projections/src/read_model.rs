@@ -3,6 +3,7 @@
 //! Each question takes the tenant that the caller is confined to, where it is confined to one: what belongs to another
 //! tenant does not exist for it.
 
+mod admin_tokens;
 mod certificates;
 mod counts;
 mod cursor;
@@ -11,6 +12,7 @@ mod listing;
 mod tokens;
 mod usage;
 
+pub use self::admin_tokens::{RevocationRow, RevokedTokens};
 pub use self::certificates::{CertificateFilter, CertificateRow, CertificateStatus, Revocation};
 pub use self::counts::ActiveCertificates;
 pub use self::cursor::{Cursor, InvalidCursor};

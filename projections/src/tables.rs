@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use signalbeam_event_store::sqlite::copy::reading;
 use signalbeam_event_store::{EventReader, StoreError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
@@ -116,7 +117,7 @@ impl Tables {
         if tables.checkpoint().await?.is_of(reader).await? {
             return Ok(tables);
         }
-        tracing::warn!(path = %path.display(), "projections of another log: rebuilding them");
+        tracing::info!(path = %path.display(), "projections of another log: rebuilding them");
         tables.close().await;
         remove(path)?;
         create(path).await?;
@@ -132,6 +133,22 @@ impl Tables {
             Found::Fit => Ok(Self::connect(path)),
             Found::Nothing | Found::OtherFormat | Found::Damage => Err(OpenError::Unfit { path: path.to_owned() }),
         }
+    }
+
+    /// Looks into the file without changing anything, also one of another version; whether it is of this one is told too.
+    /// Leaves no file beside it where nobody writes to it.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the file is missing or damaged.
+    pub async fn peek(path: &Path) -> Result<(Self, bool), OpenError> {
+        let failed = |source| OpenError::Database { path: path.to_owned(), source };
+        let options = reading(path).pragma("query_only", "ON").busy_timeout(BUSY_TIMEOUT);
+        let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+        let format: i32 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut connection).await.map_err(failed)?;
+        connection.close().await.map_err(failed)?;
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
+        let tables = Self(Arc::new(Pools { path: path.to_owned(), writer: pool.clone(), readers: pool }));
+        Ok((tables, format == FORMAT))
     }
 
     /// Creates empty tables in a new file, in the place of whatever is there.

@@ -10,6 +10,7 @@ pub mod parameters;
 mod reading;
 pub mod registration_tokens;
 mod state;
+pub mod tagged;
 pub mod usage;
 
 pub use documentation::{describe, documentation};
@@ -42,7 +43,8 @@ fn all_routes() -> OpenApiRouter<QueryApi> {
         .routes(routes!(certificates::get::get_certificate))
         .routes(routes!(certificates::of_device::list_certificates_of_device))
         .routes(routes!(certificates::renewal_info::get_renewal_info))
-        .routes(routes!(authentication_logs::list_authentication_logs))
+        .routes(routes!(authentication_logs::list::list_authentication_logs))
+        .routes(routes!(authentication_logs::export::export_authentication_logs))
         .routes(routes!(usage::by_day::get_usage))
         .routes(routes!(events::list::list_events))
 }

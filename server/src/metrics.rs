@@ -2,9 +2,12 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use signalbeam_authn::ErrorCode;
+use signalbeam_authn::limits::Limit;
+use signalbeam_authn::{ErrorCode, UNRECORDED_CERTIFICATES};
 use signalbeam_domain::Category;
 use signalbeam_projections::DIRECTORY;
+
+use crate::http::shedding::CLASSES;
 
 /// Handshakes that came to nothing, by reason.
 pub const HANDSHAKE_FAILURES: &str = "signalbeam_tls_handshake_failures_total";
@@ -13,10 +16,15 @@ pub const HTTP_DURATION: &str = "signalbeam_http_request_duration_seconds";
 /// How many background tasks had to be started again, by task.
 pub const TASK_RESTARTS: &str = "signalbeam_background_task_restarts_total";
 
+/// 1 while the event log is found to have gone back and nobody has acknowledged it, else 0.
+pub const LOG_ROLLED_BACK: &str = "signalbeam_log_rolled_back";
+
 /// By how many events a projection is behind.
 pub const LAG_EVENTS: &str = "signalbeam_projection_lag_events";
 /// By how much time a projection is behind.
 pub const LAG_SECONDS: &str = "signalbeam_projection_lag_seconds";
+/// Requests that were sent away because too many were being answered, by class.
+pub const REQUESTS_SHED: &str = "signalbeam_requests_shed_total";
 /// The projections that there are, as the metrics name them.
 pub const PROJECTIONS: &[&str] = &[DIRECTORY, CREDENTIAL_INDEX];
 /// What the authentication path reads.
@@ -56,6 +64,8 @@ const FAILURE_CODES: &[&str] = &[
     ErrorCode::InvalidToken.as_str(),
     ErrorCode::InvalidRegistrationToken.as_str(),
     ErrorCode::InvalidClaimSecret.as_str(),
+    ErrorCode::AddressNotAllowed.as_str(),
+    ErrorCode::RateLimited.as_str(),
 ];
 const RENEWAL_FAILURE_CODES: &[&str] = &[
     ErrorCode::CertificateNotRenewable.as_str(),
@@ -92,6 +102,12 @@ const COUNTERS: &[Family] = &[
         "reason",
         &["proxy_header", "refused", "timeout"],
     ),
+    family(
+        UNRECORDED_CERTIFICATES,
+        "Certificates presented that our authority signed and the event log does not know.",
+    ),
+    labelled("signalbeam_rate_limited_total", "Requests beyond a limit, by limit.", "limit", Limit::NAMES),
+    labelled(REQUESTS_SHED, "Requests sent away because too many were being answered.", "class", CLASSES),
 ];
 
 const GAUGES: &[Family] = &[
@@ -103,6 +119,7 @@ const GAUGES: &[Family] = &[
     ),
     labelled("signalbeam_devices_count", "Devices, by status.", "status", DEVICE_STATUSES),
     labelled("signalbeam_certificates_active_count", "Active certificates, by tenant.", "tenant_id", &["other"]),
+    family(LOG_ROLLED_BACK, "1 while the event log has gone back and that is not acknowledged: no device is let in."),
     labelled(LAG_EVENTS, "Events that a projection has still to apply.", "projection", PROJECTIONS),
     labelled(LAG_SECONDS, "How long ago a projection last knew that it was up to date.", "projection", PROJECTIONS),
 ];
@@ -163,7 +180,10 @@ fn bring_into_being() {
     }
     for family in GAUGES {
         describe_gauge!(family.name, family.help);
-        let (label, values) = family.label.unwrap_or_default();
+        let Some((label, values)) = family.label else {
+            gauge!(family.name).set(0.0);
+            continue;
+        };
         for value in values {
             gauge!(family.name, label => *value).set(0.0);
         }

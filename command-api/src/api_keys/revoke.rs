@@ -37,6 +37,7 @@ pub(crate) struct RevokeApiKey {
         (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`"),
         (status = 403, body = ProblemBody, description = "`FORBIDDEN`"),
         (status = 404, body = ProblemBody, description = "`NOT_FOUND`"),
+        (status = 409, body = ProblemBody, description = "`IDEMPOTENCY_KEY_REUSED`"),
     ),
     security(("adminToken" = [])),
 )]

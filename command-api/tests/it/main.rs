@@ -4,6 +4,7 @@
 
 mod api_keys;
 mod authentication;
+mod bulk;
 mod certificates;
 mod decisions;
 mod documentation;
@@ -11,10 +12,15 @@ mod examples;
 mod failures;
 mod hostile;
 mod idempotency;
+mod key_races;
+mod limits;
+mod log_lock;
 mod proxies;
 mod races;
 mod registration;
 mod registration_tokens;
+mod repeating;
 mod secrets;
+mod tags;
 mod tenants;
 mod world;

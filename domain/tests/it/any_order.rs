@@ -8,7 +8,9 @@ use signalbeam_domain::{Aggregate, Context, Event, Timestamp};
 use crate::fixtures::day;
 use crate::recorded::{decode, encode};
 
+mod admin_token;
 mod api_keys;
+mod audit_segment;
 mod authority;
 mod certificates;
 mod device;

@@ -1,19 +1,23 @@
 //! What was recorded once is read for ever: a payload of every event and version that was ever written, byte by byte.
 //!
-//! `{type}.v{version}.json` has every optional field, `{type}.v{version}.minimal.json` has none. The files are
-//! never edited: a payload that changes gets a new schema version and a file beside the old one.
+//! `{type}.v{version}.json` has every optional field that the version was born with, `{type}.v{version}.minimal.json` has
+//! none, `{type}.v{version}.{addition}.json` has those that an addition brought. The files are never edited: a payload
+//! that gains optional fields gets a file beside the old ones, one that changes otherwise a new schema version too.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use signalbeam_domain::admin_token::{AdminTokenEvent, RevokedAdminTokens};
 use signalbeam_domain::api_key::{ApiKeyEvent, ApiKeys};
+use signalbeam_domain::audit_segment::{AuditSegmentEvent, AuditSegments};
 use signalbeam_domain::authority::{Authority, AuthorityEvent, AuthorityStatus};
 use signalbeam_domain::certificate::{CertificateEvent, Certificates, Standing};
 use signalbeam_domain::device::{Device, DeviceEvent};
 use signalbeam_domain::event::OtherCategory;
+use signalbeam_domain::event_log::{EventLogEvent, RollbackCause};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenEvent};
-use signalbeam_domain::{Aggregate, Category, DecodeError, DeviceStatus, Event};
+use signalbeam_domain::{AdminTokenId, Aggregate, Category, DecodeError, DeviceStatus, Event, Timestamp, TokenIssuer};
 
 use crate::recorded::{category, decode, encode};
 
@@ -121,7 +125,27 @@ fn the_golden_events_of_a_device_fold() {
     assert_eq!(device.status, DeviceStatus::Decommissioned);
     assert_eq!(device.registered.device_name.as_str(), "Lager Süd 2");
     assert_eq!(device.api_key_validity_days.unwrap().get(), 90);
+    assert_eq!(device.allowed_networks.as_slice().len(), 2);
     assert_eq!(device.rejection_reason.as_ref().unwrap().as_str(), "unknown site");
+}
+
+#[test]
+fn tags_are_read_where_they_were_recorded_and_absent_where_they_were_not() {
+    let payloads = payloads();
+    let event = |file: &str| decode(kind(file).0, 1, payloads[file].as_bytes());
+    let tags_of = |files: [&str; 2]| {
+        let events = files.map(|file| DeviceEvent::try_from(event(file)).unwrap());
+        let device = Device::fold(&events);
+        device.known().unwrap().registered.tags.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(tags_of(["device.registered.v1.json", "device.renamed.v1.json"]).is_empty());
+    assert_eq!(tags_of(["device.registered.v1.tagged.json", "device.renamed.v1.json"]), ["Halle 3", "site:Süd"]);
+    assert_eq!(tags_of(["device.registered.v1.tagged.json", "device.renamed.v1.tagged.json"]), ["Halle 4"]);
+    let Ok(RegistrationTokenEvent::Consumed(consumed)) = event("registration_token.consumed.v1.tagged.json").try_into()
+    else {
+        panic!("a token's event")
+    };
+    assert_eq!(consumed.tags.iter().count(), 2);
 }
 
 #[test]
@@ -158,4 +182,30 @@ fn the_golden_events_of_a_certificate_authority_fold() {
     let events = recorded::<AuthorityEvent>(AuthorityEvent::KINDS);
     let statuses: Vec<_> = (1..=events.len()).map(|n| Authority::fold(&events[..n]).status().unwrap()).collect();
     assert_eq!(statuses, [Prepared, Active, Rotated, Retired]);
+}
+
+#[test]
+fn the_golden_event_of_the_event_log_tells_where_it_went_back() {
+    let [EventLogEvent::RollbackAcknowledged(acknowledged)] = &recorded::<EventLogEvent>(EventLogEvent::KINDS)[..]
+    else {
+        panic!("one event")
+    };
+    assert_eq!((acknowledged.cause, acknowledged.cause.as_str()), (RollbackCause::Behind, "behind"));
+    assert_eq!((acknowledged.witnessed_position.unwrap().0, acknowledged.found_position.0), (1042, 977));
+}
+
+#[test]
+fn the_golden_events_of_admin_tokens_fold() {
+    let revoked = RevokedAdminTokens::fold(&recorded::<AdminTokenEvent>(AdminTokenEvent::KINDS));
+    let jti = AdminTokenId::parse("018f3c5e-7b1a-7cc2-9d3e-0000000000a1").unwrap();
+    assert!(revoked.has(&TokenIssuer::built_in(), &jti));
+    assert_eq!(revoked.issued_before(), Some(Timestamp::parse("2026-01-31T12:00:00Z").unwrap()));
+}
+
+#[test]
+fn the_golden_events_of_an_authentication_logs_segments_fold() {
+    let segments = AuditSegments::fold(&recorded::<AuditSegmentEvent>(AuditSegmentEvent::KINDS));
+    let [segment] = segments.sealed() else { panic!("one segment: {segments:?}") };
+    assert_eq!((segment.day.to_string().as_str(), segment.count), ("2026-01-31", 10));
+    assert_eq!((segments.last_row(), segments.dropped_through()), (20, 20));
 }

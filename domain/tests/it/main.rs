@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admin_token;
 mod any_order;
 mod api_keys;
+mod audit_segment;
 mod authority;
 mod certificates;
 mod device;
 mod envelope;
+mod event_log;
 mod fixtures;
 mod given;
 mod golden;

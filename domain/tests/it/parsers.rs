@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use signalbeam_domain::credential::{PREFIX_ALPHABET, RegistrationToken};
 use signalbeam_domain::device::DeviceStatus;
 use signalbeam_domain::{
-    ActorKind, ApiKey, ApiKeyId, AuthorityId, Category, ClaimSecret, CorrelationId, Description, DeviceId, DeviceName,
-    Digest, EventId, Fingerprint, Metadata, MetadataValue, Prefix, Reason, RegistrationTokenId, SerialNumber, StreamId,
-    TenantId, Timestamp, ValidityBounds,
+    ActorKind, AdminTokenId, ApiKey, ApiKeyId, AuthorityId, Category, ClaimSecret, CorrelationId, Description,
+    DeviceId, DeviceName, Digest, EventId, Fingerprint, Metadata, MetadataValue, Prefix, Reason, RegistrationTokenId,
+    SerialNumber, StreamId, TenantId, Timestamp, ValidityBounds,
 };
 use uuid::Uuid;
 
@@ -213,12 +213,18 @@ fn every_stream_is_named_by_its_category_and_an_id() {
     let id = DeviceId::from_uuid(Uuid::from_u128(7));
     let prefix = Prefix::parse("a1B2c3D4").unwrap();
     let authority = AuthorityId::from_uuid(Uuid::from_u128(8));
+    let first = EventId::from_uuid(Uuid::from_u128(9));
+    let jti = AdminTokenId::parse("onrtac:7-x").unwrap();
     let streams = [
         (StreamId::device(id), Category::Device, id.to_string()),
         (StreamId::registration_token(prefix), Category::RegistrationToken, prefix.to_string()),
         (StreamId::api_keys(id), Category::ApiKey, id.to_string()),
         (StreamId::certificates(id), Category::Certificate, id.to_string()),
         (StreamId::certificate_authority(authority), Category::CertificateAuthority, authority.to_string()),
+        (StreamId::event_log(first), Category::EventLog, first.to_string()),
+        (StreamId::admin_token(&jti), Category::AdminToken, jti.to_string()),
+        (StreamId::all_admin_tokens(), Category::AdminToken, "all".to_owned()),
+        (StreamId::audit_segments("embedded"), Category::AuditSegment, "embedded".to_owned()),
     ];
     for (stream, category, id) in streams {
         assert_eq!((stream.category(), stream.id()), (category, id.as_str()));

@@ -108,6 +108,18 @@ impl Database {
         Ok(database)
     }
 
+    /// Makes everything in the write-ahead log durable. (The engine holds no lock on that file, so another handle on it does
+    /// no harm.)
+    pub(crate) fn sync_written_ahead(&self) -> io::Result<()> {
+        let mut name = self.options.get_filename().as_os_str().to_owned();
+        name.push("-wal");
+        match File::open(PathBuf::from(name)) {
+            Ok(file) => file.sync_data(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A connection that writes durably: a commit that it acknowledged survives the loss of power.
     pub(crate) async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
         self.options.connect().await
@@ -116,9 +128,12 @@ impl Database {
 
 /// Connections that only read, opened as they are needed.
 pub(crate) fn readers(path: &Path) -> SqlitePool {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .read_only(true)
+    readers_by(SqliteConnectOptions::new().filename(path).read_only(true))
+}
+
+/// As [`readers`], on connections of these options.
+pub(crate) fn readers_by(options: SqliteConnectOptions) -> SqlitePool {
+    let options = options
         .busy_timeout(BUSY_TIMEOUT)
         .thread_name(|number| format!("sqlite-read-{number}"))
         .disable_statement_logging();
@@ -131,16 +146,25 @@ pub(crate) fn readers(path: &Path) -> SqlitePool {
 
 /// Refuses a file that is missing or none of ours, without changing it.
 pub(crate) async fn recognise(path: &Path, kind: &Kind) -> Result<(), OpenError> {
-    const NOT_A_DATABASE: &str = "26";
     /// `SQLITE_READONLY_ROLLBACK`: whoever created the file was killed before it was in write-ahead mode.
     const INTERRUPTED: &str = "776";
-    let foreign = || OpenError::Foreign { path: path.to_owned(), expected: kind.what };
     let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
     let found = match identity(&options.clone().read_only(true)).await {
         // Only a connection that may write can take back what was left half done.
         Err(error) if code(&error).as_deref() == Some(INTERRUPTED) => identity(&options).await,
         found => found,
     };
+    judge(path, kind, found)
+}
+
+/// As [`recognise`], by one look through these options.
+pub(crate) async fn recognise_by(path: &Path, kind: &Kind, options: &SqliteConnectOptions) -> Result<(), OpenError> {
+    judge(path, kind, identity(options).await)
+}
+
+fn judge(path: &Path, kind: &Kind, found: Result<(i32, i64), sqlx::Error>) -> Result<(), OpenError> {
+    const NOT_A_DATABASE: &str = "26";
+    let foreign = || OpenError::Foreign { path: path.to_owned(), expected: kind.what };
     let found = found.map_err(|error| match code(&error).as_deref() {
         Some(NOT_A_DATABASE) => foreign(),
         _ => database_error(path, error),

@@ -12,7 +12,7 @@ use crate::ledger::KnownCommand;
 use crate::port::{EventReader, Filter, Page, Recorded, RecordedCommand, StoreError, Subscription};
 use crate::sqlite::database::{self, OpenError};
 use crate::sqlite::known::json_texts;
-use crate::sqlite::{KIND, row};
+use crate::sqlite::{KIND, copy, row};
 use crate::subscription;
 
 /// How many rows a filtered read looks at before it answers with what it has: so it ends soon, however rare a match is.
@@ -37,6 +37,21 @@ impl SqliteEventReader {
         database::recognise(path.as_ref(), &KIND).await?;
         let (own_head, head) = watch::channel(Position::default());
         Ok(Self { pool: database::readers(path.as_ref()), head, _own_head: Some(own_head) })
+    }
+
+    /// Opens an existing log for reading, and leaves no file beside it where nobody writes to it at the moment.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the file does not exist or is something else.
+    pub async fn open_at_rest(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let options = copy::reading(path.as_ref());
+        database::recognise_by(path.as_ref(), &KIND, &options).await?;
+        let (own_head, head) = watch::channel(Position::default());
+        Ok(Self { pool: database::readers_by(options), head, _own_head: Some(own_head) })
+    }
+
+    pub(super) fn committed(&self) -> watch::Receiver<Position> {
+        self.head.clone()
     }
 
     pub(super) fn beside_writer(path: &Path, head: watch::Receiver<Position>) -> Self {
@@ -95,7 +110,8 @@ impl EventReader for SqliteEventReader {
             .await
             .and_then(|row| row.as_ref().map(row::known_command).transpose());
         let Some(command) = row.map_err(StoreError::because("read a command"))? else { return Ok(None) };
-        Ok(Some(RecordedCommand { body_sha256: command.body_sha256, events: self.events_of(&command).await? }))
+        let events = self.events_of(&command).await?;
+        Ok(Some(RecordedCommand { body_sha256: command.body_sha256, position: command.position, events }))
     }
 
     fn subscribe(&self, after: Position) -> Subscription {

@@ -72,6 +72,9 @@ impl Open {
     async fn new(database: &Database) -> Result<Self, sqlx::Error> {
         let mut connection = database.connect().await?;
         let tail = known::tail(&mut connection).await?;
+        // What a process left behind that was killed between writing and syncing is visible now: from here on it also is
+        // durable, so that nobody has seen what the loss of power could still take away.
+        database.sync_written_ahead().map_err(sqlx::Error::Io)?;
         Ok(Self { connection, tail })
     }
 }

@@ -4,6 +4,10 @@
 
 mod audit;
 mod contract;
+mod copies;
 mod crash;
 mod fixture;
+mod flood;
+mod segments;
 mod sqlite;
+mod witness;

@@ -22,6 +22,7 @@ CREATE TABLE devices (
     name                  TEXT NOT NULL,       -- a label, not unique
     status                TEXT NOT NULL CHECK (status IN ('Pending', 'Approved', 'Rejected', 'Suspended', 'Decommissioned')),
     metadata              TEXT NOT NULL,       -- a JSON object
+    tags                  TEXT NOT NULL,       -- a JSON array of texts, sorted
     registered_at         TEXT NOT NULL,
     token_prefix          TEXT NOT NULL,       -- of the registration token that it came with
     claim_secret_sha256   TEXT NOT NULL,       -- with that secret it fetches its API key
@@ -33,13 +34,26 @@ CREATE TABLE devices (
     rejection_reason      TEXT,
     status_changed_at     TEXT NOT NULL,
     status_changed_by     TEXT NOT NULL,
-    status_reason         TEXT                 -- what was said at the last change of status
+    status_reason         TEXT,                -- what was said at the last change of status
+    allowed_networks      TEXT                 -- a JSON array of CIDR blocks: from where it may authenticate; NULL or empty: everywhere
 ) WITHOUT ROWID;
 
 CREATE INDEX devices_by_registration ON devices (registered_at, device_id);
 CREATE INDEX devices_of_tenant ON devices (tenant_id, registered_at, device_id);
 CREATE INDEX devices_of_tenant_by_name ON devices (tenant_id, name);
 CREATE INDEX devices_by_status ON devices (status, registered_at, device_id);
+
+-- One row for each tag of a device: what finds the devices of a tag in the order of their lists.
+CREATE TABLE device_tags (
+    device_id            TEXT NOT NULL REFERENCES devices (device_id),
+    tag                  TEXT NOT NULL,
+    device_tenant_id     TEXT NOT NULL,
+    device_registered_at TEXT NOT NULL,
+    PRIMARY KEY (device_id, tag)
+) WITHOUT ROWID;
+
+CREATE INDEX device_tags_by_registration ON device_tags (tag, device_registered_at, device_id);
+CREATE INDEX device_tags_of_tenant ON device_tags (device_tenant_id, tag, device_registered_at, device_id);
 
 -- One row an API key.
 CREATE TABLE device_api_keys (
@@ -88,6 +102,8 @@ CREATE TABLE device_registration_tokens (
 
 CREATE INDEX device_registration_tokens_by_creation ON device_registration_tokens (created_at, id);
 CREATE INDEX device_registration_tokens_of_tenant ON device_registration_tokens (tenant_id, created_at, id);
+CREATE INDEX device_registration_tokens_open ON device_registration_tokens (tenant_id, expires_at)
+    WHERE is_used = 0 AND revoked_at IS NULL;
 
 -- One row a certificate: the devices' and the certificate authorities' own.
 CREATE TABLE device_certificates (
@@ -124,6 +140,21 @@ CREATE INDEX device_certificates_by_issue ON device_certificates (issued_at, id)
 CREATE INDEX device_certificates_of_tenant ON device_certificates (tenant_id, issued_at, id);
 CREATE INDEX device_certificates_unrevoked ON device_certificates (tenant_id, expires_at)
     WHERE revoked_at IS NULL AND type = 'Device';
+
+-- One row a revocation of admin tokens: of one by its id, or of all that this installation issued before a moment.
+CREATE TABLE admin_token_revocations (
+    id            TEXT NOT NULL PRIMARY KEY,   -- of the event that recorded it
+    jti           TEXT,                        -- the token; NULL where all before a moment were revoked
+    issuer        TEXT,                        -- who issued it
+    expires_at    TEXT,                        -- when it would have expired anyway, where that was known
+    issued_before TEXT,                        -- the first moment whose tokens are good
+    reason        TEXT,
+    revoked_at    TEXT NOT NULL,
+    revoked_by    TEXT NOT NULL,
+    CHECK ((jti IS NULL) = (issuer IS NULL) AND (jti IS NULL) <> (issued_before IS NULL))
+) WITHOUT ROWID;
+
+CREATE INDEX admin_token_revocations_by_time ON admin_token_revocations (revoked_at, id);
 
 -- The certificates with which devices can authenticate right now: neither ended nor outside of their validity, and the
 -- device is approved.

@@ -7,18 +7,20 @@ use signalbeam_domain::device::{
 };
 use signalbeam_domain::registration_token::RegistrationTokenEvent;
 use signalbeam_domain::{
-    ApiKeyId, AuthorityId, Days, Description, DeviceId, DeviceName, DeviceStatus, Digest, EventId, Fingerprint,
-    Metadata, Prefix, Reason, RegistrationTokenId, SerialNumber, TenantId, Timestamp,
+    AdminTokenId, AllowedNetworks, ApiKeyId, AuthorityId, Days, Description, DeviceId, DeviceName, DeviceStatus,
+    Digest, EventId, Fingerprint, Metadata, Prefix, Reason, RegistrationTokenId, SerialNumber, Tags, TenantId,
+    Timestamp, TokenIssuer,
 };
 
 use super::Moment;
 use crate::standing::{CertificateType, StandingName};
 
-/// Metadata as the text of a JSON object, so that SQLite keeps its numbers as they are.
+/// A value as the text of its JSON, so that SQLite keeps it as it is: metadata with its numbers, lists.
+/// A value as JSON text in a column, so that SQLite keeps its numbers as they are.
 #[derive(Debug)]
-pub(super) struct Json(pub(super) Metadata);
+pub(super) struct Json<T>(pub(super) T);
 
-impl Serialize for Json {
+impl<T: Serialize> Serialize for Json<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = serde_json::to_string(&self.0).map_err(serde::ser::Error::custom)?;
         serializer.serialize_str(&text)
@@ -56,12 +58,27 @@ row! {
         tenant_id: TenantId,
         name: DeviceName,
         status: DeviceStatus,
-        metadata: Json,
+        metadata: Json<Metadata>,
+        tags: Json<Tags>,
         registered_at: Timestamp,
         token_prefix: Prefix,
         claim_secret_sha256: Digest,
         status_changed_at: Timestamp,
         status_changed_by: String,
+    }
+}
+
+row! {
+    /// Admin tokens that were revoked.
+    AdminTokenRow in "admin_token_revocations" {
+        id: EventId,
+        jti: Option<AdminTokenId>,
+        issuer: Option<TokenIssuer>,
+        expires_at: Option<Timestamp>,
+        issued_before: Option<Timestamp>,
+        reason: Option<Reason>,
+        revoked_at: Timestamp,
+        revoked_by: String,
     }
 }
 
@@ -124,7 +141,9 @@ row! {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct DevicePatch {
     name: Option<DeviceName>,
-    metadata: Option<Json>,
+    metadata: Option<Json<Metadata>>,
+    allowed_networks: Option<Json<AllowedNetworks>>,
+    tags: Option<Json<Tags>>,
     approved_at: Option<Timestamp>,
     approved_by: Option<String>,
     api_key_validity_days: Option<Days>,
@@ -146,7 +165,9 @@ impl DevicePatch {
             DeviceEvent::Renamed(renamed) => {
                 self.name = renamed.device_name.or(self.name.take());
                 self.metadata = renamed.metadata.map(Json).or(self.metadata.take());
+                self.tags = renamed.tags.map(Json).or(self.tags.take());
             }
+            DeviceEvent::NetworksRestricted(restricted) => self.allowed_networks = Some(Json(restricted.networks)),
             DeviceEvent::Approved(approved) => {
                 self.api_key_validity_days = Some(approved.api_key_validity_days);
                 self.approved_at = Some(moment.at);

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use signalbeam_domain::admin_token::{AdminTokenRevoked, AllAdminTokensRevoked};
 use signalbeam_domain::certificate::Standing;
 use signalbeam_domain::{
-    ApiKeyId, DecodeError, DeviceId, DeviceStatus, Envelope, Fingerprint, Prefix, SecretVerifier, SerialNumber,
-    TenantId, Timestamp,
+    AdminTokenId, AllowedNetworks, ApiKeyId, DecodeError, DeviceId, DeviceStatus, Envelope, Fingerprint, Prefix,
+    SecretVerifier, SerialNumber, TenantId, Timestamp, TokenIssuer,
 };
 use signalbeam_event_store::Recorded;
 
@@ -18,18 +19,22 @@ use crate::progress::ProjectionFailure;
 pub(super) enum Fact {
     DeviceRegistered(DeviceId, DeviceEntry),
     DeviceBecame(DeviceId, DeviceStatus),
+    DeviceRestricted(DeviceId, AllowedNetworks),
     KeyIssued(ApiKeyEntry),
     KeyUsed(DeviceId, ApiKeyId),
     KeyRevoked(DeviceId, ApiKeyId),
     CertificateIssued(CertificateEntry),
     CertificateUsed(SerialNumber),
     CertificateEnded(SerialNumber, Standing),
+    /// And when it expires anyway, where that is known.
+    AdminTokenRevoked(TokenIssuer, AdminTokenId, Option<Timestamp>),
+    AdminTokensRevokedBefore(Timestamp),
     /// Nobody's authentication depends on it.
     Nothing,
 }
 
 /// The types that change nothing in here. A type that stands neither here nor in [`Fact::read`] stops the index.
-const OF_NO_CONCERN: [(&str, u16); 12] = [
+const OF_NO_CONCERN: [(&str, u16); 15] = [
     ("device.renamed", 1),
     ("registration_token.issued", 1),
     ("registration_token.consumed", 1),
@@ -42,6 +47,9 @@ const OF_NO_CONCERN: [(&str, u16); 12] = [
     ("certificate_authority.activated", 1),
     ("certificate_authority.rotated", 1),
     ("certificate_authority.retired", 1),
+    ("event_log.rollback_acknowledged", 1),
+    ("audit_segment.sealed", 1),
+    ("audit_segment.dropped", 1),
 ];
 
 #[derive(Deserialize)]
@@ -49,6 +57,11 @@ const OF_NO_CONCERN: [(&str, u16); 12] = [
 struct Registered {
     device_id: DeviceId,
     tenant_id: TenantId,
+}
+
+#[derive(Deserialize)]
+struct Restricted {
+    networks: AllowedNetworks,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +120,9 @@ impl Fact {
             ("device.rejected", 1) => became(DeviceStatus::Rejected),
             ("device.suspended", 1) => became(DeviceStatus::Suspended),
             ("device.decommissioned", 1) => became(DeviceStatus::Decommissioned),
+            ("device.networks_restricted", 1) => {
+                Ok(Self::DeviceRestricted(device()?, payload::<Restricted>(recorded)?.networks))
+            }
             ("api_key.issued", 1) => payload::<KeyIssued>(recorded).map(Self::from),
             ("api_key.first_used", 1) => Ok(Self::KeyUsed(device()?, payload::<Key>(recorded)?.key_id)),
             ("api_key.revoked", 1) => Ok(Self::KeyRevoked(device()?, payload::<Key>(recorded)?.key_id)),
@@ -119,6 +135,13 @@ impl Fact {
             ("certificate.revoked", 1) => {
                 let Certificate { serial_number } = payload(recorded)?;
                 Ok(Self::CertificateEnded(serial_number, Standing::Revoked))
+            }
+            ("admin_token.revoked", 1) => {
+                let AdminTokenRevoked { jti, issuer, expires_at, .. } = payload(recorded)?;
+                Ok(Self::AdminTokenRevoked(issuer, jti, expires_at))
+            }
+            ("admin_token.all_revoked", 1) => {
+                Ok(Self::AdminTokensRevokedBefore(payload::<AllAdminTokensRevoked>(recorded)?.issued_before))
             }
             kind if OF_NO_CONCERN.contains(&kind) => Ok(Self::Nothing),
             _ => Err(unknown(recorded)),

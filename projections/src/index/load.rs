@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use signalbeam_domain::{
-    ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SecretVerifier, SerialNumber, TenantId,
+    AdminTokenId, ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SecretVerifier, SerialNumber, TenantId,
+    Timestamp, TokenIssuer,
 };
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
@@ -30,6 +31,7 @@ pub(super) async fn load(tables: &Tables) -> Result<(State, Checkpoint), ReadErr
     load_devices(&mut state, &mut snapshot).await?;
     load_api_keys(&mut state, &mut snapshot, &kept_from).await?;
     load_certificates(&mut state, &mut snapshot, &kept_from).await?;
+    load_admin_tokens(&mut state, &mut snapshot, &kept_from).await?;
     snapshot.commit().await?;
     Ok((state, checkpoint))
 }
@@ -40,11 +42,15 @@ async fn count(connection: &mut SqliteConnection, query: &'static str) -> Result
 }
 
 async fn load_devices(state: &mut State, connection: &mut SqliteConnection) -> Result<(), ReadError> {
-    let mut rows = sqlx::query("SELECT device_id, tenant_id, status FROM devices").fetch(connection);
+    let mut rows = sqlx::query("SELECT device_id, tenant_id, status, allowed_networks FROM devices").fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let status = row.required("status", |text| DeviceStatus::parse(text).ok_or(()))?;
         let entry = DeviceEntry { tenant_id: row.required("tenant_id", TenantId::parse)?, status };
-        state.add_device(row.required("device_id", DeviceId::parse)?, entry);
+        let device_id = row.required("device_id", DeviceId::parse)?;
+        state.add_device(device_id, entry);
+        if let Some(networks) = row.optional("allowed_networks", |json| serde_json::from_str(json))? {
+            state.restrict_device(device_id, networks);
+        }
     }
     Ok(())
 }
@@ -110,4 +116,27 @@ fn certificate(row: &SqliteRow) -> Result<CertificateEntry, ReadError> {
         standing: standing(row)?,
         is_used: row.flag("is_used")?,
     })
+}
+
+async fn load_admin_tokens(
+    state: &mut State,
+    connection: &mut SqliteConnection,
+    kept_from: &str,
+) -> Result<(), ReadError> {
+    let mut rows = sqlx::query(
+        "SELECT jti, issuer, expires_at, issued_before FROM admin_token_revocations \
+         WHERE expires_at IS NULL OR expires_at >= $1",
+    )
+    .bind(kept_from)
+    .fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        if let Some(moment) = row.optional("issued_before", Timestamp::parse)? {
+            state.admin_tokens.revoke_before(moment);
+        } else {
+            let issuer = row.required("issuer", TokenIssuer::parse)?;
+            let jti = row.required("jti", AdminTokenId::parse)?;
+            state.revoke_admin_token(issuer, jti, row.optional_moment("expires_at")?);
+        }
+    }
+    Ok(())
 }

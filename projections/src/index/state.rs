@@ -2,10 +2,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::net::IpAddr;
 
 use signalbeam_domain::certificate::Standing;
-use signalbeam_domain::{ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SerialNumber, Timestamp};
+use signalbeam_domain::{
+    AdminTokenId, AllowedNetworks, ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SerialNumber, TenantId,
+    Timestamp, TokenIssuer,
+};
 
+use super::admin_tokens::RevokedTokens;
 use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
 use super::fact::Fact;
 
@@ -21,9 +26,12 @@ pub(super) fn forgotten_before(moment: Timestamp) -> Timestamp {
 #[derive(Debug, Default)]
 pub(super) struct State {
     devices: HashMap<DeviceId, Device>,
+    /// The devices of each tenant that are in service or wait for it.
+    in_service: HashMap<TenantId, usize>,
     certificates: HashMap<Fingerprint, CertificateEntry>,
     serial_numbers: HashMap<SerialNumber, Fingerprint>,
     api_keys: HashMap<Prefix, Vec<ApiKeyEntry>>,
+    pub(super) admin_tokens: RevokedTokens,
     /// What has ended, by its expiry.
     ended: BinaryHeap<Reverse<(Timestamp, Ended)>>,
 }
@@ -31,6 +39,8 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 struct Device {
     entry: Option<DeviceEntry>,
+    /// `None` for everywhere, as almost always.
+    allowed_networks: Option<Box<AllowedNetworks>>,
     active_certificate: Option<Fingerprint>,
     /// In the order of issue.
     api_keys: Vec<(ApiKeyId, Prefix)>,
@@ -40,6 +50,7 @@ struct Device {
 enum Ended {
     Certificate(Fingerprint),
     ApiKey(DeviceId, ApiKeyId),
+    AdminToken(TokenIssuer, AdminTokenId),
 }
 
 impl State {
@@ -47,15 +58,26 @@ impl State {
     pub(super) fn with_capacity(devices: usize, certificates: usize, api_keys: usize) -> Self {
         Self {
             devices: HashMap::with_capacity(devices),
+            in_service: HashMap::new(),
             certificates: HashMap::with_capacity(certificates),
             serial_numbers: HashMap::with_capacity(certificates),
             api_keys: HashMap::with_capacity(api_keys),
+            admin_tokens: RevokedTokens::default(),
             ended: BinaryHeap::new(),
         }
     }
 
     pub(super) fn device(&self, id: DeviceId) -> Option<DeviceEntry> {
         self.devices.get(&id)?.entry
+    }
+
+    pub(super) fn permits_address(&self, id: DeviceId, address: IpAddr) -> bool {
+        let allowed = self.devices.get(&id).and_then(|device| device.allowed_networks.as_ref());
+        allowed.is_none_or(|allowed| allowed.permit(address))
+    }
+
+    pub(super) fn devices_in_service(&self, tenant_id: TenantId) -> usize {
+        self.in_service.get(&tenant_id).copied().unwrap_or_default()
     }
 
     pub(super) fn certificate(&self, fingerprint: &Fingerprint) -> Option<CertificateEntry> {
@@ -89,6 +111,7 @@ impl State {
         match fact {
             Fact::DeviceRegistered(id, entry) => self.add_device(id, entry),
             Fact::DeviceBecame(id, status) => self.set_status(id, status),
+            Fact::DeviceRestricted(id, networks) => self.restrict_device(id, networks),
             Fact::KeyIssued(entry) => self.add_api_key(entry),
             Fact::KeyUsed(device_id, key_id) => {
                 self.with_api_key(device_id, key_id, |key| key.is_used = true);
@@ -99,18 +122,38 @@ impl State {
                 self.with_certificate(serial_number, |certificate| certificate.is_used = true);
             }
             Fact::CertificateEnded(serial_number, standing) => self.end_certificate(serial_number, standing),
+            Fact::AdminTokenRevoked(issuer, jti, expires_at) => self.revoke_admin_token(issuer, jti, expires_at),
+            Fact::AdminTokensRevokedBefore(moment) => self.admin_tokens.revoke_before(moment),
             Fact::Nothing => {}
         }
         self.forget(forgotten_before(moment));
     }
 
     pub(super) fn add_device(&mut self, id: DeviceId, entry: DeviceEntry) {
-        self.devices.entry(id).or_default().entry = Some(entry);
+        let before = self.devices.entry(id).or_default().entry.replace(entry);
+        self.recount(before, entry);
+    }
+
+    pub(super) fn restrict_device(&mut self, id: DeviceId, networks: AllowedNetworks) {
+        let networks = (!networks.is_everywhere()).then(|| Box::new(networks));
+        self.devices.entry(id).or_default().allowed_networks = networks;
     }
 
     fn set_status(&mut self, id: DeviceId, status: DeviceStatus) {
         if let Some(entry) = self.devices.get_mut(&id).and_then(|device| device.entry.as_mut()) {
+            let before = *entry;
             entry.status = status;
+            let after = *entry;
+            self.recount(Some(before), after);
+        }
+    }
+
+    fn recount(&mut self, before: Option<DeviceEntry>, after: DeviceEntry) {
+        let count = |entry: DeviceEntry| usize::from(entry.status.is_in_service());
+        let (left, joined) = (before.map_or(0, count), count(after));
+        if left != joined {
+            let number = self.in_service.entry(after.tenant_id).or_default();
+            *number = (*number + joined).saturating_sub(left);
         }
     }
 
@@ -180,6 +223,13 @@ impl State {
         self.ended.push(Reverse((certificate.not_after, Ended::Certificate(certificate.fingerprint))));
     }
 
+    pub(super) fn revoke_admin_token(&mut self, issuer: TokenIssuer, jti: AdminTokenId, expires_at: Option<Timestamp>) {
+        if let Some(expires_at) = expires_at {
+            self.ended.push(Reverse((expires_at, Ended::AdminToken(issuer.clone(), jti.clone()))));
+        }
+        self.admin_tokens.revoke(issuer, jti);
+    }
+
     /// Forgets what has ended and expired before a moment.
     fn forget(&mut self, before: Timestamp) {
         while let Some(Reverse((expiry, _))) = self.ended.peek()
@@ -188,6 +238,7 @@ impl State {
             match self.ended.pop() {
                 Some(Reverse((_, Ended::Certificate(fingerprint)))) => self.forget_certificate(&fingerprint),
                 Some(Reverse((_, Ended::ApiKey(device_id, key_id)))) => self.forget_api_key(device_id, key_id),
+                Some(Reverse((_, Ended::AdminToken(issuer, jti)))) => self.admin_tokens.forget(&issuer, &jti),
                 None => {}
             }
         }

@@ -31,6 +31,17 @@ impl ReadModel {
         Ok(counts)
     }
 
+    /// With how many registration tokens of a tenant a device can still register.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the tables do not answer.
+    pub async fn active_registration_tokens(&self, tenant_id: TenantId, now: Timestamp) -> Result<u64, ReadError> {
+        let query = "SELECT count(*) AS number FROM device_registration_tokens \
+                     WHERE tenant_id = $1 AND is_used = 0 AND revoked_at IS NULL AND expires_at > $2";
+        let query = sqlx::query(query).bind(tenant_id.to_string()).bind(now.to_string());
+        query.fetch_one(self.tables.readers()).await?.integer("number")
+    }
+
     /// How many device certificates have neither ended nor expired: of the `largest` tenants each, of the others together.
     ///
     /// # Errors

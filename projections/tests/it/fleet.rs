@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use proptest::prelude::*;
+use signalbeam_domain::admin_token::{AdminTokenCommand, AdminTokenRevoked, AllAdminTokensRevoked, RevokedAdminTokens};
 use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeys, KeyIssued, KeyOrigin, KeyRevocationCause};
 use signalbeam_domain::authority::{Authority, AuthorityCommand, AuthorityCreated};
 use signalbeam_domain::certificate::{
@@ -13,9 +14,10 @@ use signalbeam_domain::certificate::{
 use signalbeam_domain::device::{DecisionReason, Device, DeviceCommand, DeviceRegistered, DeviceRenamed};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenCommand, TokenConsumed, TokenIssued};
 use signalbeam_domain::{
-    Actor, ActorKind, Aggregate, ApiKeyId, AuthorityId, Context, CorrelationId, Description, DeviceId, DeviceName,
-    Digest, Event, EventId, Fingerprint, Metadata, MetadataValue, Position, Prefix, Reason, RegistrationTokenId,
-    SecretVerifier, SerialNumber, StreamId, TenantId, Timestamp, ValidityBounds,
+    Actor, ActorKind, AdminTokenId, Aggregate, AllowedNetworks, ApiKeyId, AuthorityId, Context, CorrelationId,
+    Description, DeviceId, DeviceName, Digest, Event, EventId, Fingerprint, Metadata, MetadataValue, Network, Position,
+    Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tag, Tags, TenantId, Timestamp,
+    TokenIssuer, ValidityBounds,
 };
 use signalbeam_event_store::{
     Batch, Clock, CommandMetadata, EventReader, EventStore, ExpectedVersion, Filter, MemoryEventStore, NewEvent,
@@ -51,6 +53,7 @@ pub(crate) enum Step {
     Approve(usize),
     Reject(usize),
     Rename(usize),
+    Restrict(usize),
     Suspend(usize),
     Reinstate(usize),
     Decommission(usize),
@@ -64,14 +67,16 @@ pub(crate) enum Step {
     NoticeExpiry(usize),
     CreateAuthority,
     RetireAuthority,
+    RevokeAdminToken(usize),
+    RevokeAllAdminTokens,
     Wait { days: u8 },
 }
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     use Step::{
         AbandonCertificate, Approve, CreateAuthority, Decommission, IssueCertificate, IssueKey, IssueToken,
-        NoticeExpiry, Register, Reinstate, Reject, Rename, RetireAuthority, RevokeCertificate, RevokeKeys, RevokeToken,
-        Suspend, UseCertificates, UseKeys, Wait,
+        NoticeExpiry, Register, Reinstate, Reject, Rename, Restrict, RetireAuthority, RevokeAdminToken,
+        RevokeAllAdminTokens, RevokeCertificate, RevokeKeys, RevokeToken, Suspend, UseCertificates, UseKeys, Wait,
     };
     let one = || 0..6usize;
     let origin = prop_oneof![Just(KeyOrigin::Claim), Just(KeyOrigin::AdminRotation), Just(KeyOrigin::DeviceRotation)];
@@ -82,6 +87,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => one().prop_map(Approve),
         1 => one().prop_map(Reject),
         1 => one().prop_map(Rename),
+        2 => one().prop_map(Restrict),
         1 => one().prop_map(Suspend),
         1 => one().prop_map(Reinstate),
         1 => one().prop_map(Decommission),
@@ -95,9 +101,20 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => one().prop_map(NoticeExpiry),
         1 => Just(CreateAuthority),
         1 => Just(RetireAuthority),
+        2 => one().prop_map(RevokeAdminToken),
+        1 => Just(RevokeAllAdminTokens),
         2 => (1..60u8).prop_map(|days| Wait { days }),
     ];
     prop::collection::vec(step, 1..120)
+}
+
+/// One of six admin tokens: two ids of three issuers' each, some of which say when they expire.
+pub(crate) fn admin_token(nth: usize) -> (AdminTokenId, TokenIssuer, Option<Timestamp>) {
+    let issuers = ["signalbeam", "https://id.example", "https://other.example"];
+    let start = Timestamp::parse(START).unwrap();
+    let expires_at = (nth % 3 > 0).then(|| start.plus_days(10 * i64::try_from(nth).unwrap()));
+    let jti = AdminTokenId::parse(&format!("token-{}", nth % 2)).unwrap();
+    (jti, TokenIssuer::parse(issuers[nth / 2]).unwrap(), expires_at)
 }
 
 /// A log with the devices that live in it.
@@ -183,8 +200,16 @@ impl Fleet {
             Step::Reject(nth) => self.decide_device(nth, DeviceCommand::Reject(said("unknown"))).await,
             Step::Rename(nth) => {
                 let device_name = Some(DeviceName::parse(&format!("renamed {}", self.draw())).unwrap());
-                let renamed = DeviceRenamed { device_name, metadata: None };
+                let tags = (self.draw().is_multiple_of(2)).then(|| self.draw_tags());
+                let renamed = DeviceRenamed { device_name, metadata: None, tags };
                 self.decide_device(nth, DeviceCommand::Rename(renamed)).await;
+            }
+            Step::Restrict(nth) => {
+                // Every other time everywhere.
+                let network = format!("10.0.{}.0/24", self.draw() % 256);
+                let bound = self.drawn.is_multiple_of(2).then(|| Network::parse(&network).unwrap());
+                let networks = AllowedNetworks::new(bound.into_iter().collect()).unwrap();
+                self.decide_device(nth, DeviceCommand::RestrictNetworks(networks)).await;
             }
             Step::Suspend(nth) => self.decide_device(nth, DeviceCommand::Suspend(said("stolen"))).await,
             Step::Reinstate(nth) => self.decide_device(nth, DeviceCommand::Reinstate(said("found"))).await,
@@ -203,8 +228,32 @@ impl Fleet {
             Step::NoticeExpiry(nth) => self.notice_expiry(nth).await,
             Step::CreateAuthority => self.create_authority().await,
             Step::RetireAuthority => self.retire_authority().await,
+            Step::RevokeAdminToken(nth) => {
+                let (jti, issuer, expires_at) = admin_token(nth);
+                let revoked = AdminTokenRevoked { jti, issuer, reason: Some(reason("lost")), expires_at };
+                let stream = StreamId::admin_token(&revoked.jti);
+                self.decide_untenanted::<RevokedAdminTokens>(stream, AdminTokenCommand::Revoke(revoked)).await;
+            }
+            Step::RevokeAllAdminTokens => {
+                let all = AllAdminTokensRevoked { issued_before: self.clock.now(), reason: None };
+                let command = AdminTokenCommand::RevokeAll(all);
+                self.decide_untenanted::<RevokedAdminTokens>(StreamId::all_admin_tokens(), command).await;
+            }
             Step::Wait { days } => self.clock.advance_seconds(i64::from(days) * 86_400),
         }
+    }
+
+    /// Gives a device these tags and no others.
+    pub(crate) async fn tag(&mut self, nth: usize, tags: &Tags) {
+        let renamed = DeviceRenamed { tags: Some(tags.clone()), ..DeviceRenamed::default() };
+        self.decide_device(nth, DeviceCommand::Rename(renamed)).await;
+    }
+
+    /// One or two of three, or none.
+    fn draw_tags(&mut self) -> Tags {
+        let number = self.draw();
+        let tags = ["site:east", "hall 3", "env=prod"].iter().take(usize::try_from(number % 3).unwrap());
+        Tags::new(tags.map(|tag| Tag::parse(tag).unwrap())).unwrap()
     }
 
     async fn issue_token(&mut self) {
@@ -233,6 +282,7 @@ impl Fleet {
             tenant_id,
             device_name: DeviceName::parse(&format!("Gateway {}", self.devices.len() % 3)).unwrap(),
             metadata: Metadata::new(facts.into()).unwrap(),
+            tags: self.draw_tags(),
             claim_secret_sha256: self.digest(),
         };
         let registered = DeviceRegistered {
@@ -240,6 +290,7 @@ impl Fleet {
             tenant_id,
             device_name: registration.device_name.clone(),
             metadata: registration.metadata.clone(),
+            tags: registration.tags.clone(),
             token_prefix: prefix,
             claim_secret_sha256: registration.claim_secret_sha256,
         };

@@ -1,20 +1,24 @@
 //! The credential index: always what the log says, however it came to know it, and never silently old.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use signalbeam_domain::admin_token::{AdminTokenEvent, RevokedAdminTokens};
 use signalbeam_domain::api_key::{ApiKeys, KeyOrigin};
 use signalbeam_domain::certificate::{Certificates, Standing};
 use signalbeam_domain::device::Device;
-use signalbeam_domain::{Aggregate, DecodeError, DeviceId, DeviceStatus, Event, Position, StreamId};
+use signalbeam_domain::{
+    Aggregate, DecodeError, DeviceId, DeviceStatus, Event, Position, StreamId, TenantId, Timestamp, TokenIssuer,
+};
 use signalbeam_event_store::Recorded;
 use signalbeam_projections::{ApiKeyEntry, CertificateEntry, CredentialIndex, ProjectionFailure};
 use tokio::runtime::Runtime;
 
-use crate::fleet::{Fleet, Step, steps, tenant};
+use crate::fleet::{Fleet, Step, admin_token, steps, tenant};
 use crate::rows::{LONG, Projected};
 use crate::tampered::TamperedLog;
 
@@ -28,15 +32,47 @@ where
     A::fold(&events)
 }
 
+/// The same for the admin tokens, whose revocations are forgotten long after they would have expired.
+fn assert_admin_tokens_are_fold_of(index: &CredentialIndex, log: &[Recorded], forgotten_before: Timestamp) {
+    let events: Vec<_> =
+        log.iter().filter_map(|recorded| AdminTokenEvent::try_from(recorded.event().unwrap()).ok()).collect();
+    let revoked = RevokedAdminTokens::fold(&events);
+    let ours = TokenIssuer::built_in();
+    for (jti, issuer, expires_at) in (0..6).map(admin_token) {
+        let is_forgotten = expires_at.is_some_and(|expires_at| expires_at < forgotten_before);
+        let expected = revoked.has(&issuer, &jti) && !is_forgotten;
+        let late = Some(forgotten_before.plus_days(1_000));
+        assert_eq!(index.has_revoked_admin_token(&issuer, Some(&jti), late), expected, "{issuer} {jti}");
+    }
+    let is_issued_too_early = |issuer, issued_at| index.has_revoked_admin_token(issuer, None, issued_at);
+    assert_eq!(is_issued_too_early(&ours, None), revoked.issued_before().is_some());
+    if let Some(moment) = revoked.issued_before() {
+        assert!(is_issued_too_early(&ours, Some(moment.plus_seconds(-1))));
+        assert!(!is_issued_too_early(&ours, Some(moment)));
+        assert!(!is_issued_too_early(&TokenIssuer::parse("https://id.example").unwrap(), None));
+    }
+}
+
 /// The index answers for every device, key and certificate what the domain's own folds of the log say.
 fn assert_is_fold_of(index: &CredentialIndex, log: &[Recorded], devices: &[DeviceId]) {
     let Some(last) = log.last() else { return };
     let forgotten_before = last.envelope.recorded_at.plus_days(-30);
+    assert_admin_tokens_are_fold_of(index, log, forgotten_before);
     let mut by_prefix: BTreeMap<_, Vec<ApiKeyEntry>> = BTreeMap::new();
+    let mut in_service: BTreeMap<TenantId, usize> = BTreeMap::new();
     for id in devices.iter().copied() {
         let device: Device = fold(log, &StreamId::device(id));
         let known = device.known().map(|device| (device.registered.tenant_id, device.status));
         assert_eq!(index.device(id).map(|entry| (entry.tenant_id, entry.status)), known);
+        if let Some(device) = device.known() {
+            for third in 0..=255 {
+                let address = Ipv4Addr::new(10, 0, third, 1).into();
+                assert_eq!(index.permits_address(id, address), device.allowed_networks.permit(address), "{address}");
+            }
+            if device.status.is_in_service() {
+                *in_service.entry(device.registered.tenant_id).or_default() += 1;
+            }
+        }
 
         let certificates: Certificates = fold(log, &StreamId::certificates(id));
         for certificate in certificates.issued() {
@@ -71,6 +107,10 @@ fn assert_is_fold_of(index: &CredentialIndex, log: &[Recorded], devices: &[Devic
         }
         let newest = keys.keys().iter().rev().find(|key| !key.is_revoked).map(|key| key.issued.expires_at);
         assert_eq!(index.api_key_expiry(id), newest);
+    }
+    for number in 0..2 {
+        let expected = in_service.get(&tenant(number)).copied().unwrap_or_default();
+        assert_eq!(index.devices_in_service(tenant(number)), expected);
     }
     let keys: usize = by_prefix.values().map(Vec::len).sum();
     assert_eq!(index.sizes().1, keys);

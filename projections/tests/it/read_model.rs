@@ -2,13 +2,14 @@
 
 use signalbeam_domain::api_key::KeyOrigin;
 use signalbeam_domain::certificate::Standing;
-use signalbeam_domain::{DeviceId, DeviceStatus, SerialNumber, Timestamp};
+use signalbeam_domain::{DeviceId, DeviceStatus, SerialNumber, Tag, Tags, Timestamp};
 use signalbeam_event_store::Clock;
 use signalbeam_projections::{
-    CertificateFilter, CertificateStatus, CertificateType, Cursor, DeviceFilter, ReadModel, TokenFilter, TokenStatus,
+    CertificateFilter, CertificateStatus, CertificateType, Cursor, DeviceFilter, ReadModel, RevokedTokens, TokenFilter,
+    TokenStatus,
 };
 
-use crate::fleet::{Fleet, Step, tenant};
+use crate::fleet::{Fleet, Step, admin_token, tenant};
 use crate::rows::Projected;
 
 async fn asked(fleet: &Fleet) -> (ReadModel, Projected) {
@@ -62,6 +63,7 @@ async fn devices_are_found_by_status_tenant_and_part_of_the_name() {
         status,
         tenant_id,
         name_contains: name.map(ToOwned::to_owned),
+        tags: Tags::default(),
     };
     let approved = find(filter(Some(DeviceStatus::Approved), None, None)).await;
     assert_eq!(approved, [fleet.devices[4]]);
@@ -73,6 +75,43 @@ async fn devices_are_found_by_status_tenant_and_part_of_the_name() {
     let of_first = fleet.tokens.iter().filter(|token| token.tenant_id == tenant(0)).count();
     assert_eq!(find(filter(None, Some(tenant(0)), None)).await.len(), of_first);
     assert!(find(filter(None, Some(tenant(7)), None)).await.is_empty());
+}
+
+fn tags(texts: &[&str]) -> Tags {
+    Tags::new(texts.iter().map(|text| Tag::parse(text).unwrap())).unwrap()
+}
+
+#[tokio::test]
+async fn devices_are_found_by_every_one_of_their_tags_in_the_order_of_the_list() {
+    let mut fleet = six_devices().await;
+    let (east, both) = (tags(&["site:east"]), tags(&["rack 1", "site:east"]));
+    for (nth, tags) in [(0, &both), (1, &both), (2, &east), (3, &Tags::default()), (4, &both), (5, &east)] {
+        fleet.tag(nth, tags).await;
+    }
+    let (model, projected) = asked(&fleet).await;
+    let ids = |nths: &[usize]| ids_of(&fleet, nths);
+    let of = |tags: &Tags| DeviceFilter { tags: tags.clone(), ..DeviceFilter::default() };
+    for limit in [1, 2, 500] {
+        assert_eq!(device_pages(&model, &of(&east), limit).await.concat(), ids(&[5, 4, 2, 1, 0]), "{limit}");
+        assert_eq!(device_pages(&model, &of(&both), limit).await.concat(), ids(&[4, 1, 0]), "{limit}");
+    }
+    assert!(device_pages(&model, &of(&tags(&["site"])), 9).await.concat().is_empty(), "a part of a tag is no tag");
+    assert!(device_pages(&model, &of(&tags(&["SITE:east"])), 9).await.concat().is_empty(), "case counts");
+    let (own, other) = (fleet.tokens[0].tenant_id, fleet.tokens[1].tenant_id);
+    let confined = model.devices(Some(own), &of(&both), None, 9).await.unwrap().items;
+    assert_eq!(confined.iter().map(|row| row.device_id).collect::<Vec<_>>(), ids(&[4, 0]));
+    assert_eq!(confined[0].tags, both);
+    let asked_for_another = DeviceFilter { tenant_id: Some(other), ..of(&both) };
+    assert!(model.devices(Some(own), &asked_for_another, None, 9).await.unwrap().items.is_empty());
+    let of_other = DeviceFilter { tenant_id: Some(other), ..of(&both) };
+    assert_eq!(device_pages(&model, &of_other, 9).await.concat(), ids(&[1]));
+    fleet.tag(4, &east).await;
+    projected.catch_up(&fleet).await;
+    assert_eq!(device_pages(&model, &of(&both), 9).await.concat(), ids_of(&fleet, &[1, 0]), "tags are replaced");
+}
+
+fn ids_of(fleet: &Fleet, nths: &[usize]) -> Vec<DeviceId> {
+    nths.iter().map(|nth| fleet.devices[*nth]).collect()
 }
 
 #[tokio::test]
@@ -181,6 +220,10 @@ async fn tokens_are_listed_by_where_they_stand_now() {
         assert_eq!(found[0].id, fleet.tokens[nth].token_id, "{status:?}");
         assert_eq!(found[0].status(now), status);
     }
+    // Of the first tenant are an expired and an active one, of the second a used and a revoked one.
+    for (tenant_id, active) in [(fleet.tokens[0].tenant_id, 1), (fleet.tokens[1].tenant_id, 0)] {
+        assert_eq!(model.active_registration_tokens(tenant_id, now).await.unwrap(), active);
+    }
     let all = model.registration_tokens(None, &TokenFilter::default(), now, None, 3).await.unwrap();
     assert_eq!(all.items.len(), 3);
     let rest = model.registration_tokens(None, &TokenFilter::default(), now, all.next, 3).await.unwrap();
@@ -267,9 +310,9 @@ async fn expiring_api_keys_are_listed_once() {
     fleet.perform(Step::IssueKey(0, KeyOrigin::AdminRotation)).await;
     let (model, _projected) = asked(&fleet).await;
     let now = fleet.clock.now();
-    let found = model.api_keys_expiring(now, now.plus_days(61), None, 10).await.unwrap().items;
+    let found = model.api_keys_expiring(now, now.plus_days(61), 7, None, 10).await.unwrap().items;
     assert_eq!(found.iter().map(|key| key.device_id).collect::<Vec<_>>(), [device], "not the revoked one");
-    assert!(model.api_keys_expiring(now, now.plus_days(59), None, 10).await.unwrap().items.is_empty());
+    assert!(model.api_keys_expiring(now, now.plus_days(59), 7, None, 10).await.unwrap().items.is_empty());
 }
 
 #[tokio::test]
@@ -304,4 +347,25 @@ async fn the_counts_add_up() {
     assert_eq!(expired.largest, []);
     assert_eq!(model.certificates_expiring(now, &[30, 60]).await.unwrap(), [(30, 0), (60, 3)]);
     assert_eq!(model.certificates_expiring(now.plus_days(40), &[1, 7]).await.unwrap(), [(1, 0), (7, 3)]);
+}
+
+#[tokio::test]
+async fn revocations_of_admin_tokens_come_in_pages_the_newest_first() {
+    let mut fleet = Fleet::new();
+    for step in [Step::RevokeAdminToken(0), Step::RevokeAdminToken(5), Step::RevokeAllAdminTokens] {
+        fleet.perform(step).await;
+    }
+    let (model, _projected) = asked(&fleet).await;
+    let first = model.admin_token_revocations(None, 2).await.unwrap();
+    let second = model.admin_token_revocations(first.next, 2).await.unwrap();
+    assert_eq!((first.items.len(), second.items.len(), second.next), (2, 1, None));
+    let rows: Vec<_> = first.items.into_iter().chain(second.items).collect();
+    let single = |nth| {
+        let (jti, issuer, expires_at) = admin_token(nth);
+        RevokedTokens::Single { jti, issuer, expires_at }
+    };
+    let revoked: Vec<_> = rows.iter().map(|row| row.revoked.clone()).collect();
+    assert_eq!(revoked, [RevokedTokens::IssuedBefore(fleet.clock.now()), single(5), single(0)]);
+    let reasons: Vec<_> = rows.iter().map(|row| row.reason.as_deref()).collect();
+    assert_eq!(reasons, [None, Some("lost"), Some("lost")]);
 }

@@ -9,8 +9,9 @@ use signalbeam_authn::ErrorCode;
 
 use crate::world::{As, World};
 
-const ROUTES: [&str; 15] = [
+const ROUTES: [&str; 16] = [
     "/api/authentication-logs",
+    "/api/authentication-logs/export",
     "/api/certificates",
     "/api/certificates/ca",
     "/api/certificates/device/{deviceId}",

@@ -3,6 +3,7 @@
 
 mod access;
 mod authentication_logs;
+mod authentication_logs_export;
 mod certificates;
 mod devices;
 mod documentation;

@@ -10,6 +10,7 @@ use signalbeam_event_store::{
     StoreError, Subscription,
 };
 use signalbeam_projections::Freshness;
+use tokio::sync::watch;
 
 /// Measures the store that it wraps. Whoever appends through it finds what it appended when it asks the tables.
 pub(super) struct MeasuredStore<S> {
@@ -27,6 +28,11 @@ impl MeasuredStore<SqliteEventStore> {
     /// How long ago the last attempt to write failed; none where something has been written since.
     pub(super) fn last_write_failure(&self) -> Option<Duration> {
         self.store.last_write_failure()
+    }
+
+    /// The position of the newest event whose commit is durable.
+    pub(super) fn committed(&self) -> watch::Receiver<Position> {
+        self.store.committed()
     }
 
     /// Lets the writer finish and closes the file.

@@ -1,27 +1,30 @@
 //! The parts of a server, opened in the order in which they need each other.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
 use signalbeam_authn::secrets::SecretKeeper;
-use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Authenticator};
+use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Authenticator, Limits};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts as CommandParts};
 use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
 use signalbeam_event_store::audit::AuditDurability;
-use signalbeam_event_store::{AuditLog, Clock, EventReader, SqliteAuditLog, SqliteEventStore};
+use signalbeam_event_store::{Clock, EventReader, FloodGuard, SqliteAuditLog, SqliteEventStore};
 use signalbeam_pki::profile::PublishedUrls;
 use signalbeam_pki::{
     AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, PublishedUrl,
     TrustDomain,
 };
-use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables, UsageProjector};
+use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables, UsageProjector};
 use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
+use tokio::sync::watch;
 
+use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE};
-use super::{StartError, authority};
+use super::{StartError, audit_upkeep, authority, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 
@@ -32,17 +35,24 @@ const USAGE_ROUND: Duration = Duration::from_secs(1);
 pub(super) struct Parts {
     pub(super) store: Arc<MeasuredStore<SqliteEventStore>>,
     pub(super) audit: Arc<SqliteAuditLog>,
+    /// Stands before the log where attempts are recorded.
+    pub(super) flood_guard: Arc<FloodGuard>,
+    pub(super) audit_settings: watch::Sender<config::Audit>,
+    pub(super) data_dir: PathBuf,
     pub(super) projector: Arc<Projector>,
     _usage: UsageProjector,
     pub(super) index: Arc<CredentialIndex>,
     pub(super) authority: Arc<CertificateAuthority>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Keeps devices out where the log went back.
+    pub(super) guard: Arc<LogGuard>,
     /// The end of the log before anything was served.
     pub(super) head_at_start: Position,
     /// One for reads and writes: what one side appends, the other waits for.
     freshness: Freshness,
     keeper: Arc<SecretKeeper>,
     authenticator: Arc<Authenticator>,
+    pub(super) limits: Arc<Limits>,
     policy: CommandPolicy,
 }
 
@@ -63,6 +73,8 @@ impl Parts {
 
         let store = SqliteEventStore::open(data_dir.join(EVENTS_FILE), Arc::clone(&clock)).await?;
         let store = Arc::new(store);
+        // Before the tables are opened: those of another log are thrown away, and they may be the only witness.
+        let finding = Finding::look(data_dir.path(), config, &*store, &*clock).await?;
         let tables = Tables::open(&data_dir.join(PROJECTIONS_FILE), &*store).await?;
         let projector = Arc::new(Projector::start(Arc::clone(&store) as _, tables.clone()));
         let freshness = Freshness::new(Arc::clone(&projector));
@@ -72,36 +84,46 @@ impl Parts {
             config::Durability::Relaxed => AuditDurability::Relaxed,
         };
         let audit = Arc::new(SqliteAuditLog::open(data_dir.join(AUDIT_FILE), durability).await?);
+        let failure_limit = audit_upkeep::failure_limit(&config.audit);
+        let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
         let settings = authority_settings(&config.ca)?;
         let authority = authority::open(data_dir.join(AUTHORITY_FOLDER), settings, &*store, &*clock).await?;
         let verifier = ChainVerifier::new([authority.certificate_der()])?;
 
         let index = CredentialIndex::start(Arc::clone(&store) as _, Some(tables));
+        let limits = Arc::new(limits::limits(config));
         let authenticator = Arc::new(Authenticator::new(AuthenticatorParts {
             store: Arc::clone(&store) as _,
             index: Arc::clone(&index),
-            audit: Arc::clone(&audit) as Arc<dyn AuditLog>,
+            audit: Arc::clone(&flood_guard) as _,
             clock: Arc::clone(&clock),
             admins,
             keeper: Arc::clone(&keeper),
             verifier,
             policy: authentication_policy(config),
+            limits: Arc::clone(&limits),
         }));
+        let guard = Arc::new(finding.into_guard(authenticator.log_lock().clone()));
         let policy = command_policy(config)?;
         let usage = UsageProjector::start(Arc::clone(&audit) as _, projector.tables().clone(), USAGE_ROUND);
         let head_at_start = store.head().await?;
         Ok(Arc::new(Self {
             store,
             audit,
+            flood_guard,
+            audit_settings: watch::Sender::new(config.audit.clone()),
+            data_dir: data_dir.join(""),
             projector,
             _usage: usage,
             index,
             authority,
             clock,
+            guard,
             head_at_start,
             freshness,
             keeper,
             authenticator,
+            limits,
             policy,
         }))
     }
@@ -111,6 +133,7 @@ impl Parts {
         Stores {
             store: Arc::clone(&self.store),
             audit: Arc::clone(&self.audit),
+            flood_guard: Arc::clone(&self.flood_guard),
             tables: self.projector.tables().clone(),
         }
     }
@@ -121,6 +144,16 @@ impl Parts {
         let queries = signalbeam_query_api::router(self.query_api());
         let (routes, document) = commands.merge(queries).split_for_parts();
         routes.merge(documentation(document))
+    }
+
+    /// What the monitors work with.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            store: Arc::clone(&self.store) as _,
+            read_model: ReadModel::new(self.projector.tables().clone()),
+            freshness: self.freshness.clone(),
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     fn command_api(&self) -> CommandApi {
@@ -157,12 +190,17 @@ impl Parts {
 pub(super) struct Stores {
     store: Arc<MeasuredStore<SqliteEventStore>>,
     audit: Arc<SqliteAuditLog>,
+    flood_guard: Arc<FloodGuard>,
     tables: Tables,
 }
 
 impl Stores {
     /// Lets the writers finish and closes the files.
     pub(super) async fn close(self) {
+        if let Err(error) = self.flood_guard.flush_all().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "counts of failed attempts were lost: they could not be written at the end");
+        }
         self.audit.close().await;
         self.store.close().await;
         self.tables.close().await;

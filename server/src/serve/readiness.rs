@@ -39,6 +39,7 @@ impl ReadinessProbe for Probe {
         let parts = &self.0;
         Components::from([
             ("eventStore", event_store(parts).await),
+            ("logHistory", log_history(parts)),
             ("projections", projections(parts).await),
             ("credentialIndex", credential_index(parts)),
             ("auditLog", audit_log(parts).await),
@@ -51,6 +52,15 @@ async fn event_store(parts: &Parts) -> Component {
     match parts.store.head().await {
         Ok(head) => writable(parts.store.last_write_failure(), format!("at position {head}")),
         Err(error) => component(false, error.to_string()),
+    }
+}
+
+fn log_history(parts: &Parts) -> Component {
+    match parts.guard.rollback() {
+        None => component(true, "as far as it was seen"),
+        Some(rollback) => {
+            component(false, format!("{}; acknowledge it with `{}`", rollback.describe(), rollback.command()))
+        }
     }
 }
 

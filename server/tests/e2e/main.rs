@@ -13,11 +13,15 @@ mod waiting;
 mod wire;
 
 mod admin_tokens;
+mod backups;
 mod certificates;
 mod codes;
 mod full_disk;
+mod gone_back;
 mod hostile_input;
 mod kill;
+mod lifecycle;
+mod limits;
 mod lost_replies;
 mod operations;
 mod proxies;
