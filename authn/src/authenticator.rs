@@ -265,9 +265,14 @@ impl Authenticator {
         self.index.wait_for(position, OWN_WRITE_TIMEOUT).await.map_err(|_| stale())
     }
 
-    /// Nobody is let in on a state that may be out of date: beyond the freshness bound the store itself is asked.
+    /// What every device must pass first: the log can be relied on, and so can what is known of it.
     async fn require_current_state(&self) -> Result<(), Problem> {
         self.log_lock.require_released()?;
+        self.require_current_index().await
+    }
+
+    /// Nobody is let in on a state that may be out of date: beyond the freshness bound the store itself is asked.
+    pub(crate) async fn require_current_index(&self) -> Result<(), Problem> {
         if self.index.failure().is_some() || !self.index.is_ready() {
             return Err(stale());
         }

@@ -117,6 +117,8 @@ codes! {
     ProjectionBehind = ("PROJECTION_BEHIND", SERVICE_UNAVAILABLE, "The read model is behind"),
     /// The event store cannot be read or written.
     StoreUnavailable = ("STORE_UNAVAILABLE", SERVICE_UNAVAILABLE, "The event store is unavailable"),
+    /// The OIDC issuer's keys cannot be fetched, so its tokens cannot be judged.
+    IdentityProviderUnavailable = ("IDENTITY_PROVIDER_UNAVAILABLE", SERVICE_UNAVAILABLE, "The identity provider is unavailable"),
     /// The certificate authority cannot sign.
     SigningUnavailable = ("SIGNING_UNAVAILABLE", SERVICE_UNAVAILABLE, "The certificate authority is unavailable"),
 }

@@ -1,6 +1,7 @@
 //! Who is calling: a device with its certificate or API key, whoever holds a claim secret, or an admin with a token.
 //! Every attempt is recorded. Beside it, what all HTTP routes share: problems, the request's context, strict parsing.
 
+pub mod access;
 pub mod admin;
 pub mod admission;
 pub mod authenticator;
@@ -22,12 +23,12 @@ pub mod secrets;
 pub mod tls;
 mod unrecorded;
 
-pub use admin::{AdminPrincipal, AdminTokens};
+pub use admin::{AdminPrincipal, AdminSession, AdminTokens};
 pub use authenticator::Authenticator;
 pub use code::ErrorCode;
 pub use connection::Connection;
 pub use device::{ApiKeyFallback, AuthenticationPolicy, DevicePrincipal};
-pub use extractors::{Admin, Caller, Device, KeyHolder};
+pub use extractors::{Admin, Caller, Device, KeyHolder, SignedInAdmin};
 pub use http::context::RequestContext;
 pub use http::problem::Problem;
 pub use limits::Limits;

@@ -192,8 +192,9 @@ impl Limits {
     /// What a failed attempt is answered with: its own problem, or 429 `RATE_LIMITED` where the client, or anybody with the
     /// same prefix, has failed too often. The 429 says nothing of the credential, not even whether its prefix exists.
     ///
-    /// Where the credential was genuine and something else stands against it (its device may not come in, its token has
-    /// been used: 403, 409), its holder is told so at any time, for that is no guess.
+    /// Where the credential is genuine and something else stands against it (it has been revoked, its device may not come
+    /// in, its token has been used), its holder is told so at any time: that was no guess, and a device that knows why it
+    /// is refused can help itself.
     #[must_use]
     pub fn failed(&self, address: IpAddr, prefix: Option<Prefix>, problem: Problem) -> Problem {
         let Some(settings) = self.settings().filter(|_| is_guess(problem.code())) else { return problem };
@@ -316,7 +317,8 @@ struct Held<'a> {
 }
 
 impl HashingPermit<'_> {
-    /// The hash has been compared: from here on only its outcome counts.
+    /// The credential was let in by the hash, or its failure is counted otherwise. Whoever is refused for another reason
+    /// has had its try: a hash costs too much to be computed again and again for nothing.
     pub fn judged(self) {
         if let Some(Held { limits, settings, client, prefix }) = self.0 {
             limits.failures_by_client.give_back(client, settings.failed_attempts);
@@ -331,7 +333,9 @@ fn tracked_keys(settings: Option<&LimitSettings>) -> usize {
 
 /// Whether a failure may have been a guess at a credential.
 fn is_guess(code: ErrorCode) -> bool {
-    code.status() == StatusCode::UNAUTHORIZED
+    let is_genuine =
+        matches!(code, ErrorCode::CertificateRevoked | ErrorCode::ApiKeyRevoked | ErrorCode::ApiKeyExpired);
+    code.status() == StatusCode::UNAUTHORIZED && !is_genuine
 }
 
 /// Notes the standing for the answer's headers, and refuses where nothing is left.

@@ -195,12 +195,13 @@ impl CommandApi {
         }
     }
 
-    /// Carries out a command on one aggregate. Where everything is so already, nothing is recorded but the cause's name.
+    /// Carries out a command on one aggregate, of a tenant or of none. Where everything is so already, nothing is recorded
+    /// but the cause's name.
     pub(crate) async fn execute<A>(
         &self,
         cause: &Cause,
         stream: &StreamId,
-        tenant_id: TenantId,
+        tenant_id: impl Into<Option<TenantId>>,
         command: impl Fn() -> A::Command,
         refused: impl Fn(A::Error) -> Problem,
     ) -> Result<Outcome, Problem>
@@ -211,6 +212,7 @@ impl CommandApi {
         if let Some(outcome) = self.repeated(cause).await? {
             return Ok(outcome);
         }
+        let tenant_id = tenant_id.into();
         for _ in 0..MAX_DECISIONS {
             let (aggregate, version) = self.load::<A>(stream).await?;
             let events = match aggregate.decide(command(), &Context { now: self.now() }) {
@@ -222,7 +224,7 @@ impl CommandApi {
             let write = StreamWrite {
                 stream: stream.clone(),
                 expected: ExpectedVersion::Exact(version),
-                events: new_events(Some(tenant_id), events),
+                events: new_events(tenant_id, events),
             };
             if let Some(appended) = self.append(cause, vec![write]).await? {
                 return Ok(appended.into());

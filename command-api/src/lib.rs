@@ -1,5 +1,6 @@
 //! The HTTP routes that change things: each handler extracts, executes, maps. The rules live in the domain.
 
+mod admin_tokens;
 mod api_keys;
 mod certificates;
 mod command;
@@ -36,5 +37,6 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(certificates::issue::issue_certificate))
         .routes(routes!(certificates::renew::renew_certificate))
         .routes(routes!(certificates::revoke::revoke_certificate))
+        .routes(routes!(admin_tokens::revoke_admin_tokens))
         .with_state(state)
 }

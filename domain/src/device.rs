@@ -249,6 +249,22 @@ impl KnownDevice {
         if is_same { Ok(vec![]) } else { Err(DeviceError::AlreadyRegistered) }
     }
 
+    fn rename(&self, renamed: DeviceRenamed) -> Result<Option<DeviceEvent>, DeviceError> {
+        self.must_be(&[DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Suspended], "renamed")?;
+        let changes = DeviceRenamed {
+            device_name: renamed.device_name.filter(|name| *name != self.registered.device_name),
+            metadata: renamed.metadata.filter(|metadata| *metadata != self.registered.metadata),
+            tags: renamed.tags.filter(|tags| *tags != self.registered.tags),
+        };
+        Ok((changes != DeviceRenamed::default()).then(|| changes.into()))
+    }
+
+    fn restrict(&self, networks: AllowedNetworks) -> Result<Option<DeviceEvent>, DeviceError> {
+        let allowed = [DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Suspended];
+        self.must_be(&allowed, "restricted to networks")?;
+        Ok((networks != self.allowed_networks).then(|| DeviceNetworksRestricted { networks }.into()))
+    }
+
     fn must_be(&self, allowed: &[DeviceStatus], action: &'static str) -> Result<(), DeviceError> {
         if allowed.contains(&self.status) {
             Ok(())
@@ -281,24 +297,11 @@ impl Aggregate for Device {
                 device.must_be(&[Pending], "rejected")?;
                 DeviceRejected(reason).into()
             }
-            DeviceCommand::Rename(renamed) => {
-                device.must_be(&[Pending, Approved, Suspended], "renamed")?;
-                let changes = DeviceRenamed {
-                    device_name: renamed.device_name.filter(|name| *name != device.registered.device_name),
-                    metadata: renamed.metadata.filter(|metadata| *metadata != device.registered.metadata),
-                    tags: renamed.tags.filter(|tags| *tags != device.registered.tags),
-                };
-                if changes == DeviceRenamed::default() {
-                    return Ok(vec![]);
-                }
-                changes.into()
-            }
-            DeviceCommand::RestrictNetworks(networks) => {
-                device.must_be(&[Pending, Approved, Suspended], "restricted to networks")?;
-                if networks == device.allowed_networks {
-                    return Ok(vec![]);
-                }
-                DeviceNetworksRestricted { networks }.into()
+            DeviceCommand::Rename(renamed) => return device.rename(renamed).map(Vec::from_iter),
+            DeviceCommand::RestrictNetworks(networks) => return device.restrict(networks).map(Vec::from_iter),
+            DeviceCommand::Change { renamed, networks } => {
+                let restricted = networks.map(|networks| device.restrict(networks)).transpose()?.flatten();
+                return Ok(device.rename(renamed)?.into_iter().chain(restricted).collect());
             }
             DeviceCommand::Revise { renamed, networks } => {
                 let mut events = self.decide(DeviceCommand::Rename(renamed), context)?;

@@ -22,7 +22,7 @@ use layer::Layer;
 pub use sections::{
     AddressHeader, ApiKeyExpirationCheck, ApiKeyFallback, ApiKeyRetirement, Audit, Authentication,
     CertificateAuthority, CertificateRenewal, ClientCertificateHeader, Config, Durability, Hierarchy, KeyStore,
-    KeyType, Listener, Log, LogFormat, Mtls, Proxy, ProxyProtocol, RateLimit, Store, TenantBounds, Tenants, Tls,
+    KeyType, Listener, Log, LogFormat, Mtls, Oidc, Proxy, ProxyProtocol, RateLimit, Store, TenantBounds, Tenants, Tls,
     Validity,
 };
 

@@ -62,6 +62,7 @@ const FAILURE_CODES: &[&str] = &[
     ErrorCode::ApiKeyExpired.as_str(),
     ErrorCode::ApiKeyRevoked.as_str(),
     ErrorCode::InvalidToken.as_str(),
+    ErrorCode::IdentityProviderUnavailable.as_str(),
     ErrorCode::InvalidRegistrationToken.as_str(),
     ErrorCode::InvalidClaimSecret.as_str(),
     ErrorCode::AddressNotAllowed.as_str(),
@@ -94,6 +95,12 @@ const COUNTERS: &[Family] = &[
         "Authentication attempts that failed, by code.",
         "code",
         FAILURE_CODES,
+    ),
+    labelled(
+        "signalbeam_oidc_key_fetches_total",
+        "Times that the OIDC issuer was asked for its keys, by result.",
+        "result",
+        &["success", "failure"],
     ),
     family("signalbeam_ca_errors_total", "Failures of the certificate authority or its key store."),
     labelled(

@@ -38,6 +38,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::http::shedding::Shedding;
 use crate::http::{RequestLimits, around};
 use crate::listener::{Limits, Listener, Peer, ProxyProtocol};
+use crate::oidc::OidcStartError;
 use crate::server_certificate::{ServerCertificate, ServerCertificateError};
 use crate::supervise::Supervised;
 use crate::{metrics, ops, tls};
@@ -118,6 +119,9 @@ pub enum StartError {
     /// The authority's certificate cannot be trusted.
     #[error(transparent)]
     Anchor(#[from] signalbeam_pki::AnchorError),
+    /// The OIDC issuer cannot be set up.
+    #[error(transparent)]
+    Oidc(#[from] OidcStartError),
     /// There is no server certificate.
     #[error(transparent)]
     ServerCertificate(#[from] ServerCertificateError),

@@ -41,7 +41,9 @@ pub(crate) async fn judge_api_key<'a>(
         Found::Undecided(candidates) => match hashing(key.prefix()) {
             Ok(permit) => {
                 let found = match_by_bcrypt(&exposed, candidates, keeper).await?;
-                permit.judged();
+                if found.as_ref().is_none_or(|entry| judge(entry, index, now).is_ok()) {
+                    permit.judged();
+                }
                 found
             }
             Err(problem) => {

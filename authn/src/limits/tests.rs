@@ -63,7 +63,14 @@ fn a_genuine_credential_is_always_told_what_stands_against_it() {
     let here = address("192.0.2.1");
     let last = (0..10).map(|_| limits.failed(here, None, invalid_key()).code()).last();
     assert_eq!(last, Some(ErrorCode::RateLimited));
-    for code in [ErrorCode::DeviceNotApproved, ErrorCode::AddressNotAllowed, ErrorCode::RegistrationTokenUsed] {
+    for code in [
+        ErrorCode::DeviceNotApproved,
+        ErrorCode::AddressNotAllowed,
+        ErrorCode::RegistrationTokenUsed,
+        ErrorCode::CertificateRevoked,
+        ErrorCode::ApiKeyRevoked,
+        ErrorCode::ApiKeyExpired,
+    ] {
         assert_eq!(limits.failed(here, None, Problem::new(code, "x")).code(), code);
     }
 }

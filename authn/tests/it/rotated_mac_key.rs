@@ -12,7 +12,7 @@ use signalbeam_authn::limits::quota::Quota;
 use signalbeam_authn::limits::tenants::TenantPolicy;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
 use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Connection, ErrorCode, Limits, RequestContext, draw};
-use signalbeam_domain::api_key::{ApiKeyEvent, KeyIssued, KeyOrigin};
+use signalbeam_domain::api_key::{ApiKeyEvent, KeyIssued, KeyOrigin, KeyRevocationCause, KeyRevoked};
 use signalbeam_domain::device::{DeviceApproved, DeviceEvent, DeviceRegistered};
 use signalbeam_domain::{
     Actor, ApiKey, ApiKeyId, CorrelationId, DeviceId, DeviceName, Digest, Metadata, Prefix, SerialNumber, StreamId,
@@ -55,21 +55,23 @@ async fn log_with(keeper: &SecretKeeper, key: &ApiKey) -> Arc<MemoryEventStore> 
     };
     let write = |stream, events| StreamWrite { stream, expected: ExpectedVersion::Exact(Version(0)), events };
     let device: [DeviceEvent; 2] = [registered.into(), approved.into()];
-    let batch = Batch {
-        metadata: CommandMetadata {
-            actor: Actor::system("test"),
-            correlation_id: CorrelationId::parse("c").unwrap(),
-            causation_id: None,
-            idempotency: None,
-        },
-        writes: vec![
-            write(StreamId::device(device_id), new_events(Some(tenant_id), device)),
-            write(StreamId::api_keys(device_id), new_events(Some(tenant_id), [ApiKeyEvent::from(issued)])),
-        ],
-    };
+    let writes = vec![
+        write(StreamId::device(device_id), new_events(Some(tenant_id), device)),
+        write(StreamId::api_keys(device_id), new_events(Some(tenant_id), [ApiKeyEvent::from(issued)])),
+    ];
     let store = Arc::new(MemoryEventStore::new(Arc::new(SystemClock)));
-    store.append(batch).await.unwrap();
+    append(&store, writes).await;
     store
+}
+
+async fn append(store: &MemoryEventStore, writes: Vec<StreamWrite>) {
+    let metadata = CommandMetadata {
+        actor: Actor::system("test"),
+        correlation_id: CorrelationId::parse("c").unwrap(),
+        causation_id: None,
+        idempotency: None,
+    };
+    store.append(Batch { metadata, writes }).await.unwrap();
 }
 
 async fn authenticator(store: Arc<MemoryEventStore>, keeper: SecretKeeper, limits: Arc<Limits>) -> Authenticator {
@@ -149,4 +151,31 @@ async fn where_bcrypt_has_to_decide_strangers_are_stopped_before_anything_is_has
     let known = authenticator(store, SecretKeeper::new(&octets(3), &[octets(1)], 4, 2), limits).await;
     assert_eq!(attempt(&known, &key.expose()).await, Ok(DEVICE.to_owned()), "where the MAC decides, it is let in");
     assert_eq!(attempt(&known, &other).await, Err(ErrorCode::RateLimited));
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_not_hashed_again_and_again_either() {
+    let key = draw::api_key().unwrap();
+    let store = log_with(&SecretKeeper::new(&octets(1), &[], 4, 2), &key).await;
+    let (key_id, cause) = (ApiKeyId::parse(DEVICE).unwrap(), KeyRevocationCause::Admin);
+    let revoked = ApiKeyEvent::from(KeyRevoked { key_id, cause, reason: None });
+    let write = StreamWrite {
+        stream: StreamId::api_keys(DeviceId::parse(DEVICE).unwrap()),
+        expected: ExpectedVersion::Any,
+        events: new_events(Some(TenantId::parse(DEVICE).unwrap()), [revoked]),
+    };
+    append(&store, vec![write]).await;
+    let failed_attempts_per_credential = Quota::new(2, 1, Duration::from_hours(1));
+    let settings = LimitSettings { failed_attempts_per_credential, ..LimitSettings::default() };
+    let limits = Arc::new(Limits::new(Some(settings), TenantPolicy::default()));
+    let bereft = authenticator(store.clone(), SecretKeeper::new(&octets(3), &[], 4, 2), Arc::clone(&limits)).await;
+    for expected in [ErrorCode::ApiKeyRevoked, ErrorCode::ApiKeyRevoked, ErrorCode::RateLimited] {
+        assert_eq!(attempt(&bereft, &key.expose()).await, Err(expected));
+    }
+    let known = authenticator(store, SecretKeeper::new(&octets(1), &[], 4, 2), limits).await;
+    assert_eq!(
+        attempt(&known, &key.expose()).await,
+        Err(ErrorCode::ApiKeyRevoked),
+        "where the MAC decides, it costs nothing"
+    );
 }

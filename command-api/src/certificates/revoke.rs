@@ -25,7 +25,7 @@ pub(crate) struct RevokeCertificate {
 
 /// Revoke a certificate.
 ///
-/// Takes effect before it is answered, on open connections too. Revoking it again changes nothing. Needs the role `admin`.
+/// Takes effect before it is answered, on open connections too. Revoking it again changes nothing.
 #[utoipa::path(
     delete, path = "/api/certificates/{serialNumber}", tag = "Certificates", operation_id = "revokeCertificate",
     params(("serialNumber" = String, Path, description = "40 hex digits"), ("Idempotency-Key" = Option<String>, Header)),

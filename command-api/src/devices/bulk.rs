@@ -111,8 +111,8 @@ pub(crate) enum BulkOutcome {
 /// Each device is decided on by itself, as on its own route and with the same permission: one that cannot be changes nothing
 /// for the others, and is told by its `code` (`NOT_FOUND` also for another tenant's). Runs to its end also where the caller
 /// goes away. With an `Idempotency-Key` the same request again gets the same results again, refusals included; what
-/// failed for want of a store (`STORE_UNAVAILABLE`, `CONFLICT`, `AUTH_STATE_STALE`) is tried again. Needs the role `admin`
-/// or `operator`; `decommission` needs `admin`.
+/// failed for want of a store (`STORE_UNAVAILABLE`, `CONFLICT`, `AUTH_STATE_STALE`) is tried again.
+/// `decommission` needs the role `admin`, as on its own route.
 #[utoipa::path(
     post, path = "/api/devices/bulk", tag = "Devices", operation_id = "decideDevices",
     params(("Idempotency-Key" = Option<String>, Header, description = "Names the whole request")),

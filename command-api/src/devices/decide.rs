@@ -26,8 +26,7 @@ pub(crate) struct Approve {
 
 /// Approve a device.
 ///
-/// It may now claim its API key with its claim secret; the key is shown to nobody else. Needs the role `admin` or
-/// `operator`.
+/// It may now claim its API key with its claim secret; the key is shown to nobody else.
 #[utoipa::path(
     post, path = "/api/devices/{id}/approve", tag = "Devices", operation_id = "approveDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),
@@ -57,7 +56,7 @@ pub(crate) async fn approve_device(
 
 /// Reject a device.
 ///
-/// For good: it registers anew, with a new token, if that was a mistake. Needs the role `admin` or `operator`.
+/// For good: it registers anew, with a new token, if that was a mistake.
 #[utoipa::path(
     post, path = "/api/devices/{id}/reject", tag = "Devices", operation_id = "rejectDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),
@@ -86,7 +85,7 @@ pub(crate) async fn reject_device(
 
 /// Suspend a device.
 ///
-/// It authenticates nothing from the moment of the answer until it is reinstated. Needs the role `admin` or `operator`.
+/// It authenticates nothing from the moment of the answer until it is reinstated.
 #[utoipa::path(
     post, path = "/api/devices/{id}/suspend", tag = "Devices", operation_id = "suspendDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),
@@ -114,7 +113,7 @@ pub(crate) async fn suspend_device(
 
 /// Reinstate a suspended device.
 ///
-/// Its credentials, as far as they are still valid, authenticate again. Needs the role `admin` or `operator`.
+/// Its credentials, as far as they are still valid, authenticate again.
 #[utoipa::path(
     post, path = "/api/devices/{id}/reinstate", tag = "Devices", operation_id = "reinstateDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),
@@ -142,7 +141,7 @@ pub(crate) async fn reinstate_device(
 
 /// Take a device out of service.
 ///
-/// For good: its API keys and certificates are revoked in the same step. Needs the role `admin`.
+/// For good: its API keys and certificates are revoked in the same step.
 #[utoipa::path(
     post, path = "/api/devices/{id}/decommission", tag = "Devices", operation_id = "decommissionDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),

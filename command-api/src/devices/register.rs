@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use signalbeam_authn::http::extract::JsonBody;
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
+use signalbeam_authn::limits::HashingPermit;
 use signalbeam_authn::recorder::FailedAttempt;
 use signalbeam_authn::secrets::{MacVerdict, claim_secret_sha256};
 use signalbeam_authn::{RequestContext, draw};
@@ -158,9 +159,17 @@ async fn consume(
     let stream = StreamId::registration_token(token.prefix());
     for _ in 0..MAX_DECISIONS {
         let (known, version) = api.load::<Token>(&stream).await?;
-        let secret_matches = secret_matches(api, &cause.context, &known, token).await?;
+        let (secret_matches, permit) = secret_matches(api, &cause.context, &known, token).await?;
         let command = RegistrationTokenCommand::Consume { secret_matches, registration: registration.clone() };
-        let events = match known.decide(command, &Context { now: api.now() }) {
+        let decided = known.decide(command, &Context { now: api.now() });
+        let is_done_with_hashing = match &decided {
+            Ok(events) => !events.is_empty(),
+            Err(error) => *error == RegistrationTokenError::Invalid,
+        };
+        if let Some(permit) = permit.filter(|_| is_done_with_hashing) {
+            permit.judged();
+        }
+        let events = match decided {
             Ok(events) => events,
             Err(error) => {
                 // Whoever left drawing the claim secret to us, and named the command, asks for it a second time.
@@ -239,19 +248,20 @@ fn device_events(
     decided.map_err(|error| internal(&error))
 }
 
-async fn secret_matches(
-    api: &CommandApi,
+/// Whether the token is the one that was issued, with the permit where that took hashing.
+async fn secret_matches<'a>(
+    api: &'a CommandApi,
     context: &RequestContext,
     known: &Token,
     token: &RegistrationToken,
-) -> Result<bool, Problem> {
+) -> Result<(bool, Option<HashingPermit<'a>>), Problem> {
     let text = Zeroizing::new(token.expose());
     // Computed also for an unknown token, so that its answer takes as long.
     let presented = api.keeper.present(&text);
-    let Some(issued) = known.issued() else { return Ok(false) };
+    let Some(issued) = known.issued() else { return Ok((false, None)) };
     match presented.judge(&issued.verifier.mac, &issued.verifier.mac_key_id) {
-        MacVerdict::Matches => Ok(true),
-        MacVerdict::Differs => Ok(false),
+        MacVerdict::Matches => Ok((true, None)),
+        MacVerdict::Differs => Ok((false, None)),
         MacVerdict::KeyUnknown => {
             let permit = api.authenticator.limits().before_hashing(context.client_address, token.prefix());
             let permit = match permit {
@@ -262,9 +272,7 @@ async fn secret_matches(
                 }
             };
             let matches = api.keeper.bcrypt_matches(&text, &issued.verifier.bcrypt).await;
-            let matches = matches.map_err(|error| internal(&error))?;
-            permit.judged();
-            Ok(matches)
+            Ok((matches.map_err(|error| internal(&error))?, Some(permit)))
         }
     }
 }

@@ -66,7 +66,6 @@ pub(crate) struct RenamedDevice {
 /// Rename a device, replace its metadata or its tags, or bind it to networks.
 ///
 /// From outside of its networks a device gets `ADDRESS_NOT_ALLOWED`, from the next request on, whatever its credential.
-/// Needs the role `admin`.
 #[utoipa::path(
     patch, path = "/api/devices/{id}", tag = "Devices", operation_id = "renameDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),

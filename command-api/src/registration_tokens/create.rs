@@ -67,8 +67,7 @@ impl std::fmt::Debug for CreatedRegistrationToken {
 
 /// Create a registration token.
 ///
-/// The token registers one device of the tenant, once. It is shown in this answer and never again. Needs the role
-/// `admin` or `operator`.
+/// The token registers one device of the tenant, once. It is shown in this answer and never again.
 #[utoipa::path(
     post, path = "/api/registration-tokens", tag = "Registration tokens", operation_id = "createRegistrationToken",
     request_body = CreateRegistrationToken,

@@ -25,7 +25,7 @@ pub(crate) struct RevokeRegistrationToken {
 
 /// Revoke a registration token.
 ///
-/// It registers nothing from here on. Revoking it again changes nothing. Needs the role `admin` or `operator`.
+/// It registers nothing from here on. Revoking it again changes nothing.
 #[utoipa::path(
     delete, path = "/api/registration-tokens/{id}", tag = "Registration tokens", operation_id = "revokeRegistrationToken",
     params(("id" = Uuid, Path, description = "The token's id"), ("Idempotency-Key" = Option<String>, Header)),

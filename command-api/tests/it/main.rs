@@ -2,6 +2,7 @@
 //! come with the connection as the listener would hand them over.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admin_tokens;
 mod api_keys;
 mod authentication;
 mod bulk;

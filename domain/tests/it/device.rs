@@ -222,3 +222,20 @@ fn tags_are_replaced_as_a_whole_and_only_where_they_change() {
     given::<Device>([registered(), tagged(&["a"]).into()]).when(fewer).then([tagged(&[]).into()]);
     given::<Device>([registered()]).when(Command::Rename(tagged(&[]))).then_nothing();
 }
+
+#[test]
+fn a_change_of_name_and_networks_happens_as_a_whole() {
+    let office = networks(&["192.0.2.0/24"]);
+    let renamed = rename(Some("gate"), None);
+    let bound = Event::from(DeviceNetworksRestricted { networks: office.clone() });
+    let change = Command::Change { renamed: renamed.clone(), networks: Some(office) };
+    given::<Device>([registered()]).when(change.clone()).then([renamed.clone().into(), bound.clone()]);
+    given::<Device>([registered(), renamed.clone().into()]).when(change.clone()).then([bound]);
+    let action = "restricted to networks";
+    given::<Device>([registered(), rejected()])
+        .when(change)
+        .then_refused(Error::InvalidState { status: DeviceStatus::Rejected, action });
+    given::<Device>([registered()])
+        .when(Command::Change { renamed: renamed.clone(), networks: None })
+        .then([renamed.into()]);
+}

@@ -112,7 +112,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
 pub(crate) fn admin_token(nth: usize) -> (AdminTokenId, TokenIssuer, Option<Timestamp>) {
     let issuers = ["signalbeam", "https://id.example", "https://other.example"];
     let start = Timestamp::parse(START).unwrap();
-    let expires_at = (nth % 3 > 0).then(|| start.plus_days(10 * i64::try_from(nth).unwrap()));
+    let expires_at = (!nth.is_multiple_of(3)).then(|| start.plus_days(10 * i64::try_from(nth).unwrap()));
     let jti = AdminTokenId::parse(&format!("token-{}", nth % 2)).unwrap();
     (jti, TokenIssuer::parse(issuers[nth / 2]).unwrap(), expires_at)
 }

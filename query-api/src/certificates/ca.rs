@@ -17,7 +17,7 @@ const DER: &str = "application/pkix-cert";
 /// Get the authority's certificate.
 ///
 /// What devices trust. Whoever fetches it over a connection that nothing vouches for compares its fingerprint with one
-/// that came another way. Public.
+/// that came another way.
 #[utoipa::path(
     get, path = "/api/certificates/ca", tag = "Certificates", operation_id = "getCaCertificate",
     params(

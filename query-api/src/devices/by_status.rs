@@ -41,7 +41,7 @@ pub struct ListDevicesByStatus {
 
 /// List devices by status.
 ///
-/// The newest first; `Pending` are those that wait for an admin. A device sees itself alone. Needs any role.
+/// The newest first; `Pending` are those that wait for an admin. A device sees itself alone.
 #[utoipa::path(
     get, path = "/api/devices/by-status/{status}", tag = "Devices", operation_id = "listDevicesByStatus",
     params(

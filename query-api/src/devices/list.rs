@@ -44,7 +44,7 @@ pub struct ListDevices {
 
 /// List devices.
 ///
-/// The newest first. A device sees itself alone. Needs any role.
+/// The newest first. A device sees itself alone.
 #[utoipa::path(
     get, path = "/api/devices", tag = "Devices", operation_id = "listDevices",
     params(

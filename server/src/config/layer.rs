@@ -16,7 +16,6 @@ const ENVIRONMENT_PREFIX: &str = "SIGNALBEAM__";
 const UNSUPPORTED: &[(&str, &str)] = &[
     ("ca.pkcs11", "a PKCS#11 key store"),
     ("azure_key_vault", "the Azure Key Vault key store"),
-    ("oidc", "an OIDC issuer for admin tokens"),
     ("nats", "publishing to NATS"),
     ("pki", "a plain HTTP listener for CRL and OCSP"),
 ];

@@ -1,6 +1,7 @@
 //! What values must hold beyond their types.
 
 mod limits;
+mod oidc;
 mod proxy;
 
 use std::net::IpAddr;
@@ -35,6 +36,7 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
     audit(&config.audit, &mut found);
     authority(&config.ca, &mut found);
     tls(&config.tls, &mut found);
+    oidc::oidc(&config.oidc, &mut found);
     proxy::broken(config, &mut found);
     limits::rate_limit(&config.rate_limit, &mut found);
     limits::tenants(&config.tenants, &mut found);

@@ -3,6 +3,7 @@
 mod api_key_expiration_check;
 mod api_key_retirement;
 mod audit;
+mod oidc;
 mod proxy;
 mod rate_limit;
 mod tenants;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use api_key_expiration_check::ApiKeyExpirationCheck;
 pub use api_key_retirement::ApiKeyRetirement;
 pub use audit::{Audit, Durability};
+pub use oidc::Oidc;
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
 pub use rate_limit::RateLimit;
 pub use tenants::{TenantBounds, Tenants};
@@ -344,6 +346,8 @@ pub struct Config {
     pub rate_limit: RateLimit,
     /// What tenants may have and do.
     pub tenants: Tenants,
+    /// An OIDC issuer of admin tokens.
+    pub oidc: Oidc,
 }
 
 impl Default for Config {
@@ -365,6 +369,7 @@ impl Default for Config {
             store: Store::default(),
             rate_limit: RateLimit::default(),
             tenants: Tenants::default(),
+            oidc: Oidc::default(),
         }
     }
 }

@@ -87,7 +87,6 @@ fn an_unknown_key_names_its_place_and_its_nearest_neighbour() {
 #[test]
 fn what_this_version_cannot_do_is_refused_without_showing_values() {
     for (toml, capability) in [
-        ("[oidc]\nissuer = 'https://s3cret'\n", "an OIDC issuer"),
         ("[nats]\nurl = 'nats://u:s3cret@h'\n", "publishing to NATS"),
         ("[ca.pkcs11]\npin = 's3cret'\n", "a PKCS#11 key store"),
         ("[azure_key_vault]\nvault_uri = 's3cret'\n", "the Azure Key Vault key store"),
@@ -98,6 +97,8 @@ fn what_this_version_cannot_do_is_refused_without_showing_values() {
     }
     let said = complaint("[store]\nurl = 'postgres://u:s3cret@h/db'\n", &[]);
     assert!(said.contains("`store.url`") && said.contains("`embedded`") && !said.contains("s3cret"), "{said}");
+    let said = complaint("[oidc]\nissuer = 'https://u:s3cret@h'\njwks_url = 'https://u:s3cret@h'\n", &[]);
+    assert!(said.contains("`oidc.issuer`") && said.contains("`oidc.jwks_url`") && !said.contains("s3cret"), "{said}");
     assert!(complaint("[ca]\nkey_store = 'pkcs11'\n", &[]).contains("allowed is file"));
 }
 

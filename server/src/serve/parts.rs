@@ -27,6 +27,7 @@ use super::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_F
 use super::{StartError, audit_upkeep, authority, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
+use crate::oidc;
 
 /// How often what the authentication log has gained is counted.
 const USAGE_ROUND: Duration = Duration::from_secs(1);
@@ -66,7 +67,11 @@ impl Parts {
         config: &Config,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StartError> {
-        let admins = AdminTokens::new(&data_dir.secret(ADMIN_KEY_FILE)?);
+        let built_in = AdminTokens::new(&data_dir.secret(ADMIN_KEY_FILE)?);
+        let admins = match oidc::verifier(&config.oidc)? {
+            Some(oidc) => built_in.with_oidc(oidc),
+            None => built_in,
+        };
         let slots = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mac_key = data_dir.secret(MAC_KEY_FILE)?;
         let keeper = Arc::new(SecretKeeper::new(&mac_key, &[], config.authentication.bcrypt_cost, slots));

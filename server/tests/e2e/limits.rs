@@ -64,6 +64,7 @@ fn good_devices_go_on_while_strangers_flood_from_the_same_address() {
     let (refused, limited) = (refused.into_inner(), limited.into_inner());
     assert_eq!(refused + limited, STRANGERS * ATTEMPTS_OF_EACH);
     assert!(refused >= 20 && limited > refused, "first 401, then 429: {refused}, {limited}");
+    println!("{refused} were answered 401, {limited} 429");
     let metrics = server.metrics();
     let by_client = series(&metrics, "signalbeam_rate_limited_total{limit=\"failed_attempts\"}");
     let by_prefix = series(&metrics, "signalbeam_rate_limited_total{limit=\"failed_attempts_per_credential\"}");

@@ -1,9 +1,10 @@
-//! End to end: the real binaries `signalbeam` and `signalbeam-agent`, over real TLS, on real files, killed for real.
+//! End to end: the real binaries `signalbeam`, `signalbeam-agent` and `signalbeam-simulator`, over real TLS, on real files, killed for real.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 #![allow(clippy::disallowed_methods, reason = "certificates are made for the clock of the programs, which nobody sets")]
 
 mod agent;
+mod binaries;
 mod client;
 mod device;
 mod keys;
@@ -23,12 +24,15 @@ mod kill;
 mod lifecycle;
 mod limits;
 mod lost_replies;
+mod oidc;
 mod operations;
+mod permissions;
 mod proxies;
 mod race;
 mod revocation;
 mod rollback;
 mod secrecy;
+mod simulator;
 mod starts;
 mod strangers;
 mod tampering;

@@ -3,6 +3,11 @@
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::post;
+use signalbeam_authn::Connection;
+use signalbeam_authn::limits::LimitSettings;
+use signalbeam_authn::limits::quota::Quota;
+use signalbeam_authn::limits::tenants::TenantPolicy;
+use signalbeam_domain::CorrelationId;
 use tokio::sync::{Semaphore, mpsc};
 use tower::ServiceExt as _;
 
@@ -81,6 +86,33 @@ async fn who_sends_a_body_slowly_takes_no_room_up() {
     held.go.add_permits(1);
     assert_eq!(quick.await.unwrap().status(), 200);
     slow.abort();
+}
+
+#[tokio::test]
+async fn requests_without_a_credential_have_a_rate_where_one_is_set() {
+    let public_requests = Some(Quota::per_minute(1, 1));
+    let settings = LimitSettings { public_requests, ..LimitSettings::default() };
+    let limits = Arc::new(Limits::new(Some(settings), TenantPolicy::default()));
+    let shedding = Arc::new(Shedding::new(4, 4, limits));
+    let router = Router::new()
+        .route("/api/certificates/ca", post(async || ()))
+        .route(HEARTBEAT, post(async || ()))
+        .layer(from_fn_with_state(shedding, shed));
+    let send = async |path: &str, address: &str| {
+        let context = RequestContext {
+            correlation_id: CorrelationId::parse("c").unwrap(),
+            client_address: address.parse().unwrap(),
+            user_agent: None,
+            connection: Arc::new(Connection::plain("127.0.0.1:1".parse().unwrap())),
+        };
+        let mut request = Request::post(path).body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Arc::new(context));
+        router.clone().oneshot(request).await.unwrap().status().as_u16()
+    };
+    assert_eq!(send("/api/certificates/ca", "192.0.2.1").await, 200);
+    assert_eq!(send("/api/certificates/ca", "192.0.2.1").await, 429);
+    assert_eq!(send("/api/certificates/ca", "192.0.2.2").await, 200);
+    assert_eq!(send("/api/devices/1/heartbeat", "192.0.2.1").await, 200, "what needs a credential has other limits");
 }
 
 #[tokio::test]
