@@ -57,7 +57,7 @@ impl Changes {
                 Event::CertificateEvent(event) => changes.certificate(event, &recorded.envelope, moment),
                 Event::AuthorityEvent(event) => changes.authority(event, &recorded.envelope, moment),
                 Event::AdminTokenEvent(event) => {
-                    changes.admin_tokens.push(revocation(event, &recorded.envelope, moment))
+                    changes.admin_tokens.push(revocation(event, &recorded.envelope, moment));
                 }
                 // No table shows them; the log itself does.
                 Event::EventLogEvent(_) | Event::AuditSegmentEvent(_) => {}
