@@ -24,11 +24,12 @@ use signalbeam_domain::certificate::{CertificateEvent, CertificateFirstUsed, Cer
 use signalbeam_domain::device::{DeviceApproved, DeviceEvent, DeviceRegistered};
 use signalbeam_domain::{
     Actor, ApiKey, ApiKeyId, CorrelationId, DeviceId, DeviceName, Digest, Event, Metadata, Prefix, SecretVerifier,
-    SerialNumber, StreamId, TenantId, Timestamp, ValidityBounds,
+    SerialNumber, StreamId, Tags, TenantId, Timestamp, ValidityBounds,
 };
 use signalbeam_event_store::{
-    AttemptFilter, AttemptPage, AuditError, AuditLog, AuthenticationAttempt, Batch, Clock as _, CommandMetadata,
-    EventStore as _, ExpectedVersion, MemoryEventStore, StreamWrite, SystemClock, UsageSummary, new_events,
+    AttemptFilter, AttemptPage, AttemptScan, AuditError, AuditLog, AuditReader, AuthenticationAttempt, Batch,
+    Clock as _, CommandMetadata, EventStore as _, ExpectedVersion, MemoryEventStore, StreamWrite, SystemClock,
+    UsageSummary, new_events,
 };
 use signalbeam_pki::{
     AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceCertificateRequest,
@@ -46,6 +47,17 @@ const MAC_KEY: [u8; 32] = [1; 32];
 
 /// An audit log that keeps nothing: what it costs is the audit log's own benchmark.
 struct Nowhere;
+
+#[async_trait]
+impl AuditReader for Nowhere {
+    async fn head(&self) -> Result<i64, AuditError> {
+        Ok(0)
+    }
+
+    async fn scan(&self, _: &AttemptFilter, _: i64, _: i64, _: usize) -> Result<AttemptScan, AuditError> {
+        Ok(AttemptScan { attempts: vec![], reached: 0 })
+    }
+}
 
 #[async_trait]
 impl AuditLog for Nowhere {
@@ -118,6 +130,7 @@ impl Fleet {
             tenant_id,
             device_name: DeviceName::parse("sensor").unwrap(),
             metadata: Metadata::default(),
+            tags: Tags::default(),
             token_prefix: Prefix::parse("00000000").unwrap(),
             claim_secret_sha256: Digest([0; 32]),
         };
@@ -201,6 +214,7 @@ async fn authenticator(fleet: &Fleet, anchors: [&CertificateAuthority; 2]) -> Ar
         keeper: Arc::new(SecretKeeper::new(&key_octets(&MAC_KEY), &[], 12, 2)),
         verifier: ChainVerifier::new(anchors.map(CertificateAuthority::certificate_der)).unwrap(),
         policy: AuthenticationPolicy::default(),
+        limits: Arc::default(),
     }))
 }
 

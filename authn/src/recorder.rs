@@ -93,6 +93,7 @@ impl Recorder {
             api_key_prefix: None,
             certificate_serial_number: None,
             correlation_id: context.correlation_id.clone(),
+            attempts: 1,
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::credential::{Digest, Prefix};
 use crate::event::events;
 use crate::ids::{DeviceId, TenantId};
 use crate::network::AllowedNetworks;
+use crate::tags::Tags;
 use crate::text::{DeviceName, Metadata, Reason};
 use crate::validity::Days;
 
@@ -25,6 +26,9 @@ pub struct DeviceRegistered {
     /// What it told of itself.
     #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
+    /// What it is found by.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
     /// The token that it registered with.
     pub token_prefix: Prefix,
     /// The SHA-256 of its claim secret.
@@ -48,8 +52,8 @@ pub struct DecisionReason {
     pub reason: Option<Reason>,
 }
 
-/// An admin changed the label or the description.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// An admin changed the label, the description or the tags.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceRenamed {
     /// The new name, where it changes.
@@ -58,6 +62,9 @@ pub struct DeviceRenamed {
     /// The new metadata as a whole, where it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
+    /// The new tags as a whole, where they change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
 }
 
 /// An admin said from where the device may authenticate.
@@ -77,7 +84,7 @@ events! {
         Approved(DeviceApproved) = ("device.approved", 1),
         /// It was refused, for good.
         Rejected(DeviceRejected) = ("device.rejected", 1),
-        /// Its name or metadata changed.
+        /// Its name, metadata or tags changed.
         Renamed(DeviceRenamed) = ("device.renamed", 1),
         /// It authenticates from these networks alone.
         NetworksRestricted(DeviceNetworksRestricted) = ("device.networks_restricted", 1),
@@ -169,10 +176,17 @@ pub enum DeviceCommand {
     },
     /// Refuse it.
     Reject(DecisionReason),
-    /// Change its label or description.
+    /// Change its label, description or tags.
     Rename(DeviceRenamed),
     /// Say from where it may authenticate.
     RestrictNetworks(AllowedNetworks),
+    /// Do both, or neither.
+    Revise {
+        /// What changes of its label, description and tags.
+        renamed: DeviceRenamed,
+        /// From where it may authenticate, where that changes.
+        networks: Option<AllowedNetworks>,
+    },
     /// Bar it for now.
     Suspend(DecisionReason),
     /// Lift the bar.
@@ -207,7 +221,7 @@ pub struct Device(Option<KnownDevice>);
 /// A device that registered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KnownDevice {
-    /// As it registered, with its present name and metadata.
+    /// As it registered, with its present name, metadata and tags.
     pub registered: DeviceRegistered,
     /// Where it stands.
     pub status: DeviceStatus,
@@ -249,7 +263,7 @@ impl Aggregate for Device {
     type Event = DeviceEvent;
     type Error = DeviceError;
 
-    fn decide(&self, command: Self::Command, _context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
+    fn decide(&self, command: Self::Command, context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
         use DeviceStatus::{Approved, Pending, Rejected, Suspended};
         let Some(device) = &self.0 else {
             return match command {
@@ -272,8 +286,9 @@ impl Aggregate for Device {
                 let changes = DeviceRenamed {
                     device_name: renamed.device_name.filter(|name| *name != device.registered.device_name),
                     metadata: renamed.metadata.filter(|metadata| *metadata != device.registered.metadata),
+                    tags: renamed.tags.filter(|tags| *tags != device.registered.tags),
                 };
-                if changes.device_name.is_none() && changes.metadata.is_none() {
+                if changes == DeviceRenamed::default() {
                     return Ok(vec![]);
                 }
                 changes.into()
@@ -284,6 +299,13 @@ impl Aggregate for Device {
                     return Ok(vec![]);
                 }
                 DeviceNetworksRestricted { networks }.into()
+            }
+            DeviceCommand::Revise { renamed, networks } => {
+                let mut events = self.decide(DeviceCommand::Rename(renamed), context)?;
+                if let Some(networks) = networks {
+                    events.extend(self.decide(DeviceCommand::RestrictNetworks(networks), context)?);
+                }
+                return Ok(events);
             }
             DeviceCommand::Suspend(reason) => {
                 device.must_be(&[Approved], "suspended")?;
@@ -333,6 +355,9 @@ impl KnownDevice {
                 }
                 if let Some(metadata) = &renamed.metadata {
                     self.registered.metadata = metadata.clone();
+                }
+                if let Some(tags) = &renamed.tags {
+                    self.registered.tags = tags.clone();
                 }
             }
             DeviceEvent::NetworksRestricted(restricted) => self.allowed_networks.clone_from(&restricted.networks),

@@ -12,9 +12,10 @@ pub mod sqlite;
 mod subscription;
 pub mod witness;
 
+pub use audit::flood::FloodGuard;
 pub use audit::{
-    AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt, AuthenticationMethod,
-    UsageCount, UsageSummary,
+    AttemptFilter, AttemptPage, AttemptScan, AuditArchive, AuditDurability, AuditError, AuditLog, AuditReader,
+    AuthenticationAttempt, AuthenticationMethod, RecordedAttempt, UsageCount, UsageSummary,
 };
 pub use clock::{Clock, SystemClock};
 pub use execute::{ExecuteError, execute, new_events};
@@ -25,5 +26,5 @@ pub use port::{
     LoadError, NewEvent, Page, Recorded, RecordedCommand, StoreError, StreamWrite, Subscription, SubscriptionItem,
     load,
 };
-pub use sqlite::{OpenError, SqliteAuditLog, SqliteEventReader, SqliteEventStore};
+pub use sqlite::{OpenError, SqliteAuditLog, SqliteAuditReader, SqliteEventReader, SqliteEventStore};
 pub use witness::LogPoint;

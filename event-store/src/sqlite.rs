@@ -32,7 +32,7 @@ mod row;
 mod write_health;
 mod writer;
 
-pub use audit::SqliteAuditLog;
+pub use audit::{SqliteAuditLog, SqliteAuditReader};
 pub use database::OpenError;
 pub use reader::SqliteEventReader;
 

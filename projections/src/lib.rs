@@ -5,6 +5,7 @@ mod columns;
 mod directory;
 pub mod freshness;
 pub mod index;
+pub mod monitors;
 pub mod progress;
 pub mod projector;
 pub mod read_model;
@@ -17,6 +18,7 @@ pub use checkpoint::{Checkpoint, DIRECTORY};
 pub use columns::ReadError;
 pub use freshness::Freshness;
 pub use index::{ApiKeyEntry, CertificateEntry, CredentialIndex, DeviceEntry, NotReady};
+pub use monitors::{ApiKeyExpiryMonitor, ApiKeyRetirementMonitor, Monitor, MonitorError, Surroundings};
 pub use progress::{Behind, ProjectionFailure};
 pub use projector::{Lag, Projector};
 pub use read_model::{
@@ -30,8 +32,10 @@ pub use tables::{OpenError, Tables};
 pub use usage::{USAGE, UsageProjector};
 
 // What query-api needs of the log and of the audit log; it does not depend on the event store, since it never appends.
-pub use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AuditError, AuthenticationMethod, UsageSummary};
+pub use signalbeam_event_store::audit::{
+    AttemptFilter, AttemptPage, AttemptScan, AuditError, AuthenticationMethod, UsageSummary,
+};
 pub use signalbeam_event_store::{
-    AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, LoadError, Page, Recorded, StoreError, SystemClock,
-    load,
+    AuditLog, AuditReader, AuthenticationAttempt, Clock, EventReader, Filter, LoadError, Page, Recorded,
+    RecordedAttempt, StoreError, SystemClock, load,
 };

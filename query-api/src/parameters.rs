@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, de};
 use signalbeam_authn::ErrorCode;
-use signalbeam_domain::Timestamp;
+use signalbeam_domain::{CorrelationId, Timestamp};
 use signalbeam_projections::{AuthenticationMethod, CertificateStatus, TokenStatus};
 use utoipa::IntoParams;
 
@@ -68,6 +68,12 @@ pub(crate) fn failure_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     let text = String::deserialize(deserializer)?;
     let code = ErrorCode::ALL.iter().copied().find(|code| code.as_str() == text);
     code.map(Some).ok_or_else(|| de::Error::custom("not an error code of this API; the codes are listed at /docs"))
+}
+
+pub(crate) fn correlation_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CorrelationId>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let id = CorrelationId::parse(&text);
+    id.map(Some).ok_or_else(|| de::Error::custom("must be 1 to 128 of `A-Za-z0-9._-`"))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! with 3 where there is nothing worse than a warning.
 
 mod admin_token;
+mod audit;
 mod backup;
 mod config;
 mod doctor;
@@ -29,7 +30,8 @@ Examples:
   signalbeam config print                              show every setting and its value
   signalbeam backup --output /mnt/backups/monday       back everything up, beside a running server
   signalbeam doctor                                    look everything over and say what to do
-  signalbeam events export --output events.ndjson      write out the event log";
+  signalbeam events export --output events.ndjson      write out the event log
+  signalbeam audit verify                              prove that the authentication log is what was recorded";
 
 /// SignalBeam: identities for devices. Enrols them, issues their API keys and certificates, and proves what happened.
 #[derive(Debug, Parser)]
@@ -51,6 +53,9 @@ enum Command {
     /// Read the event log, also beside a running server
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// Verify the log of authentication attempts, also beside a running server
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Look at or rebuild what is derived from the event log
     #[command(subcommand)]
     Projections(projections::ProjectionsCommand),
@@ -111,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::AdminToken(args) => admin_token::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Events(command) => events::run(command),
+        Command::Audit(command) => audit::run(&command),
         Command::Projections(command) => projections::run(&command),
         Command::Backup(args) => backup::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -9,6 +9,7 @@ pub mod http;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
+pub mod oidc;
 pub mod ops;
 pub mod restore;
 pub mod rollback;

@@ -60,7 +60,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long a connection may stay open in the middle of a request without a byte read or written.
     pub stall_timeout: Duration,
-    /// How long a request may run in all, from its head to the last byte of its answer, whatever is read or written.
+    /// How long a request may run in all, from its head to the last byte of its answer; a second more for each 16 KiB that
+    /// are sent, so that a long answer is not cut while its reader keeps up.
     pub answer_timeout: Duration,
     /// How long running requests may take to finish at the end.
     pub drain_timeout: Duration,

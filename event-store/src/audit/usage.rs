@@ -67,7 +67,7 @@ pub(crate) fn count<'a>(attempts: impl Iterator<Item = &'a AuthenticationAttempt
             count.successes += 1;
             count.last_success = count.last_success.max(Some((attempt.timestamp, attempt.ip_address)));
         } else {
-            count.failures += 1;
+            count.failures += attempt.attempts;
         }
     }
     counts.into_values().collect()

@@ -6,17 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use signalbeam_domain::Timestamp;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::{
-    AttemptFilter, AttemptPage, AuditDurability, AuditError, AuditLog, AuthenticationAttempt, UsageSummary,
+    AttemptFilter, AttemptPage, AttemptScan, AuditArchive, AuditDurability, AuditError, AuditLog, AuditReader,
+    AuthenticationAttempt, UsageSummary,
 };
 use crate::sqlite::database::{self, Database, Kind, OpenError};
 use crate::sqlite::write_health::WriteHealth;
 
 mod query;
 mod row;
+mod trim;
 mod usage;
 mod writer;
 
@@ -24,6 +27,9 @@ use writer::Request;
 
 /// How many requests' attempts may wait; whoever comes then waits for a place.
 const QUEUE: usize = 4_096;
+
+/// What was tried where a read fails.
+const READ: &str = "read the audit log";
 
 static KIND: Kind = Kind {
     what: "an audit log of SignalBeam",
@@ -36,11 +42,32 @@ static KIND: Kind = Kind {
 /// Dropping it ends the writer once what waits is written; [`close`](Self::close) also waits for that.
 pub struct SqliteAuditLog {
     requests: mpsc::Sender<Request>,
-    readers: SqlitePool,
+    reader: SqliteAuditReader,
     durability: AuditDurability,
     /// Set by the writer while it cannot write: then nothing is answered before it is on disk.
     is_failing: Arc<AtomicBool>,
     health: WriteHealth,
+}
+
+/// The audit log in a file, for reading only: also beside a running server, in another process.
+pub struct SqliteAuditReader {
+    pool: SqlitePool,
+}
+
+impl SqliteAuditReader {
+    /// Opens an existing log for reading.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the file does not exist or is something else.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        database::recognise(path.as_ref(), &KIND).await?;
+        Ok(Self { pool: database::readers(path.as_ref()) })
+    }
+
+    /// Closes the connections. Reads that come later fail.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
 }
 
 /// The log was closed, or its runtime is shutting down.
@@ -62,7 +89,13 @@ impl SqliteAuditLog {
         writer::start(database, queue, Arc::clone(&is_failing), health.clone())
             .await
             .map_err(|error| database::database_error(path, error))?;
-        Ok(Self { requests, readers: database::readers(path), durability, is_failing, health })
+        Ok(Self {
+            requests,
+            reader: SqliteAuditReader { pool: database::readers(path) },
+            durability,
+            is_failing,
+            health,
+        })
     }
 
     /// How long ago the last attempt to write failed; none where something has been written since, or nothing failed.
@@ -77,7 +110,7 @@ impl SqliteAuditLog {
             // An error says that the writer has ended already.
             let _ = done.await;
         }
-        self.readers.close().await;
+        self.reader.close().await;
     }
 
     fn may_be_queued(&self, attempts: &[AuthenticationAttempt]) -> bool {
@@ -103,10 +136,67 @@ impl AuditLog for SqliteAuditLog {
     }
 
     async fn query(&self, filter: &AttemptFilter, after: Option<i64>, limit: usize) -> Result<AttemptPage, AuditError> {
-        query::page(&self.readers, filter, after, limit).await.map_err(AuditError::because("read the audit log"))
+        query::page(&self.reader.pool, filter, after, limit).await.map_err(AuditError::because(READ))
     }
 
     async fn usage_after(&self, row: i64, limit: usize) -> Result<UsageSummary, AuditError> {
-        usage::after(&self.readers, row, limit).await.map_err(AuditError::because("count the audit log's rows"))
+        usage::after(&self.reader.pool, row, limit).await.map_err(AuditError::because("count the audit log's rows"))
+    }
+}
+
+#[async_trait]
+impl AuditReader for SqliteAuditReader {
+    async fn head(&self) -> Result<i64, AuditError> {
+        query::head(&self.pool).await.map_err(AuditError::because(READ))
+    }
+
+    async fn scan(
+        &self,
+        filter: &AttemptFilter,
+        after: i64,
+        through: i64,
+        limit: usize,
+    ) -> Result<AttemptScan, AuditError> {
+        query::scan(&self.pool, filter, after, through, limit).await.map_err(AuditError::because(READ))
+    }
+}
+
+#[async_trait]
+impl AuditReader for SqliteAuditLog {
+    async fn head(&self) -> Result<i64, AuditError> {
+        self.reader.head().await
+    }
+
+    async fn scan(
+        &self,
+        filter: &AttemptFilter,
+        after: i64,
+        through: i64,
+        limit: usize,
+    ) -> Result<AttemptScan, AuditError> {
+        self.reader.scan(filter, after, through, limit).await
+    }
+}
+
+#[async_trait]
+impl AuditArchive for SqliteAuditLog {
+    async fn earliest_behind(&self, after: i64) -> Result<Option<Timestamp>, AuditError> {
+        query::earliest_behind(&self.reader.pool, after).await.map_err(AuditError::because(READ))
+    }
+
+    async fn last_row_before(&self, after: i64, moment: Timestamp) -> Result<Option<i64>, AuditError> {
+        query::last_row_before(&self.reader.pool, after, moment).await.map_err(AuditError::because(READ))
+    }
+
+    async fn drop_through(&self, row: i64) -> Result<(), AuditError> {
+        let closed = || AuditError { context: "drop old rows", source: Arc::new(Closed) };
+        loop {
+            // One step, then whoever waits in the queue.
+            let (answer, outcome) = oneshot::channel();
+            self.requests.send(Request::Drop { through: row, answer }).await.map_err(|_| closed())?;
+            if !outcome.await.map_err(|_| closed())?? {
+                return Ok(());
+            }
+        }
     }
 }

@@ -65,6 +65,7 @@ on_every_adapter! {
     usage_is_counted_by_credential_and_day,
     blocks_of_rows_hide_nothing,
     racing_recorders_lose_nothing,
+    rows_are_read_in_the_order_in_which_they_were_recorded,
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -86,6 +87,7 @@ pub(crate) fn success(device_id: DeviceId, tenant_id: TenantId, timestamp: Times
         api_key_prefix: None,
         certificate_serial_number: Some(SerialNumber::from_random([9; 20])),
         correlation_id: CorrelationId::from_uuid(Uuid::now_v7()),
+        attempts: 1,
     }
 }
 
@@ -104,6 +106,7 @@ pub(crate) fn failure(timestamp: Timestamp, code: &str) -> AuthenticationAttempt
         api_key_prefix: Some(Prefix::parse("Zz019aAb").unwrap()),
         certificate_serial_number: None,
         correlation_id: CorrelationId::parse("caller.chose_this-1").unwrap(),
+        attempts: 1,
     }
 }
 
@@ -119,6 +122,20 @@ pub(crate) async fn all(log: &dyn AuditLog, filter: &AttemptFilter, limit: usize
         assert!(after.is_none_or(|after| next < after), "every page gets further");
         after = Some(next);
     }
+}
+
+/// All that pass, by scans from the oldest on.
+async fn scanned(log: &dyn AuditLog, filter: &AttemptFilter, limit: usize) -> Vec<AuthenticationAttempt> {
+    let head = log.head().await.unwrap();
+    let (mut attempts, mut after) = (vec![], 0);
+    while after < head {
+        let scan = log.scan(filter, after, head, limit).await.unwrap();
+        assert!(scan.attempts.len() <= limit && scan.reached > after && scan.reached <= head);
+        assert!(scan.attempts.iter().all(|recorded| recorded.row > after && recorded.row <= scan.reached));
+        attempts.extend(scan.attempts.into_iter().map(|recorded| recorded.attempt));
+        after = scan.reached;
+    }
+    attempts
 }
 
 /// Waits until so many can be read: what is relaxed is on disk a little later.
@@ -137,7 +154,7 @@ async fn usage_is_counted_by_credential_and_day(Subject { log, .. }: Subject) {
     let (one, other, tenant) = (device_id(), device_id(), tenant_id());
     let late = at(0).plus_days(1);
     let from = |address: &str, attempt| AuthenticationAttempt { ip_address: address.parse().unwrap(), ..attempt };
-    let refused = AuthenticationAttempt { success: false, ..success(one, tenant, at(3)) };
+    let refused = AuthenticationAttempt { success: false, attempts: 4, ..success(one, tenant, at(3)) };
     log.record(vec![
         from("192.0.2.1", success(one, tenant, at(1))),
         from("192.0.2.9", success(one, tenant, at(2))),
@@ -161,7 +178,7 @@ async fn usage_is_counted_by_credential_and_day(Subject { log, .. }: Subject) {
     let day = |moment: Timestamp| moment.to_string()[..10].to_owned();
     let expected = vec![
         (None, day(at(0)), 0, 2),
-        (Some(one), day(at(0)), 2, 1),
+        (Some(one), day(at(0)), 2, 4),
         (Some(one), day(late), 1, 0),
         (Some(other), day(at(0)), 1, 0),
     ];
@@ -181,7 +198,7 @@ async fn usage_is_counted_by_credential_and_day(Subject { log, .. }: Subject) {
     );
 
     let first = log.usage_after(0, 3).await.unwrap();
-    assert_eq!((first.last_row, first.head, told(&first.counts)), (3, 7, vec![(Some(one), day(at(0)), 2, 1)]));
+    assert_eq!((first.last_row, first.head, told(&first.counts)), (3, 7, vec![(Some(one), day(at(0)), 2, 4)]));
     let rest = log.usage_after(3, 100).await.unwrap();
     assert_eq!((rest.last_row, rest.counts.len()), (7, 3));
     assert_eq!(log.usage_after(7, 100).await.unwrap(), UsageSummary { last_row: 7, head: 7, counts: vec![] });
@@ -248,12 +265,19 @@ async fn every_filter_holds(Subject { log, .. }: Subject) {
         (AttemptFilter { method: Some(AuthenticationMethod::ApiKey), ..none.clone() }, 24),
         (AttemptFilter { failure_code: Some("API_KEY_EXPIRED".to_owned()), ..none.clone() }, 6),
         (AttemptFilter { device_id: Some(device_id()), ..none.clone() }, 0),
+        (AttemptFilter { ip_address: Some("2001:db8::17".parse().unwrap()), ..none.clone() }, 12),
+        (AttemptFilter { api_key_prefix: Some(Prefix::parse("Zz019aAb").unwrap()), ..none.clone() }, 12),
+        (AttemptFilter { certificate_serial_number: Some(SerialNumber::from_random([9; 20])), ..none.clone() }, 48),
+        (AttemptFilter { correlation_id: Some(recorded[7].correlation_id.clone()), ..none.clone() }, 1),
     ];
     for (filter, count) in filters {
         let expected: Vec<_> = recorded.iter().filter(|attempt| filter.matches(attempt)).cloned().collect();
         assert_eq!(expected.len(), count, "{filter:?}");
         for limit in [3, 100] {
             assert_eq!(all(&*log, &filter, limit).await, expected, "{filter:?} in pages of {limit}");
+            let mut oldest_first = scanned(&*log, &filter, limit).await;
+            oldest_first.reverse();
+            assert_eq!(oldest_first, expected, "{filter:?} in scans of {limit}");
         }
     }
 }
@@ -293,7 +317,35 @@ async fn blocks_of_rows_hide_nothing(Subject { log, .. }: Subject) {
         let expected: Vec<_> = recorded.iter().filter(|attempt| filter.matches(attempt)).collect();
         let found = all(&*log, filter, 41).await;
         assert!(found.iter().eq(expected.iter().copied()), "{} of {}: {filter:?}", found.len(), expected.len());
+        let oldest_first = scanned(&*log, filter, 1_000).await;
+        assert!(oldest_first.iter().rev().eq(expected), "{}: {filter:?}", oldest_first.len());
     }
+}
+
+async fn rows_are_read_in_the_order_in_which_they_were_recorded(Subject { log, .. }: Subject) {
+    assert_eq!((log.head().await.unwrap(), log.read_after(0, 10).await.unwrap()), (0, vec![]));
+    // Recorded with a failure, so that a relaxed log has them all on disk; the times go backwards.
+    let recorded: Vec<_> = (0..30).map(|n| failure(at(-n), "INVALID_API_KEY")).collect();
+    for pair in recorded.chunks(2) {
+        log.record(pair.to_vec()).await.unwrap();
+    }
+    assert_eq!(log.head().await.unwrap(), 30);
+    for limit in [1, 7, 29, 30, 31] {
+        let (mut read, mut after) = (vec![], 0);
+        loop {
+            let rows = log.read_after(after, limit).await.unwrap();
+            assert!(rows.iter().zip(after + 1..).all(|(recorded, row)| recorded.row == row));
+            after = rows.last().map_or(after, |last| last.row);
+            let is_last = rows.len() < limit;
+            read.extend(rows.into_iter().map(|recorded| recorded.attempt));
+            if is_last {
+                break;
+            }
+        }
+        assert_eq!(read, recorded, "in steps of {limit}");
+    }
+    assert_eq!(log.read_after(30, 10).await.unwrap(), vec![]);
+    assert_eq!(log.scan(&AttemptFilter::default(), 10, 20, 100).await.unwrap().attempts.len(), 10);
 }
 
 async fn racing_recorders_lose_nothing(Subject { log, .. }: Subject) {

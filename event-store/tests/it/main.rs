@@ -7,5 +7,7 @@ mod contract;
 mod copies;
 mod crash;
 mod fixture;
+mod flood;
+mod segments;
 mod sqlite;
 mod witness;

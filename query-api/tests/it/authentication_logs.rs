@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AuditError, UsageSummary};
-use signalbeam_event_store::{AuditLog, AuthenticationAttempt};
+use signalbeam_authn::Role;
+use signalbeam_event_store::audit::{AttemptFilter, AttemptPage, AttemptScan, AuditError, UsageSummary};
+use signalbeam_event_store::{AuditLog, AuditReader, AuthenticationAttempt};
 
 use crate::world::{As, World, day, tenant};
 
@@ -35,6 +36,11 @@ async fn attempts_are_narrowed() {
         ("?startDate=2026-01-02T00:00:00Z&endDate=2026-01-02T00:00:00.000001Z", 1),
         ("?startDate=2026-01-02T01:00:00%2B01:00&endDate=2026-01-02T01:00:00+00:00", 1),
         ("?startDate=2026-01-03&endDate=2026-01-01", 0),
+        ("?ipAddress=127.0.0.1", 3),
+        ("?ipAddress=::ffff:127.0.0.1", 3),
+        ("?ipAddress=127.0.0.2", 0),
+        ("?correlationId=first", 1),
+        ("?certificateSerialNumber=4909090909090909090909090909090909090909", 0),
     ] {
         assert_eq!(found(query.to_owned()).await.len(), count, "{query}");
     }
@@ -48,6 +54,18 @@ async fn attempts_are_narrowed() {
     assert_eq!(success["correlationId"], "first");
     assert_eq!(success["apiKeyPrefix"].as_str().unwrap().len(), 8);
     assert!(success.get("failureCode").is_none());
+    assert!(success.get("attempts").is_none());
+    let prefix = success["apiKeyPrefix"].as_str().unwrap();
+    assert_eq!(found(format!("?apiKeyPrefix={prefix}")).await, std::slice::from_ref(&success));
+    assert_eq!(found(format!("?tenantId={}", tenant(1))).await, [success]);
+    assert_eq!(found(format!("?tenantId={}", tenant(2))).await.len(), 0);
+    let confined = world.admin_of(Role::Auditor, Some(tenant(2)));
+    let other = format!("/api/authentication-logs?tenantId={}", tenant(1));
+    assert_eq!(world.get(&other, &confined).await.refusal(), (403, "FORBIDDEN".to_owned()));
+    for bad in ["ipAddress=here", "apiKeyPrefix=short", "certificateSerialNumber=zz", "correlationId=a%20b"] {
+        let answer = world.get(&format!("/api/authentication-logs?{bad}"), &world.admin()).await;
+        assert_eq!(answer.refusal(), (400, "INVALID_REQUEST".to_owned()), "{bad}");
+    }
 }
 
 /// An authentication log whose disk is gone.
@@ -56,6 +74,17 @@ struct LostAuditLog;
 impl LostAuditLog {
     fn error() -> AuditError {
         AuditError { context: "test", source: Arc::new(std::io::Error::other("the disk is gone")) }
+    }
+}
+
+#[async_trait]
+impl AuditReader for LostAuditLog {
+    async fn head(&self) -> Result<i64, AuditError> {
+        Err(Self::error())
+    }
+
+    async fn scan(&self, _: &AttemptFilter, _: i64, _: i64, _: usize) -> Result<AttemptScan, AuditError> {
+        Err(Self::error())
     }
 }
 
@@ -83,6 +112,7 @@ async fn without_its_log_devices_are_refused_and_admins_see_everything_else() {
     assert_eq!(world.get(&status, &key).await.refusal(), unavailable);
     let admin = world.admin();
     assert_eq!(world.get("/api/authentication-logs", &admin).await.refusal(), unavailable);
+    assert_eq!(world.get("/api/authentication-logs/export", &admin).await.refusal(), unavailable);
     let shown = world.get(&format!("/api/devices/{}", device.id), &admin).await.ok();
     assert!(shown.get("lastSeenAt").is_none());
     for path in ["/api/devices", "/api/events", "/api/certificates", &status] {

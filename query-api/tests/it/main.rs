@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod access;
+mod admin_tokens;
 mod authentication_logs;
+mod authentication_logs_export;
 mod certificates;
 mod devices;
 mod documentation;

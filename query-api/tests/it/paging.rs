@@ -125,6 +125,7 @@ async fn attempts_end_without_a_gap_or_a_double_newest_first() {
             api_key_prefix: None,
             certificate_serial_number: None,
             correlation_id: correlation_id(),
+            attempts: 1,
         };
         world.audit.record(vec![attempt]).await.unwrap();
         expected.insert(0, id.to_string());

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::middleware::from_fn_with_state;
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -147,6 +148,7 @@ impl World {
             keeper: keeper.clone(),
             verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
             policy: AuthenticationPolicy::default(),
+            limits: Arc::default(),
         }));
         let api = QueryApi::new(Parts {
             read_model: ReadModel::new(tables),
@@ -207,6 +209,12 @@ impl World {
     }
 
     pub(crate) async fn get_with(&self, path: &str, caller: &As, headers: &[(&str, &str)]) -> Answer {
+        let (parts, body) = self.begin(path, caller, headers).await.into_parts();
+        Answer { status: parts.status, headers: parts.headers, body: to_bytes(body, usize::MAX).await.unwrap() }
+    }
+
+    /// An answer whose body is still to be read.
+    pub(crate) async fn begin(&self, path: &str, caller: &As, headers: &[(&str, &str)]) -> Response {
         let mut request =
             Request::get(path).extension(Arc::new(Connection::plain(SocketAddr::from(([127, 0, 0, 1], 1)))));
         match caller {
@@ -217,9 +225,7 @@ impl World {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-        let (parts, body) = response.into_parts();
-        Answer { status: parts.status, headers: parts.headers, body: to_bytes(body, usize::MAX).await.unwrap() }
+        self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     }
 
     /// Follows a list to its end: the pages, each with what its items have under `key`.

@@ -14,6 +14,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Limits;
 
+/// Whoever takes an answer at this pace or faster is given the time for all of it, however long it is.
+const PACE_BYTES_PER_SECOND: u64 = 16 * 1024;
+
 /// Watches one connection.
 #[derive(Debug)]
 pub(super) struct Activity {
@@ -24,8 +27,11 @@ pub(super) struct Activity {
 
 #[derive(Debug)]
 struct State {
-    /// When each request began whose response has not been sent entirely, by its number.
-    running: BTreeMap<u64, Instant>,
+    /// When each request began whose response has not been sent entirely, and how much had been written on the connection
+    /// by then, by its number.
+    running: BTreeMap<u64, (Instant, u64)>,
+    /// How many bytes have been written.
+    written: u64,
     /// The number of the next request.
     next: u64,
     /// When the current wait for a request began.
@@ -43,7 +49,10 @@ impl State {
         match (self.running.first_key_value(), self.head_since) {
             (None, Some(since)) => since + limits.header_timeout,
             (None, None) => self.idle_since + limits.idle_timeout,
-            (Some((_, oldest)), _) => (self.last_progress + limits.stall_timeout).min(*oldest + limits.answer_timeout),
+            (Some((_, (oldest, before))), _) => {
+                let earned = Duration::from_secs((self.written - before) / PACE_BYTES_PER_SECOND);
+                (self.last_progress + limits.stall_timeout).min(*oldest + limits.answer_timeout + earned)
+            }
         }
     }
 }
@@ -52,8 +61,14 @@ impl Activity {
     /// A connection that has just been opened.
     pub(super) fn new(bytes_begin_head: bool) -> Self {
         let now = Instant::now();
-        let state =
-            State { running: BTreeMap::new(), next: 0, idle_since: now, head_since: Some(now), last_progress: now };
+        let state = State {
+            running: BTreeMap::new(),
+            written: 0,
+            next: 0,
+            idle_since: now,
+            head_since: Some(now),
+            last_progress: now,
+        };
         Self { bytes_begin_head, state: Mutex::new(state) }
     }
 
@@ -67,16 +82,23 @@ impl Activity {
         let mut state = self.state();
         let number = state.next;
         state.next += 1;
-        state.running.insert(number, Instant::now());
+        let written = state.written;
+        state.running.insert(number, (Instant::now(), written));
         state.head_since = None;
         Running { activity: Arc::clone(self), number }
     }
 
-    fn progress(&self, has_read: bool) {
+    fn wrote(&self, bytes: usize) {
+        let mut state = self.state();
+        state.last_progress = Instant::now();
+        state.written += bytes as u64;
+    }
+
+    fn has_read(&self) {
         let now = Instant::now();
         let mut state = self.state();
         state.last_progress = now;
-        if has_read && self.bytes_begin_head && state.running.is_empty() {
+        if self.bytes_begin_head && state.running.is_empty() {
             state.head_since.get_or_insert(now);
         }
     }
@@ -166,7 +188,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedIo<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.activity.progress(true);
+            self.activity.has_read();
         }
         polled
     }
@@ -175,8 +197,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedIo<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if matches!(polled, Poll::Ready(Ok(count)) if count > 0) {
-            self.activity.progress(false);
+        if let Poll::Ready(Ok(count @ 1..)) = polled {
+            self.activity.wrote(count);
         }
         polled
     }
@@ -195,8 +217,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        if matches!(polled, Poll::Ready(Ok(count)) if count > 0) {
-            self.activity.progress(false);
+        if let Poll::Ready(Ok(count @ 1..)) = polled {
+            self.activity.wrote(count);
         }
         polled
     }

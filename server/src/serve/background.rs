@@ -1,5 +1,7 @@
 //! What runs beside the listeners until the server ends.
 
+mod monitors;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +9,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::parts::Parts;
-use super::{gauges, intents, log_guard};
+use super::{audit_upkeep, gauges, intents, log_guard};
+use crate::config::Config;
 use crate::server_certificate::ServerCertificate;
 use crate::supervise::{Supervised, supervise};
 
@@ -21,18 +24,24 @@ pub(super) fn start(
     parts: &Arc<Parts>,
     certificate: &Arc<ServerCertificate>,
     handle: PrometheusHandle,
+    config: &Config,
 ) -> Vec<Supervised> {
     let (for_gauges, for_intents, for_guard) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(parts));
+    let (for_counts, for_days) = (Arc::clone(parts), Arc::clone(parts));
     let certificate = Arc::clone(certificate);
-    vec![
+    let mut running = vec![
         supervise("gauges", move || gauges::keep_fresh(Arc::clone(&for_gauges), handle.clone())),
         supervise("server_certificate", move || keep_certificate_fresh(Arc::clone(&certificate))),
+        supervise("audit_counts", move || audit_upkeep::write_counts(Arc::clone(&for_counts))),
+        supervise("audit_days", move || audit_upkeep::seal_days(Arc::clone(&for_days))),
         supervise("log_guard", move || {
             let Parts { guard, store, clock, .. } = &*for_guard;
             log_guard::keep(Arc::clone(guard), Arc::clone(store), Arc::clone(clock))
         }),
         supervise("open_intents", move || abandon_open_intents(Arc::clone(&for_intents))),
-    ]
+    ];
+    running.extend(monitors::start(parts, config));
+    running
 }
 
 async fn keep_certificate_fresh(certificate: Arc<ServerCertificate>) {

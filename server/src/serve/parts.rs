@@ -1,30 +1,33 @@
 //! The parts of a server, opened in the order in which they need each other.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
 use signalbeam_authn::secrets::SecretKeeper;
-use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Authenticator};
+use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Authenticator, Limits};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts as CommandParts};
 use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
 use signalbeam_event_store::audit::AuditDurability;
-use signalbeam_event_store::{AuditLog, Clock, EventReader, SqliteAuditLog, SqliteEventStore};
+use signalbeam_event_store::{Clock, EventReader, FloodGuard, SqliteAuditLog, SqliteEventStore};
 use signalbeam_pki::profile::PublishedUrls;
 use signalbeam_pki::{
     AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, PublishedUrl,
     TrustDomain,
 };
-use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables, UsageProjector};
+use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables, UsageProjector};
 use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
+use tokio::sync::watch;
 
 use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE};
-use super::{StartError, authority};
+use super::{StartError, audit_upkeep, authority, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
+use crate::oidc;
 
 /// How often what the authentication log has gained is counted.
 const USAGE_ROUND: Duration = Duration::from_secs(1);
@@ -33,6 +36,10 @@ const USAGE_ROUND: Duration = Duration::from_secs(1);
 pub(super) struct Parts {
     pub(super) store: Arc<MeasuredStore<SqliteEventStore>>,
     pub(super) audit: Arc<SqliteAuditLog>,
+    /// Stands before the log where attempts are recorded.
+    pub(super) flood_guard: Arc<FloodGuard>,
+    pub(super) audit_settings: watch::Sender<config::Audit>,
+    pub(super) data_dir: PathBuf,
     pub(super) projector: Arc<Projector>,
     _usage: UsageProjector,
     pub(super) index: Arc<CredentialIndex>,
@@ -46,6 +53,7 @@ pub(super) struct Parts {
     freshness: Freshness,
     keeper: Arc<SecretKeeper>,
     authenticator: Arc<Authenticator>,
+    pub(super) limits: Arc<Limits>,
     policy: CommandPolicy,
 }
 
@@ -59,7 +67,11 @@ impl Parts {
         config: &Config,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StartError> {
-        let admins = AdminTokens::new(&data_dir.secret(ADMIN_KEY_FILE)?);
+        let built_in = AdminTokens::new(&data_dir.secret(ADMIN_KEY_FILE)?);
+        let admins = match oidc::verifier(&config.oidc)? {
+            Some(oidc) => built_in.with_oidc(oidc),
+            None => built_in,
+        };
         let slots = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mac_key = data_dir.secret(MAC_KEY_FILE)?;
         let keeper = Arc::new(SecretKeeper::new(&mac_key, &[], config.authentication.bcrypt_cost, slots));
@@ -77,20 +89,24 @@ impl Parts {
             config::Durability::Relaxed => AuditDurability::Relaxed,
         };
         let audit = Arc::new(SqliteAuditLog::open(data_dir.join(AUDIT_FILE), durability).await?);
+        let failure_limit = audit_upkeep::failure_limit(&config.audit);
+        let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
         let settings = authority_settings(&config.ca)?;
         let authority = authority::open(data_dir.join(AUTHORITY_FOLDER), settings, &*store, &*clock).await?;
         let verifier = ChainVerifier::new([authority.certificate_der()])?;
 
         let index = CredentialIndex::start(Arc::clone(&store) as _, Some(tables));
+        let limits = Arc::new(limits::limits(config));
         let authenticator = Arc::new(Authenticator::new(AuthenticatorParts {
             store: Arc::clone(&store) as _,
             index: Arc::clone(&index),
-            audit: Arc::clone(&audit) as Arc<dyn AuditLog>,
+            audit: Arc::clone(&flood_guard) as _,
             clock: Arc::clone(&clock),
             admins,
             keeper: Arc::clone(&keeper),
             verifier,
             policy: authentication_policy(config),
+            limits: Arc::clone(&limits),
         }));
         let guard = Arc::new(finding.into_guard(authenticator.log_lock().clone()));
         let policy = command_policy(config)?;
@@ -99,6 +115,9 @@ impl Parts {
         Ok(Arc::new(Self {
             store,
             audit,
+            flood_guard,
+            audit_settings: watch::Sender::new(config.audit.clone()),
+            data_dir: data_dir.join(""),
             projector,
             _usage: usage,
             index,
@@ -109,6 +128,7 @@ impl Parts {
             freshness,
             keeper,
             authenticator,
+            limits,
             policy,
         }))
     }
@@ -118,6 +138,7 @@ impl Parts {
         Stores {
             store: Arc::clone(&self.store),
             audit: Arc::clone(&self.audit),
+            flood_guard: Arc::clone(&self.flood_guard),
             tables: self.projector.tables().clone(),
         }
     }
@@ -128,6 +149,16 @@ impl Parts {
         let queries = signalbeam_query_api::router(self.query_api());
         let (routes, document) = commands.merge(queries).split_for_parts();
         routes.merge(documentation(document))
+    }
+
+    /// What the monitors work with.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            store: Arc::clone(&self.store) as _,
+            read_model: ReadModel::new(self.projector.tables().clone()),
+            freshness: self.freshness.clone(),
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     fn command_api(&self) -> CommandApi {
@@ -164,12 +195,17 @@ impl Parts {
 pub(super) struct Stores {
     store: Arc<MeasuredStore<SqliteEventStore>>,
     audit: Arc<SqliteAuditLog>,
+    flood_guard: Arc<FloodGuard>,
     tables: Tables,
 }
 
 impl Stores {
     /// Lets the writers finish and closes the files.
     pub(super) async fn close(self) {
+        if let Err(error) = self.flood_guard.flush_all().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "counts of failed attempts were lost: they could not be written at the end");
+        }
         self.audit.close().await;
         self.store.close().await;
         self.tables.close().await;

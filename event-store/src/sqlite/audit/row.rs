@@ -7,13 +7,13 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Row};
 use uuid::Uuid;
 
-use crate::audit::{AuthenticationAttempt, AuthenticationMethod};
+use crate::audit::{AuthenticationAttempt, AuthenticationMethod, RecordedAttempt};
 use crate::sqlite::insert::{BoxError, hex_text, multi_row_insert, text};
 
 /// The columns in the order in which they are written and read.
 pub(super) const COLUMNS: &str = "row, id, device_id, tenant_id, ip_address, user_agent, success, failure_reason, \
-     failure_code, timestamp, api_key_prefix, authentication_method, certificate_serial_number, correlation_id";
-pub(super) const COLUMN_COUNT: usize = 14;
+     failure_code, timestamp, api_key_prefix, authentication_method, certificate_serial_number, correlation_id, attempts";
+pub(super) const COLUMN_COUNT: usize = 15;
 
 /// A row that is no attempt.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,8 @@ pub(super) fn bind(arguments: &mut SqliteArguments, row: i64, attempt: &Authenti
     arguments.add(attempt.api_key_prefix.as_ref().map(|prefix| text(prefix.as_str())))?;
     arguments.add(text(attempt.method.as_str()))?;
     arguments.add(attempt.certificate_serial_number.map(|serial| hex_text(serial.as_octets())))?;
-    arguments.add(text(attempt.correlation_id.as_str()))
+    arguments.add(text(attempt.correlation_id.as_str()))?;
+    arguments.add(attempt.attempts.cast_signed())
 }
 
 fn uuid_text(id: &Uuid) -> Arc<str> {
@@ -51,7 +52,7 @@ fn uuid_text(id: &Uuid) -> Arc<str> {
 }
 
 /// Reads a row of [`COLUMNS`] with its number.
-pub(super) fn read(row: &SqliteRow) -> Result<(i64, AuthenticationAttempt), sqlx::Error> {
+pub(super) fn read(row: &SqliteRow) -> Result<RecordedAttempt, sqlx::Error> {
     let number: i64 = row.try_get(0)?;
     let damaged = |column| sqlx::Error::Decode(Box::new(DamagedRow { row: number, column }));
     let optional = |index: usize| row.try_get::<Option<&str>, _>(index);
@@ -73,6 +74,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<(i64, AuthenticationAttempt), sqlx
         method: AuthenticationMethod::parse(row.try_get(11)?).ok_or_else(|| damaged("authentication_method"))?,
         certificate_serial_number: serial.map_err(|_| damaged("certificate_serial_number"))?,
         correlation_id: CorrelationId::parse(row.try_get(13)?).ok_or_else(|| damaged("correlation_id"))?,
+        attempts: u64::try_from(row.try_get::<i64, _>(14)?).map_err(|_| damaged("attempts"))?,
     };
-    Ok((number, attempt))
+    Ok(RecordedAttempt { row: number, attempt })
 }

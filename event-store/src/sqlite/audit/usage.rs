@@ -10,7 +10,7 @@ use crate::audit::{AuthenticationMethod, UsageCount, UsageSummary};
 const COUNT: &str = "
 SELECT authentication_method, device_id, tenant_id,
     iif(device_id IS NULL, NULL, coalesce(api_key_prefix, certificate_serial_number)) AS credential,
-    substr(timestamp, 1, 10) AS day, sum(success) AS successes, sum(1 - success) AS failures,
+    substr(timestamp, 1, 10) AS day, sum(success) AS successes, sum((1 - success) * attempts) AS failures,
     max(iif(success, timestamp, NULL)) AS last_success, ip_address
 FROM device_authentication_logs WHERE row > $1 AND row <= $2
 GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5";
@@ -23,8 +23,10 @@ struct Damaged(&'static str);
 pub(super) async fn after(readers: &SqlitePool, row: i64, limit: usize) -> Result<UsageSummary, sqlx::Error> {
     // One snapshot, so that the rows are those that the end was found among.
     let mut snapshot = readers.begin().await?;
+    // The end is told by the engine's own counter: old rows may be gone, all of them too.
     let (first, head): (Option<i64>, Option<i64>) = sqlx::query_as(
-        "SELECT (SELECT min(row) FROM device_authentication_logs WHERE row > $1), max(row) FROM device_authentication_logs",
+        "SELECT (SELECT min(row) FROM device_authentication_logs WHERE row > $1),
+                (SELECT seq FROM sqlite_sequence WHERE name = 'device_authentication_logs')",
     )
     .bind(row)
     .fetch_one(&mut *snapshot)

@@ -12,7 +12,7 @@ use sqlx::{Arguments, AssertSqlSafe, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::row;
+use super::{row, trim};
 use crate::audit::{AuditError, AuthenticationAttempt};
 use crate::sqlite::database::{Database, close_writer};
 use crate::sqlite::insert::BoxError;
@@ -32,6 +32,10 @@ const NOTE_BLOCK: &str = "
 INSERT INTO device_authentication_log_blocks (block, earliest, latest) VALUES (?, ?, ?)
     ON CONFLICT (block) DO UPDATE SET earliest = min(earliest, excluded.earliest), latest = max(latest, excluded.latest);";
 
+const NOTE_FAILURES: &str = "
+INSERT OR ROLLBACK INTO device_authentication_log_failures (block, failure_code, row)
+    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?);";
+
 /// What the writer is asked for.
 pub(super) enum Request {
     /// Somebody waits until these are on disk.
@@ -41,6 +45,11 @@ pub(super) enum Request {
     },
     /// These count as recorded already.
     Queue(Vec<AuthenticationAttempt>),
+    /// A step of dropping the rows up to `through`; answers whether there may be more of them.
+    Drop {
+        through: i64,
+        answer: oneshot::Sender<Result<bool, AuditError>>,
+    },
     Close(oneshot::Sender<()>),
 }
 
@@ -72,6 +81,7 @@ struct Row {
 struct Group {
     rows: Vec<Row>,
     answers: Vec<Answer>,
+    drops: Vec<(i64, oneshot::Sender<Result<bool, AuditError>>)>,
     closed: Vec<oneshot::Sender<()>>,
 }
 
@@ -101,7 +111,7 @@ impl Open {
 fn weight(request: &Request) -> usize {
     match request {
         Request::Write { attempts, .. } | Request::Queue(attempts) => attempts.len(),
-        Request::Close(_) => 0,
+        Request::Drop { .. } | Request::Close(_) => 0,
     }
 }
 
@@ -113,13 +123,14 @@ impl Group {
                 (attempts, true)
             }
             Request::Queue(attempts) => (attempts, false),
+            Request::Drop { through, answer } => return self.drops.push((through, answer)),
             Request::Close(done) => return self.closed.push(done),
         };
         self.rows.extend(attempts.into_iter().map(|attempt| Row { attempt, is_waited_for }));
     }
 
     fn is_urgent(&self) -> bool {
-        !self.answers.is_empty() || !self.closed.is_empty() || self.rows.len() >= GROUP
+        !self.answers.is_empty() || !self.drops.is_empty() || !self.closed.is_empty() || self.rows.len() >= GROUP
     }
 }
 
@@ -148,7 +159,12 @@ impl Writer {
                 requests.close();
                 closed.append(&mut group.closed);
             }
+            let drops = std::mem::take(&mut group.drops);
             self.write(group).await;
+            for (through, answer) in drops {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.drop_some(through).await);
+            }
         }
         if !self.unwritten.is_empty() {
             tracing::error!(attempts = self.unwritten.len(), "successful attempts never reached the audit log");
@@ -184,14 +200,29 @@ impl Writer {
         }
     }
 
+    async fn drop_some(&mut self, through: i64) -> Result<bool, AuditError> {
+        let dropped = match self.open().await {
+            Ok(open) => trim::step(&mut open.connection, through).await,
+            Err(error) => Err(error),
+        };
+        if dropped.is_err() {
+            self.open = None;
+        }
+        dropped.map_err(AuditError::because("drop old rows"))
+    }
+
+    async fn open(&mut self) -> Result<&mut Open, sqlx::Error> {
+        match &mut self.open {
+            Some(open) => Ok(open),
+            closed => Ok(closed.insert(Open::new(&self.database).await?)),
+        }
+    }
+
     async fn insert(&mut self, rows: &[Row]) -> Result<(), sqlx::Error> {
         if rows.is_empty() {
             return Ok(());
         }
-        let open = match &mut self.open {
-            Some(open) => open,
-            closed => closed.insert(Open::new(&self.database).await?),
-        };
+        let open = self.open().await?;
         let last_row = open.last_row + number(rows.len());
         let (mut sql, arguments) = statement(open.last_row, rows).map_err(sqlx::Error::Encode)?;
         let completed = open.last_row / BLOCK..last_row / BLOCK;
@@ -233,6 +264,10 @@ fn statement(last_row: i64, rows: &[Row]) -> Result<(String, SqliteArguments), B
         arguments.add(latest.to_string())?;
         sql.push_str(NOTE_BLOCK);
     }
+    if let Some(failures) = failures(last_row, rows)? {
+        arguments.add(failures)?;
+        sql.push_str(NOTE_FAILURES);
+    }
     // Only the last statement with parameters may have some that are not bound.
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         sql.push_str(&row::insert(chunk.len()));
@@ -242,6 +277,15 @@ fn statement(last_row: i64, rows: &[Row]) -> Result<(String, SqliteArguments), B
         row::bind(&mut arguments, number, &row.attempt)?;
     }
     Ok((sql, arguments))
+}
+
+/// The failures among the rows, as JSON: block, code and number of each; `None` without any.
+fn failures(last_row: i64, rows: &[Row]) -> Result<Option<String>, serde_json::Error> {
+    let numbered = rows.iter().zip(last_row + 1..).filter(|(row, _)| !row.attempt.success);
+    let entries: Vec<_> = numbered
+        .map(|(row, number)| (number / BLOCK, row.attempt.failure_code.as_deref().unwrap_or_default(), number))
+        .collect();
+    if entries.is_empty() { Ok(None) } else { serde_json::to_string(&entries).map(Some) }
 }
 
 /// The blocks that these rows fall into, with their earliest and latest moments.
