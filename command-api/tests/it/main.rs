@@ -14,6 +14,7 @@ mod idempotency;
 mod log_lock;
 mod proxies;
 mod races;
+mod recorded_attempts;
 mod registration;
 mod registration_tokens;
 mod secrets;

@@ -13,6 +13,7 @@ mod waiting;
 mod wire;
 
 mod admin_tokens;
+mod authentication_log;
 mod certificates;
 mod codes;
 mod full_disk;
