@@ -181,7 +181,7 @@ pub enum DeviceCommand {
     /// Say from where it may authenticate.
     RestrictNetworks(AllowedNetworks),
     /// Do both, or neither.
-    Revise {
+    Change {
         /// What changes of its label, description and tags.
         renamed: DeviceRenamed,
         /// From where it may authenticate, where that changes.

@@ -118,9 +118,7 @@ pub async fn examine(request: Request<'_>) -> Report {
     let Request { data_dir, sources, deep, now } = request;
     let subject = Subject { data_dir, config: sources.load(), deep, now };
     let mut checks = files::checks(&subject);
-    let is_there = checks.iter().all(|check| check.id != files::DATA_DIRECTORY || check.status != Status::Error)
-        || data_dir.is_dir();
-    if is_there {
+    if data_dir.is_dir() {
         checks.extend(certificates::checks(&subject));
         checks.extend(logs::checks(&subject).await);
         checks.extend(live::checks(&subject));

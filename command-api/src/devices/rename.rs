@@ -96,7 +96,7 @@ pub(crate) async fn rename_device(
     let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
     let networks = body.value.allowed_networks;
-    let command = || DeviceCommand::Revise { renamed: renamed.clone(), networks: networks.clone() };
+    let command = || DeviceCommand::Change { renamed: renamed.clone(), networks: networks.clone() };
     let outcome =
         api.execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, |error| refused(&error)).await?;
     // As this command left it, whatever has happened since.

@@ -18,6 +18,7 @@ mod limits;
 mod log_lock;
 mod proxies;
 mod races;
+mod recorded_attempts;
 mod registration;
 mod registration_tokens;
 mod repeating;

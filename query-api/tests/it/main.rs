@@ -10,6 +10,7 @@ mod devices;
 mod documentation;
 mod events;
 mod freshness;
+mod hostile;
 mod paging;
 mod refusals;
 mod registration_tokens;

@@ -187,8 +187,8 @@ fn is_served(data_dir: &Path) -> Result<bool, Failure> {
 
 /// Who types: whoever became somebody else by sudo is named as themselves.
 fn user() -> String {
-    let names = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-    let first = names.filter_map(|name| parse_name(&name).ok()).next();
+    let mut names = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let first = names.find_map(|name| parse_name(&name).ok());
     first.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()))
 }
 

@@ -38,15 +38,12 @@ fn authority(subject: &Subject<'_>) -> Vec<Check> {
     let (certificate, key) = (folder.join("ca-cert.pem"), folder.join("ca-key.pem"));
     let action = "plan a new authority: nothing is issued beyond its end, and devices must learn to trust the new one";
     let validity = CertificateDer::from_pem_file(&certificate).ok().and_then(|leaf| peek_validity(&leaf));
-    let certificate_check = match validity {
-        Some(validity) => {
-            let what = "the authority's certificate";
-            judge(AUTHORITY_CERTIFICATE, what, subject, validity, AUTHORITY_WARNING_DAYS, action)
-        }
-        None => {
-            let message = format!("{} is missing or cannot be read", certificate.display());
-            Check::error(AUTHORITY_CERTIFICATE, message, "restore the folder `ca` from a backup")
-        }
+    let certificate_check = if let Some(validity) = validity {
+        let what = "the authority's certificate";
+        judge(AUTHORITY_CERTIFICATE, what, subject, validity, AUTHORITY_WARNING_DAYS, action)
+    } else {
+        let message = format!("{} is missing or cannot be read", certificate.display());
+        Check::error(AUTHORITY_CERTIFICATE, message, "restore the folder `ca` from a backup")
     };
     let key_check = match read_pair(&certificate, &key) {
         Ok(_) => Check::ok(AUTHORITY_KEY, "the authority's key belongs to its certificate"),

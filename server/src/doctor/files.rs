@@ -9,7 +9,7 @@ use crate::data_dir::RESTORE_FILE;
 use crate::restore::REPLACED_PREFIX;
 use crate::serve::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, TLS_FOLDER};
 
-pub(super) const DATA_DIRECTORY: &str = "data-directory";
+const DATA_DIRECTORY: &str = "data-directory";
 const KEY_FILES: &str = "key-files";
 const OWNERS: &str = "file-owners";
 const INTERRUPTED_RESTORE: &str = "interrupted-restore";

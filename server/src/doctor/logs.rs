@@ -231,3 +231,24 @@ async fn authentication_log(subject: &Subject<'_>) -> Check {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Status;
+
+    #[test]
+    fn a_clock_that_is_behind_the_log_or_far_ahead_of_it_is_found() {
+        let now = Timestamp::from_unix_seconds(1_800_000_000);
+        for (newest, status) in [
+            (now, Status::Ok),
+            (now.plus_seconds(4), Status::Ok),
+            (now.plus_seconds(60), Status::Warning),
+            (now.plus_seconds(7_200), Status::Error),
+            (now.plus_days(-300), Status::Ok),
+            (now.plus_days(-400), Status::Warning),
+        ] {
+            assert_eq!(clock(now, newest).status, status, "{newest}");
+        }
+    }
+}

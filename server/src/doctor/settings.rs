@@ -1,7 +1,7 @@
 //! Settings that are right and yet seldom what somebody wants.
 
-use super::{Check, Status, Subject};
-use crate::config::{ApiKeyFallback, Config, Durability, Sources};
+use super::{Check, Subject};
+use crate::config::{ApiKeyFallback, Config, Durability, Sources, WithoutEffect as WithoutEffectKey};
 
 const CONFIGURATION: &str = "configuration";
 const WITHOUT_EFFECT: &str = "settings-without-effect";
@@ -39,7 +39,7 @@ pub(super) fn checks(subject: &Subject<'_>, sources: &Sources) -> Vec<Check> {
     let from = sources.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
     vec![
         Check::ok(CONFIGURATION, format!("the configuration is right ({from})")),
-        without_effect(sources),
+        without_effect(&sources.without_effect().unwrap_or_default()),
         api_key_fallback(config),
         trusted_proxies(config),
         bcrypt_cost(config),
@@ -49,8 +49,7 @@ pub(super) fn checks(subject: &Subject<'_>, sources: &Sources) -> Vec<Check> {
     ]
 }
 
-fn without_effect(sources: &Sources) -> Check {
-    let keys = sources.without_effect().unwrap_or_default();
+fn without_effect(keys: &[WithoutEffectKey]) -> Check {
     if keys.is_empty() {
         return Check::ok(WITHOUT_EFFECT, "every setting has an effect");
     }
@@ -119,11 +118,25 @@ fn ops_listener(config: &Config) -> Check {
 fn audit_durability(config: &Config) -> Check {
     match config.audit.durability {
         Durability::Strict => Check::ok(AUDIT_DURABILITY, "every attempt is durable before it is answered"),
-        Durability::Relaxed => Check {
-            id: AUDIT_DURABILITY,
-            status: Status::Warning,
-            message: "audit.durability is relaxed: a crash may lose the last 250 ms of successful attempts".to_owned(),
-            action: Some("set it to strict, unless you chose that".to_owned()),
-        },
+        Durability::Relaxed => Check::warning(
+            AUDIT_DURABILITY,
+            "audit.durability is relaxed: a crash may lose the last 250 ms of successful attempts",
+            "set it to strict, unless you chose that",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Status;
+
+    #[test]
+    fn a_setting_without_effect_is_named() {
+        assert_eq!(without_effect(&[]).status, Status::Ok);
+        let key = WithoutEffectKey { key: "a.b".to_owned(), origin: "a file".to_owned(), capability: "flying" };
+        let check = without_effect(&[key]);
+        assert_eq!(check.status, Status::Warning);
+        assert!(check.message.contains("`a.b` in a file"), "{}", check.message);
     }
 }

@@ -17,6 +17,7 @@ mod admin_tokens;
 mod backups;
 mod certificates;
 mod codes;
+mod doctor;
 mod full_disk;
 mod gone_back;
 mod hostile_input;

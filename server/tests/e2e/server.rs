@@ -217,6 +217,11 @@ impl Server<'_> {
         Client::plain(self.ops_address).get("/metrics").text()
     }
 
+    /// Asks the process to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+    }
+
     /// Asks the process to end.
     pub(crate) fn terminate(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();

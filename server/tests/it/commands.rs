@@ -34,7 +34,7 @@ fn a_first_start_needs_nothing_and_says_what_comes_next() {
     assert_eq!(status, 200, "{body}");
     let ready: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(ready["status"], "ready");
-    assert_eq!(ready["components"].as_object().unwrap().len(), 5);
+    assert_eq!(ready["components"].as_object().unwrap().len(), 6);
     assert_eq!(server.ops("/health/live").0, 200);
     assert!(server.ops("/metrics").1.contains("signalbeam_certificates_issued_total 0"));
     assert_eq!(server.ops("/docs").0, 404, "the operations listener serves nothing else");

@@ -1,9 +1,11 @@
 //! The listener's bounds: slow clients are closed in time, patient ones are kept, running requests finish.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, Bytes};
 use axum::routing::get;
 use axum::{Extension, Router};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -316,6 +318,45 @@ async fn an_answer_that_is_never_taken_ends_the_connection_although_pings_keep_c
         took = closed(&mut read, since) => took,
         () = pinging => since.elapsed(),
     };
+    assert!(took >= limit && took < PATIENCE / 2, "closed after {took:?}");
+}
+
+/// Ten chunks of 64 KiB, each after a pause.
+fn long_answer(pace: Duration) -> Router {
+    let answer = async move || {
+        let mut ticks = tokio::time::interval(pace);
+        ticks.tick().await;
+        let chunks = futures_util::stream::unfold((0, ticks), async |(number, mut ticks)| {
+            ticks.tick().await;
+            (number < 10).then(|| (Ok::<_, Infallible>(Bytes::from(vec![b'x'; 64 << 10])), (number + 1, ticks)))
+        });
+        Body::from_stream(chunks)
+    };
+    Router::new().route("/", get(answer))
+}
+
+#[tokio::test]
+async fn a_long_answer_is_sent_to_its_end_while_its_reader_keeps_up() {
+    let limit = Duration::from_millis(100);
+    let limits = Limits { answer_timeout: limit, header_timeout: Duration::from_millis(10), ..generous() };
+    let server = start(limits, None, long_answer(Duration::from_millis(50))).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let (since, mut answer) = (Instant::now(), Vec::new());
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an end").unwrap();
+    assert!(since.elapsed() > limit * 2, "it took longer than an answer may by itself");
+    assert!(answer.ends_with(b"0\r\n\r\n"), "the last chunk of all came");
+    assert!(answer.len() > 10 * (64 << 10));
+}
+
+#[tokio::test]
+async fn an_answer_that_brings_nothing_for_too_long_is_cut() {
+    let limit = Duration::from_millis(100);
+    let limits = Limits { answer_timeout: limit, header_timeout: Duration::from_millis(10), ..generous() };
+    let server = start(limits, None, long_answer(PATIENCE)).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let took = closed(&mut stream, Instant::now()).await;
     assert!(took >= limit && took < PATIENCE / 2, "closed after {took:?}");
 }
 
