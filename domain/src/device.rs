@@ -299,7 +299,7 @@ impl Aggregate for Device {
             }
             DeviceCommand::Rename(renamed) => return device.rename(renamed).map(Vec::from_iter),
             DeviceCommand::RestrictNetworks(networks) => return device.restrict(networks).map(Vec::from_iter),
-            DeviceCommand::Revise { renamed, networks } => {
+            DeviceCommand::Change { renamed, networks } => {
                 let restricted = networks.map(|networks| device.restrict(networks)).transpose()?.flatten();
                 return Ok(device.rename(renamed)?.into_iter().chain(restricted).collect());
             }

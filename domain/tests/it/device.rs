@@ -228,7 +228,7 @@ fn a_change_of_name_and_networks_happens_as_a_whole() {
     let office = networks(&["192.0.2.0/24"]);
     let renamed = rename(Some("gate"), None);
     let bound = Event::from(DeviceNetworksRestricted { networks: office.clone() });
-    let change = Command::Revise { renamed: renamed.clone(), networks: Some(office) };
+    let change = Command::Change { renamed: renamed.clone(), networks: Some(office) };
     given::<Device>([registered()]).when(change.clone()).then([renamed.clone().into(), bound.clone()]);
     given::<Device>([registered(), renamed.clone().into()]).when(change.clone()).then([bound]);
     let action = "restricted to networks";
@@ -236,6 +236,6 @@ fn a_change_of_name_and_networks_happens_as_a_whole() {
         .when(change)
         .then_refused(Error::InvalidState { status: DeviceStatus::Rejected, action });
     given::<Device>([registered()])
-        .when(Command::Revise { renamed: renamed.clone(), networks: None })
+        .when(Command::Change { renamed: renamed.clone(), networks: None })
         .then([renamed.into()]);
 }
