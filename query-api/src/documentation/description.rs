@@ -11,6 +11,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::openapi::{Components, Content, Info, License, OpenApi, Ref, RefOr, Response, Server, Tag};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::examples;
+
 const PROBLEM_JSON: &str = "application/problem+json";
 const ERROR_CODE: &str = "ErrorCode";
 /// Lists the credentials of which any one is enough; empty where the route is public.
@@ -21,7 +23,7 @@ approves it, the device claims its API key and gets an X.509 certificate, and au
 
 ## First steps
 
-1. `signalbeam admin-token` prints an admin token. Send it as `Authorization: Bearer ...`.
+1. `signalbeam admin-token` prints an admin token. Send it in `Authorization`, as `Bearer` and the token.
 2. `POST /api/registration-tokens` makes a one-time token for a device of a tenant.
 3. The device registers with it (`POST /api/devices`) and follows `GET /api/devices/{id}/registration-status`.
 4. `POST /api/devices/{id}/approve` lets it in; the device claims its API key and requests its certificate.
@@ -58,7 +60,10 @@ pub fn describe(mut api: OpenApi) -> OpenApi {
     api.tags = Some(tags(&api));
     for (path, item) in &mut api.paths.paths {
         add_access(path, item);
-        operations(item).for_each(complete);
+        operations(item).for_each(|operation| {
+            complete(operation);
+            examples::attach(operation);
+        });
     }
     let components = api.components.get_or_insert_with(Components::new);
     name_listed_items(components);
