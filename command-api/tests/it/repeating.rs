@@ -141,6 +141,10 @@ async fn recipe_for_credentials<'a>(world: &'a World, operation: &str) -> Recipe
             let (_, certificate) = world.device_with_certificate(TENANT_A).await;
             recipe(move |body| world.delete(certificate.route()).admin(Role::Admin).json(body), empty, because, Same)
         }
+        "revokeAdminTokens" => {
+            let call = |body: &Value| world.post("/api/admin-tokens/revoke").admin(Role::Admin).json(body);
+            recipe(call, json!({"jti": "stolen"}), json!({"jti": "other"}), Same)
+        }
         other => panic!("{other} changes something, and nobody has said here how it is asked for"),
     }
 }
