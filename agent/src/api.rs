@@ -53,9 +53,11 @@ pub struct RegistrationStatus {
     /// The end of the API key in force; absent where there is none.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub api_key_expires_at: Option<OffsetDateTime>,
+    /// The device's active certificate as the server knows it.
+    pub certificate: Option<KnownCertificate>,
 }
 
-/// The answer of `POST /api/devices/{id}/api-key/claim`.
+/// The answer of `POST /api/devices/{id}/api-key/claim` and `/rotate-api-key`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimedApiKey {
@@ -111,7 +113,7 @@ pub struct HeartbeatReceived {
     pub api_key_expires_at: Option<OffsetDateTime>,
 }
 
-/// The certificate in a heartbeat's answer.
+/// The active certificate in the answer to a heartbeat or a question for the status.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KnownCertificate {
@@ -120,6 +122,30 @@ pub struct KnownCertificate {
     /// Whether the server wants it renewed now.
     pub renewal_required: bool,
 }
+
+/// The answer of `GET /api/certificates/{serialNumber}/renewal-info` (RFC 9773, section 4.2).
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RenewalInfo {
+    /// When the server would like the certificate renewed.
+    pub suggested_window: SuggestedWindow,
+}
+
+/// A span of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct SuggestedWindow {
+    /// Its first moment.
+    #[serde(with = "time::serde::rfc3339")]
+    pub start: OffsetDateTime,
+    /// Its end.
+    #[serde(with = "time::serde::rfc3339")]
+    pub end: OffsetDateTime,
+}
+
+/// Where the server shows the CA certificates that it vouches for.
+pub const CA_PATH: &str = "/api/certificates/ca";
+/// The type of a PEM file.
+pub const PEM_TYPE: &str = "application/x-pem-file";
 
 /// Registers the device.
 pub fn register(request: &RegisterDevice<'_>) -> Result<Call, Failure> {
@@ -144,6 +170,16 @@ pub fn issue_certificate(device_id: Uuid, request: &RequestCertificate) -> Resul
 /// Asks for the successor of a certificate.
 pub fn renew_certificate(serial_number: &str, request: &RequestCertificate) -> Result<Call, Failure> {
     post(format!("/api/certificates/{serial_number}/renew"), request)
+}
+
+/// Asks for a successor of the device's API key.
+pub fn rotate_api_key(device_id: Uuid) -> Call {
+    Call::post_empty(format!("/api/devices/{device_id}/rotate-api-key"))
+}
+
+/// Asks when to renew a certificate.
+pub fn renewal_info(serial_number: &str) -> Call {
+    Call::get(format!("/api/certificates/{serial_number}/renewal-info"))
 }
 
 /// Tells the server that the device is alive.

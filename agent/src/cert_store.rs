@@ -7,6 +7,7 @@
 //! current         -> generations/00000002        (replaced by one rename)
 //! generations/00000002/{client-cert.pem, client-key.pem, ca-cert.pem}
 //! pending/renew-{serial}.pem, pending/issue.pem  (keys whose certificate is on its way)
+//! hooks-done                                     (for which installation the hooks succeeded)
 //! ```
 
 use std::fs;
@@ -15,9 +16,9 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::certificate::{CertificateFault, KeyedCertificate, generate_key, read_chain};
+use crate::certificate::{CertificateFault, KeyedCertificate, fingerprint, generate_key, read_chain};
 use crate::credentials::CertificateRecord;
-use crate::durable::{DiskError, PRIVATE_FILE, PUBLIC_FILE, Step, perform_all, replace_file};
+use crate::durable::{DiskError, PRIVATE_FILE, PUBLIC_FILE, SharedDisk, Step, SystemDisk, perform_all, replace_file};
 use crate::failure::Failure;
 use crate::secret::Secret;
 
@@ -28,14 +29,23 @@ const CURRENT: &str = "current";
 const CURRENT_NEW: &str = "current.new";
 const GENERATIONS: &str = "generations";
 const PENDING: &str = "pending";
+const HOOKS_DONE: &str = "hooks-done";
 
 /// The three files of the spec, which belong together.
 #[derive(Debug)]
 pub struct Installation {
     /// The device's certificate and key.
     pub identity: KeyedCertificate,
-    /// The CA certificate that came with them.
+    /// The CA certificates that the server vouches for, in PEM.
     pub ca_pem: String,
+}
+
+impl Installation {
+    /// Tells this installation from every other: another certificate or another set of CAs gives another digest.
+    pub fn digest(&self) -> String {
+        let both = [self.identity.certificate_pem(), &self.ca_pem].join("\n");
+        fingerprint(both.as_bytes())
+    }
 }
 
 /// What a pending key is for.
@@ -51,12 +61,18 @@ pub enum Purpose<'a> {
 #[derive(Clone, Debug)]
 pub struct CertStore {
     dir: PathBuf,
+    disk: SharedDisk,
 }
 
 impl CertStore {
     /// A store in this directory, which need not exist yet.
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+        Self::on(SystemDisk::shared(), dir)
+    }
+
+    /// As [`Self::new`], on another disk.
+    pub fn on(disk: SharedDisk, dir: PathBuf) -> Self {
+        Self { dir, disk }
     }
 
     /// The directory.
@@ -86,14 +102,14 @@ impl CertStore {
         Ok(Some(Installation { identity, ca_pem }))
     }
 
-    /// Puts an installation in force, then removes what it replaces but one, for readers that are in the middle of it.
+    /// Puts an installation in force. What it replaces stays until [`Self::confirm`].
     ///
     /// # Errors
     /// When the disk refuses; the former installation then stays in force.
     pub fn install(&self, new: &Installation) -> Result<CertificateRecord, Failure> {
         read_chain(new.ca_pem.as_bytes())
             .map_err(|fault| Failure::Certificate { what: "the CA certificate in the answer".to_owned(), fault })?;
-        perform_all(&self.install_steps(new)?)?;
+        perform_all(&*self.disk, &self.install_steps(new)?)?;
         Ok(self.record(new))
     }
 
@@ -118,7 +134,8 @@ impl CertStore {
             return Ok(key);
         }
         let key = generate_key().map_err(|error| Failure::system("cannot make a private key", error))?;
-        perform_all(&replace_file(&self.pending_path(purpose), key.expose().as_bytes().to_vec(), PRIVATE_FILE))?;
+        let steps = replace_file(&self.pending_path(purpose), key.expose().as_bytes().to_vec(), PRIVATE_FILE);
+        perform_all(&*self.disk, &steps)?;
         Ok(key)
     }
 
@@ -132,7 +149,46 @@ impl CertStore {
     /// # Errors
     /// When the disk refuses.
     pub fn forget_pending(&self) -> Result<(), DiskError> {
-        perform_all(&[Step::RemoveTree(self.dir.join(PENDING))])
+        perform_all(&*self.disk, &[Step::RemoveTree(self.dir.join(PENDING))])
+    }
+
+    /// Forgets the pending key of one purpose.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn forget_pending_key(&self, purpose: Purpose<'_>) -> Result<(), DiskError> {
+        perform_all(&*self.disk, &[Step::Remove(self.pending_path(purpose))])
+    }
+
+    /// The installation in force has authenticated: removes everything before it and what attempts cut short left behind.
+    ///
+    /// # Errors
+    /// When the disk refuses; the installation in force is not touched.
+    pub fn confirm(&self) -> Result<(), DiskError> {
+        let Some(current) = self.current_generation()? else { return Ok(()) };
+        let generations = self.dir.join(GENERATIONS);
+        let steps: Vec<Step> = self
+            .generation_numbers()?
+            .into_iter()
+            .map(|number| generations.join(generation_name(number)))
+            .filter(|path| *path != current)
+            .map(Step::RemoveTree)
+            .collect();
+        perform_all(&*self.disk, &steps)
+    }
+
+    /// For which installation the hooks after a renewal have done their work, as [`Installation::digest`] tells it.
+    pub fn hooks_done(&self) -> Option<String> {
+        fs::read_to_string(self.dir.join(HOOKS_DONE)).ok()
+    }
+
+    /// Remembers that they have.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remember_hooks_done(&self, digest: &str) -> Result<(), DiskError> {
+        let steps = replace_file(&self.dir.join(HOOKS_DONE), digest.as_bytes().to_vec(), PUBLIC_FILE);
+        perform_all(&*self.disk, &steps)
     }
 
     fn stored_pending_key(&self, purpose: Purpose<'_>) -> Result<Option<Secret>, Failure> {
@@ -166,7 +222,7 @@ impl CertStore {
         let generations = self.dir.join(GENERATIONS);
         let existing = self.generation_numbers()?;
         let number = existing.last().map_or(1, |last| last + 1);
-        let name = format!("{number:08}");
+        let name = generation_name(number);
         let generation = generations.join(&name);
         let write = |file: &str, text: &str, mode| Step::Write {
             path: generation.join(file),
@@ -188,8 +244,9 @@ impl CertStore {
             Step::Rename { from: self.dir.join(CURRENT_NEW), to: self.dir.join(CURRENT) },
             Step::SyncDir(self.dir.clone()),
         ]);
+        // The first on disk is the last that authenticated, unless it is in force still.
         let replaced = self.current_generation()?;
-        let obsolete = existing.into_iter().map(|number| generations.join(format!("{number:08}")));
+        let obsolete = existing.into_iter().skip(1).map(|number| generations.join(generation_name(number)));
         steps.extend(obsolete.filter(|path| Some(path) != replaced.as_ref()).map(Step::RemoveTree));
         Ok(steps)
     }
@@ -228,6 +285,10 @@ impl CertStore {
         numbers.sort_unstable();
         Ok(numbers)
     }
+}
+
+fn generation_name(number: u32) -> String {
+    format!("{number:08}")
 }
 
 fn unusable(generation: &Path, fault: CertificateFault) -> Failure {

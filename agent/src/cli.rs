@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use uuid::Uuid;
 
 use crate::output::Format;
 use crate::secret::Secret;
 use crate::server_url::ServerUrl;
+use crate::settings::ReloadSignal;
 use crate::trust::CaFingerprint;
 
 const ABOUT: &str = "The agent that gives this device its SignalBeam identity and keeps it";
@@ -36,7 +38,17 @@ If the answer is lost, run the same command again: it continues the same registr
 const RUN_EXAMPLES: &str = "\
 Examples:
   signalbeam-agent run            heartbeats until SIGTERM or Ctrl-C
-  signalbeam-agent run --once     one heartbeat, for cron; renews the certificate if it is time";
+  signalbeam-agent run --once     one heartbeat, for cron; renews the certificate if it is time
+  signalbeam-agent run --exec 'systemctl reload nginx'
+  signalbeam-agent run --reload-pid-file /run/mosquitto.pid
+
+The command of --exec sees SIGNALBEAM_DEVICE_ID, SIGNALBEAM_CERT_DIR, SIGNALBEAM_SERIAL, SIGNALBEAM_EXPIRES_AT (seconds
+since 1970), SIGNALBEAM_CERTIFICATE_PATH, SIGNALBEAM_PRIVATE_KEY_PATH and SIGNALBEAM_CA_CERTIFICATE_PATH.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  signalbeam-agent completions bash > /etc/bash_completion.d/signalbeam-agent
+  signalbeam-agent completions fish > ~/.config/fish/completions/signalbeam-agent.fish";
 
 /// The agent that gives this device its `SignalBeam` identity and keeps it.
 #[derive(Debug, Parser)]
@@ -51,6 +63,9 @@ pub struct Cli {
     /// The form of results, and of errors on standard error
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub output: Format,
+    /// The form of the log on standard error [default: that of --output]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", env = "SIGNALBEAM_LOG_FORMAT")]
+    pub log_format: Option<Format>,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -81,6 +96,12 @@ pub enum Command {
     /// Renew the installed certificate now
     #[command(after_help = "Example:\n  signalbeam-agent renew-certificate")]
     RenewCertificate,
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Show the version
     #[command(after_help = "Example:\n  signalbeam-agent --output json version")]
     Version,
@@ -118,6 +139,15 @@ pub struct RunArgs {
     /// One heartbeat, then exit
     #[arg(long)]
     pub once: bool,
+    /// Run this in a shell after the certificate or its CAs changed
+    #[arg(long, value_name = "COMMAND")]
+    pub exec: Option<String>,
+    /// Signal the process with the id in this file after the certificate or its CAs changed
+    #[arg(long, value_name = "FILE")]
+    pub reload_pid_file: Option<PathBuf>,
+    /// The signal for it [default: HUP]
+    #[arg(long, value_enum, value_name = "SIGNAL")]
+    pub reload_signal: Option<ReloadSignal>,
 }
 
 /// Takes anything: a refusal here would print the secret.

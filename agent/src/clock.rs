@@ -1,5 +1,7 @@
 //! The time, as something that is passed in.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 
 /// Tells the time of day; decisions take its answer and never ask by themselves.
@@ -17,4 +19,13 @@ impl Clock for SystemClock {
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc()
     }
+}
+
+/// Lets time pass. Pauses are measured by it, because the time of day can be set.
+pub trait Pace {
+    /// The time since some fixed start; it never runs backwards.
+    fn elapsed(&self) -> Duration;
+
+    /// Waits this long, or until the program is asked to stop; true in that case, then and at every later call.
+    fn wait(&self, pause: Duration) -> bool;
 }

@@ -7,6 +7,7 @@ use crate::locations::Locations;
 use crate::output::Output;
 
 pub mod certificate_status;
+pub mod completions;
 pub mod register;
 pub mod renew_certificate;
 pub mod request_certificate;

@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tracing::warn;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
-use crate::durable::{DiskError, PRIVATE_FILE, Step, parent_of, perform, perform_all, replace_file};
+use crate::durable::{
+    DiskError, PRIVATE_FILE, SharedDisk, Step, SystemDisk, parent_of, perform, perform_all, replace_file,
+};
 use crate::failure::Failure;
-use crate::secret::{ApiKey, Secret, serialize_api_key, serialize_exposed, serialize_exposed_option};
+use crate::secret::{ApiKey, Secret, serialize_api_key, serialize_exposed, serialize_exposed_option, serialize_key};
 use crate::server_url::ServerUrl;
 use crate::trust::CaFingerprint;
 
@@ -89,6 +92,21 @@ pub struct CertificateRecord {
     pub ca_certificate_path: PathBuf,
 }
 
+/// An API key that is stored and was not used yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NextApiKey {
+    /// The key.
+    #[serde(serialize_with = "serialize_key")]
+    pub api_key: ApiKey,
+    /// Its end.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires_at: OffsetDateTime,
+    /// When it was obtained, by the server's clock.
+    #[serde(with = "time::serde::rfc3339")]
+    pub obtained_at: OffsetDateTime,
+}
+
 /// What `credentials.json` holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -116,6 +134,12 @@ pub struct Credentials {
     /// The API key's end.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
     pub api_key_expires_at: Option<OffsetDateTime>,
+    /// When the API key was obtained, by the server's clock; with its end, how long it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub api_key_obtained_at: Option<OffsetDateTime>,
+    /// The successor of the API key that this device asked for, until it has authenticated. The key before lives until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_api_key: Option<NextApiKey>,
     /// The pinned CA; absent where the system's roots are trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_fingerprint: Option<CaFingerprint>,
@@ -128,6 +152,7 @@ pub struct Credentials {
 #[derive(Debug)]
 pub struct CredentialsFile {
     path: PathBuf,
+    disk: SharedDisk,
     _lock: File,
 }
 
@@ -137,19 +162,25 @@ impl CredentialsFile {
     /// # Errors
     /// When the directory cannot be made or the lock file not be opened.
     pub fn open(path: &Path) -> Result<Self, DiskError> {
-        perform(&Step::MakeDir(parent_of(path)))?;
+        Self::open_on(SystemDisk::shared(), path)
+    }
+
+    /// As [`Self::open`], on another disk.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(disk: SharedDisk, path: &Path) -> Result<Self, DiskError> {
+        let parent = parent_of(path);
+        if !parent.is_dir() {
+            perform(&*disk, &Step::MakeDir(parent))?;
+        }
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
         let lock_path = PathBuf::from(name);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(PRIVATE_FILE)
-            .open(&lock_path)
+        let lock = open_lock(&lock_path, path)
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|source| DiskError::new("lock", &lock_path, source))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), disk, _lock: lock })
     }
 
     /// Where the file is.
@@ -166,7 +197,7 @@ impl CredentialsFile {
             warn!(path = %self.path.display(), "other users can read the credentials; run 'chmod 600' on the file");
         }
         let bytes = match fs::read(&self.path) {
-            Ok(bytes) => zeroize::Zeroizing::new(bytes),
+            Ok(bytes) => Zeroizing::new(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(DiskError::new("read", &self.path, source).into()),
         };
@@ -177,15 +208,60 @@ impl CredentialsFile {
         })
     }
 
-    /// Replaces the file's content, durably and in one instant.
+    /// Replaces the file's content, durably and in one instant. What is there already is not written again.
     ///
     /// # Errors
     /// When the disk refuses; the old content then stands.
     pub fn save(&self, credentials: &Credentials) -> Result<(), Failure> {
-        let bytes = serde_json::to_vec_pretty(credentials)
-            .map_err(|error| Failure::system("cannot write the credentials as JSON", error))?;
-        Ok(perform_all(&replace_file(&self.path, bytes, PRIVATE_FILE))?)
+        let bytes = to_json(credentials)?;
+        if fs::read(&self.path).is_ok_and(|stored| Zeroizing::new(stored) == bytes) {
+            return Ok(());
+        }
+        Ok(perform_all(&*self.disk, &replace_file(&self.path, bytes.to_vec(), PRIVATE_FILE))?)
     }
+
+    /// Writes the same content once more, before the server is asked for a secret that it shows once: where that fails,
+    /// so would the storing of the secret.
+    ///
+    /// # Errors
+    /// When the disk refuses; the content still stands.
+    pub fn rehearse(&self, credentials: &Credentials) -> Result<(), Failure> {
+        let bytes = to_json(credentials)?;
+        Ok(perform_all(&*self.disk, &replace_file(&self.path, bytes.to_vec(), PRIVATE_FILE))?)
+    }
+
+    /// The disk that the file is on.
+    pub fn disk(&self) -> &SharedDisk {
+        &self.disk
+    }
+}
+
+fn to_json(credentials: &Credentials) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    serde_json::to_vec_pretty(credentials)
+        .map(Zeroizing::new)
+        .map_err(|error| Failure::system("cannot write the credentials as JSON", error))
+}
+
+/// Where nothing can be written, the lock file of a former run will do, or the credentials themselves, which nobody replaces
+/// then.
+fn open_lock(lock_path: &Path, credentials: &Path) -> io::Result<File> {
+    let open = OpenOptions::new().create(true).truncate(false).write(true).mode(PRIVATE_FILE).open(lock_path);
+    match open {
+        Err(error) if cannot_be_written(&error) => {
+            File::open(lock_path).or_else(|_| File::open(credentials)).map_err(|_| error)
+        }
+        other => other,
+    }
+}
+
+fn cannot_be_written(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::PermissionDenied
+    )
 }
 
 #[cfg(test)]
@@ -204,6 +280,12 @@ mod tests {
             registration_token: None,
             api_key: ApiKey::parse(&format!("sb_device_a1b2c3d4_{}", "A".repeat(43))),
             api_key_expires_at: Some(time::macros::datetime!(2026-02-03 04:05:06 UTC)),
+            api_key_obtained_at: None,
+            next_api_key: Some(NextApiKey {
+                api_key: ApiKey::parse(&format!("sb_device_nextnext_{}", "A".repeat(43))).unwrap(),
+                expires_at: time::macros::datetime!(2026-05-03 04:05:06 UTC),
+                obtained_at: time::macros::datetime!(2026-02-02 04:05:06 UTC),
+            }),
             ca_fingerprint: Some("AB".repeat(32).parse().unwrap()),
             certificate: None,
         }

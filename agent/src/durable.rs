@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -79,20 +80,49 @@ impl DiskError {
     }
 }
 
+/// What performs steps: the machine's disk, or a test's that fails where the test wants it to.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Performs one step.
+    ///
+    /// # Errors
+    /// What the system answered.
+    fn try_step(&self, step: &Step) -> io::Result<()>;
+}
+
+/// A disk that several stores write to.
+pub type SharedDisk = Arc<dyn Disk>;
+
+/// The machine's disk.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemDisk;
+
+impl SystemDisk {
+    /// The machine's disk, to be shared.
+    pub fn shared() -> SharedDisk {
+        Arc::new(Self)
+    }
+}
+
+impl Disk for SystemDisk {
+    fn try_step(&self, step: &Step) -> io::Result<()> {
+        try_step(step)
+    }
+}
+
 /// Performs one step.
 ///
 /// # Errors
 /// What the system answered; the steps before it stay done.
-pub fn perform(step: &Step) -> Result<(), DiskError> {
-    try_step(step).map_err(|source| DiskError { step: step.to_string(), source })
+pub fn perform(disk: &dyn Disk, step: &Step) -> Result<(), DiskError> {
+    disk.try_step(step).map_err(|source| DiskError { step: step.to_string(), source })
 }
 
 /// Performs steps in order, up to the first that fails.
 ///
 /// # Errors
 /// As [`perform`].
-pub fn perform_all(steps: &[Step]) -> Result<(), DiskError> {
-    steps.iter().try_for_each(perform)
+pub fn perform_all(disk: &dyn Disk, steps: &[Step]) -> Result<(), DiskError> {
+    steps.iter().try_for_each(|step| perform(disk, step))
 }
 
 /// The steps that replace a file's content: at every instant it has the old content or the new.
@@ -165,10 +195,10 @@ mod tests {
     fn a_replaced_file_is_private_from_its_creation_and_old_or_new_after_every_step() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/er/file");
-        perform_all(&replace_file(&path, b"old".to_vec(), PRIVATE_FILE)).unwrap();
+        perform_all(&SystemDisk, &replace_file(&path, b"old".to_vec(), PRIVATE_FILE)).unwrap();
         for done in 0..=replace_file(&path, Vec::new(), PRIVATE_FILE).len() {
-            perform_all(&replace_file(&path, b"old".to_vec(), PRIVATE_FILE)).unwrap();
-            perform_all(&replace_file(&path, b"new".to_vec(), PRIVATE_FILE)[..done]).unwrap();
+            perform_all(&SystemDisk, &replace_file(&path, b"old".to_vec(), PRIVATE_FILE)).unwrap();
+            perform_all(&SystemDisk, &replace_file(&path, b"new".to_vec(), PRIVATE_FILE)[..done]).unwrap();
             let content = fs::read(&path).unwrap();
             assert!(content == b"old" || content == b"new", "after {done} steps");
             for entry in fs::read_dir(path.parent().unwrap()).unwrap() {
@@ -186,7 +216,7 @@ mod tests {
             bytes: Zeroizing::new(b"hidden".to_vec()),
             mode: PRIVATE_FILE,
         };
-        let message = perform(&step).unwrap_err().to_string();
+        let message = perform(&SystemDisk, &step).unwrap_err().to_string();
         assert!(message.contains("/proc/nowhere/file") && !message.contains("hidden"), "{message}");
     }
 }

@@ -8,6 +8,7 @@ use crate::cert_store::{Installation, Purpose};
 use crate::certificate::{CertificateFault, KeyedCertificate, certificate_request};
 use crate::decision::{Age, certificate_age};
 use crate::failure::Failure;
+use crate::problem::{Problem, RenewableFrom};
 use crate::secret::Secret;
 use crate::session::{Method, Session};
 use crate::transport::CallError;
@@ -33,7 +34,7 @@ pub fn issue(session: &mut Session, origin: KeyOrigin, now: OffsetDateTime) -> R
     let request = RequestCertificate { csr_pem: own_key.as_ref().map(sign_request).transpose()? };
     let call = api::issue_certificate(session.device_id(), &request)?;
     let issued = session.send_with_api_key(&call, now)?;
-    install(session, issued, own_key)
+    install(session, issued, own_key, now)
 }
 
 /// Renews the installed certificate by itself, or by the API key where it is refused, and puts the successor in force.
@@ -50,34 +51,57 @@ pub fn renew(session: &mut Session, now: OffsetDateTime) -> Result<Method, Failu
     let call = api::renew_certificate(serial_number, &request)?;
     let (issued, method) = match session.send_as_device(&call, now) {
         Err(Failure::Call(CallError::Refused(problem))) if problem.code == "CERTIFICATE_NOT_RENEWABLE" => {
-            session.certs().forget_pending()?;
-            return Err(match problem.renewable_from.filter(|from| *from > now) {
-                Some(renewable_from) => Failure::NotRenewableYet { renewable_from },
-                None => Failure::Call(CallError::Refused(problem)),
+            session.certs().forget_pending_key(Purpose::Renewal(serial_number))?;
+            return Err(match problem.renewable_from {
+                RenewableFrom::At(renewable_from) if renewable_from > now => {
+                    Failure::NotRenewableYet { renewable_from }
+                }
+                _ => Failure::Call(CallError::Refused(problem)),
             });
         }
         other => other?,
     };
-    install(session, issued, Some(key))?;
+    install(session, issued, Some(key), now)?;
     Ok(method)
 }
 
-/// As [`renew`]; a certificate that is over and past renewing is replaced by a new one, so that a device which was switched
-/// off for long needs no visit. One that an administrator revoked is not replaced.
+/// What became of an attempt to renew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewed {
+    /// The successor is in force.
+    Renewed,
+    /// A new certificate, requested by the API key, is in force.
+    Replaced,
+}
+
+/// As [`renew`]; a certificate that is over, that another one took the place of, or that the server does not know is
+/// replaced by a new one, so that no device needs a visit. One that an administrator revoked is replaced only where
+/// `replace_revoked` says so.
 ///
 /// # Errors
 /// As [`renew`] and [`issue`].
-pub fn renew_or_replace(session: &mut Session, now: OffsetDateTime) -> Result<(), Failure> {
+pub fn renew_or_replace(session: &mut Session, now: OffsetDateTime, replace_revoked: bool) -> Result<Renewed, Failure> {
     let expired =
         session.installed()?.is_some_and(|installed| certificate_age(now, installed.identity.info()) == Age::Expired);
     match renew(session, now) {
+        Ok(_) => Ok(Renewed::Renewed),
         Err(Failure::Call(CallError::Refused(problem)))
-            if expired && matches!(problem.code.as_str(), "CERTIFICATE_NOT_RENEWABLE" | "CERTIFICATE_EXPIRED") =>
+            if calls_for_a_new_one(&problem, expired || replace_revoked) =>
         {
-            info!(code = problem.code, "the expired certificate cannot be renewed; requesting a new one");
-            issue(session, KeyOrigin::Device, now)
+            info!(code = problem.code, "the certificate cannot be renewed; requesting a new one by the API key");
+            issue(session, KeyOrigin::Device, now)?;
+            Ok(Renewed::Replaced)
         }
-        other => other.map(drop),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn calls_for_a_new_one(problem: &Problem, even_if_revoked: bool) -> bool {
+    match problem.code.as_str() {
+        "CERTIFICATE_NOT_RENEWABLE" => problem.renewable_from == RenewableFrom::Never || even_if_revoked,
+        "CERTIFICATE_EXPIRED" => even_if_revoked,
+        "NOT_FOUND" | "CERTIFICATE_NOT_FOUND" => true,
+        _ => false,
     }
 }
 
@@ -85,12 +109,17 @@ fn sign_request(key: &Secret) -> Result<String, Failure> {
     certificate_request(key).map_err(|error| Failure::system("cannot sign a certificate request", error))
 }
 
-fn install(session: &mut Session, issued: IssuedCertificate, own_key: Option<Secret>) -> Result<(), Failure> {
+fn install(
+    session: &mut Session,
+    issued: IssuedCertificate,
+    own_key: Option<Secret>,
+    now: OffsetDateTime,
+) -> Result<(), Failure> {
     let in_answer = |fault| Failure::Certificate { what: "the certificate in the server's answer".to_owned(), fault };
     let key = own_key.or(issued.private_key_pem).ok_or_else(|| in_answer(CertificateFault::NotAKey))?;
     let identity = KeyedCertificate::new(issued.certificate_pem, key).map_err(in_answer)?;
     if !session.is_ours(&identity) {
         return Err(in_answer(CertificateFault::OtherSubject(identity.info().subject.clone())));
     }
-    session.install(&Installation { identity, ca_pem: issued.ca_certificate_pem })
+    session.install(Installation { identity, ca_pem: issued.ca_certificate_pem }, now)
 }

@@ -14,6 +14,7 @@ use crate::enrolment::KeyOrigin;
 use crate::locations::Locations;
 use crate::output::Output;
 
+pub mod anchors;
 pub mod api;
 pub mod cert_store;
 pub mod certificate;
@@ -29,11 +30,13 @@ pub mod failure;
 pub mod locations;
 pub mod output;
 pub mod problem;
+pub mod runner;
 pub mod secret;
 pub mod server_url;
 pub mod session;
 pub mod settings;
 pub mod signals;
+pub mod simulator;
 pub mod transport;
 pub mod trust;
 
@@ -44,16 +47,25 @@ pub mod trust;
 pub fn execute(cli: Cli, home: Option<PathBuf>, clock: &dyn Clock, sink: &mut dyn Write) -> Outcome {
     let locations = Locations::new(cli.credentials, cli.cert_dir, home)?;
     let mut context = Context { locations, output: Output::new(cli.output, sink), clock };
-    match cli.command {
-        Command::Register(args) => commands::register::execute(&args, &mut context),
-        Command::Status => commands::status::execute(&mut context),
-        Command::Run(args) => commands::run::execute(&args, &mut context),
+    dispatch(cli.command, &mut context)
+}
+
+/// Executes a command in a context of the caller's.
+///
+/// # Errors
+/// As [`execute`].
+pub fn dispatch(command: Command, context: &mut Context<'_>) -> Outcome {
+    match command {
+        Command::Register(args) => commands::register::execute(&args, context),
+        Command::Status => commands::status::execute(context),
+        Command::Run(args) => commands::run::execute(&args, context),
         Command::RequestCertificate { server_key } => {
             let origin = if server_key { KeyOrigin::Server } else { KeyOrigin::Device };
-            commands::request_certificate::execute(origin, &mut context)
+            commands::request_certificate::execute(origin, context)
         }
-        Command::CertificateStatus => commands::certificate_status::execute(&mut context),
-        Command::RenewCertificate => commands::renew_certificate::execute(&mut context),
-        Command::Version => commands::version::execute(&mut context),
+        Command::CertificateStatus => commands::certificate_status::execute(context),
+        Command::RenewCertificate => commands::renew_certificate::execute(context),
+        Command::Completions { shell } => commands::completions::execute(shell, context),
+        Command::Version => commands::version::execute(context),
     }
 }

@@ -1,10 +1,11 @@
 //! Where the agent keeps things.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use crate::cert_store::CertStore;
 use crate::credentials::Credentials;
+use crate::durable::{SharedDisk, SystemDisk};
 use crate::failure::Failure;
 
 const SYSTEM_CERT_DIR: &str = "/var/lib/signalbeam-agent/certs";
@@ -16,6 +17,7 @@ pub struct Locations {
     pub credentials: PathBuf,
     cert_dir: Option<PathBuf>,
     home: Option<PathBuf>,
+    disk: SharedDisk,
 }
 
 impl Locations {
@@ -28,12 +30,25 @@ impl Locations {
         cert_dir: Option<PathBuf>,
         home: Option<PathBuf>,
     ) -> Result<Self, Failure> {
-        let home = home.map(|home| home.join(".signalbeam"));
+        // Other programs read the paths that are recorded, from other working directories.
+        let absolute = |path: PathBuf| path::absolute(&path).unwrap_or(path);
+        let home = home.map(|home| absolute(home).join(".signalbeam"));
         let credentials =
-            credentials.or_else(|| home.as_ref().map(|home| home.join("credentials.json"))).ok_or_else(|| {
-                Failure::Usage("no home directory is known: give --credentials and --cert-dir".to_owned())
-            })?;
-        Ok(Self { credentials, cert_dir, home })
+            credentials.map(absolute).or_else(|| home.as_ref().map(|home| home.join("credentials.json"))).ok_or_else(
+                || Failure::Usage("no home directory is known: give --credentials and --cert-dir".to_owned()),
+            )?;
+        Ok(Self { credentials, cert_dir: cert_dir.map(absolute), home, disk: SystemDisk::shared() })
+    }
+
+    /// The same places on another disk.
+    #[must_use]
+    pub fn with_disk(self, disk: SharedDisk) -> Self {
+        Self { disk, ..self }
+    }
+
+    /// The disk that all is kept on.
+    pub fn disk(&self) -> &SharedDisk {
+        &self.disk
     }
 
     /// The certificate directory: the option, else where the credentials say, else where certificates are, else the system's
@@ -46,7 +61,7 @@ impl Locations {
             .and_then(|credentials| credentials.certificate.as_ref())
             .and_then(|record| record.certificate_path.parent());
         if let Some(dir) = self.cert_dir.as_deref().or(recorded) {
-            return Ok(CertStore::new(dir.to_owned()));
+            return Ok(self.store_in(dir));
         }
         let candidates: Vec<PathBuf> = std::iter::once(PathBuf::from(SYSTEM_CERT_DIR))
             .chain(self.home.as_ref().map(|home| home.join("certs")))
@@ -55,8 +70,14 @@ impl Locations {
             .iter()
             .find(|dir| CertStore::new((*dir).clone()).is_in_use())
             .or_else(|| candidates.iter().find(|dir| can_be_written(dir)))
-            .map(|dir| CertStore::new(dir.clone()))
+            // On a disk that is full or read-only there is nothing to read there either, and the API key must do.
+            .or_else(|| credentials.and(candidates.last()))
+            .map(|dir| self.store_in(dir))
             .ok_or_else(|| Failure::Usage(format!("{SYSTEM_CERT_DIR} cannot be written: give --cert-dir")))
+    }
+
+    fn store_in(&self, dir: &Path) -> CertStore {
+        CertStore::on(self.disk.clone(), dir.to_owned())
     }
 }
 
@@ -78,6 +99,14 @@ mod tests {
         let default = Locations::new(None, None, Some("/home/d".into())).unwrap();
         assert_eq!(default.credentials, Path::new("/home/d/.signalbeam/credentials.json"));
         assert!(matches!(Locations::new(None, None, None), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn relative_paths_are_made_absolute() {
+        let given = Locations::new(Some("c.json".into()), Some("certs".into()), None).unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(given.credentials, here.join("c.json"));
+        assert_eq!(given.cert_store(None).unwrap().dir(), here.join("certs"));
     }
 
     #[test]

@@ -41,6 +41,14 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Writes what has a form of its own, such as a script.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn write_raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.sink.write_all(bytes).map_err(|error| Failure::system(CLOSED, error))
+    }
+
     /// Writes a result in the form that was asked for.
     ///
     /// # Errors

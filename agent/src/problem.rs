@@ -1,6 +1,6 @@
 //! The server's error answers (RFC 9457) and what a person can do about each.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 
 use crate::exit::Exit;
@@ -20,15 +20,31 @@ pub struct Problem {
     pub detail: Option<String>,
     /// The id under which the server's logs know the request.
     pub correlation_id: Option<String>,
-    /// When a certificate that may not be renewed yet may be.
-    #[serde(default, with = "time::serde::rfc3339::option")]
-    pub renewable_from: Option<OffsetDateTime>,
+    /// When a certificate that may not be renewed now may be.
+    #[serde(default, deserialize_with = "read_renewable_from")]
+    pub renewable_from: RenewableFrom,
     /// Which fields of the request were wrong.
     #[serde(default)]
     pub errors: Vec<FieldProblem>,
     /// Seconds of the `Retry-After` header.
     #[serde(skip)]
     pub retry_after_seconds: Option<u64>,
+}
+
+/// What a refused renewal says of a later one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RenewableFrom {
+    /// Nothing: an administrator revoked the certificate, or the problem is another one.
+    #[default]
+    Unsaid,
+    /// No window will open again, because the certificate is over or another one took its place: a new one may be issued.
+    Never,
+    /// Its window opens then.
+    At(OffsetDateTime),
+}
+
+fn read_renewable_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RenewableFrom, D::Error> {
+    time::serde::rfc3339::option::deserialize(deserializer).map(|at| at.map_or(RenewableFrom::Never, RenewableFrom::At))
 }
 
 /// One wrong field of a request.
@@ -48,6 +64,20 @@ impl Problem {
         self.status == 401
             && (self.code.starts_with("CERTIFICATE_")
                 || matches!(self.code.as_str(), "INVALID_CERTIFICATE_CHAIN" | "AUTHENTICATION_REQUIRED"))
+    }
+
+    /// Whether the server does not accept this very certificate any more, so that another one is needed. A server that asks
+    /// for no certificates, or a clock that is wrong, says nothing of the kind.
+    pub fn ends_certificate(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "CERTIFICATE_REVOKED" | "CERTIFICATE_NOT_FOUND" | "CERTIFICATE_EXPIRED" | "INVALID_CERTIFICATE_CHAIN"
+        )
+    }
+
+    /// Whether the server knew the caller, whatever it said of the request.
+    pub fn comes_after_authentication(&self) -> bool {
+        matches!(self.status, 409 | 422)
     }
 
     /// Whether the server refused the API key, so that claiming another one may help.
@@ -124,6 +154,15 @@ mod tests {
         assert!(!problem(409, "CERTIFICATE_NOT_RENEWABLE").refuses_certificate());
         assert!(!problem(403, "DEVICE_NOT_APPROVED").refuses_certificate());
         assert!(!problem(401, "INVALID_API_KEY").refuses_certificate());
+    }
+
+    #[test]
+    fn a_refused_renewal_tells_never_from_later_and_from_revoked() {
+        let read = |fields: &str| serde_json::from_str::<Problem>(&format!("{{\"code\": \"C\"{fields}}}")).unwrap();
+        assert_eq!(read("").renewable_from, RenewableFrom::Unsaid);
+        assert_eq!(read(", \"renewableFrom\": null").renewable_from, RenewableFrom::Never);
+        let at = time::macros::datetime!(2026-03-16 10:30 UTC);
+        assert_eq!(read(", \"renewableFrom\": \"2026-03-16T10:30:00Z\"").renewable_from, RenewableFrom::At(at));
     }
 
     #[test]

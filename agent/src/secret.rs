@@ -118,6 +118,11 @@ pub fn serialize_api_key<S: Serializer>(key: &Option<ApiKey>, serializer: S) -> 
     }
 }
 
+/// As [`serialize_exposed`], for an API key that is there.
+pub fn serialize_key<S: Serializer>(key: &ApiKey, serializer: S) -> Result<S::Ok, S::Error> {
+    serialize_exposed(key.secret(), serializer)
+}
+
 /// The prefix of `{scheme}{prefix}_{secret}`, where the text has that form.
 fn split_prefixed<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     let (prefix, secret) = text.strip_prefix(scheme)?.split_once('_')?;

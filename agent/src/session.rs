@@ -1,20 +1,25 @@
-//! A registered device in conversation with its server: status, API key, and requests by the best credential it has.
+//! A registered device in conversation with its server: status, credentials, and requests by the best credential it has.
+
+use std::cell::Cell;
 
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
-use tracing::warn;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
-use crate::api::{self, ClaimedApiKey, RegistrationStatus};
+use crate::api::{self, RegistrationStatus};
 use crate::cert_store::{CertStore, Installation};
 use crate::certificate::KeyedCertificate;
 use crate::credentials::{Credentials, CredentialsFile, DeviceStatus};
-use crate::decision::{Age, certificate_age, claim_is_due};
+use crate::decision::{Age, CLOCK_WARNING, certificate_age, claim_is_due};
 use crate::failure::Failure;
 use crate::locations::Locations;
-use crate::secret::ApiKey;
+use crate::problem::Problem;
 use crate::transport::{Call, CallError, Client, Credential};
 use crate::trust::{PinnedCa, Roots};
+
+mod anchors;
+mod api_key;
 
 /// The credential that a request succeeded with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +45,11 @@ pub struct Session {
     file: CredentialsFile,
     credentials: Credentials,
     device_id: Uuid,
+    pinned: Option<PinnedCa>,
     roots: Roots,
     certs: CertStore,
+    server_time: Cell<Option<OffsetDateTime>>,
+    certificate_ended: bool,
 }
 
 impl Session {
@@ -54,15 +62,21 @@ impl Session {
         if !locations.credentials.exists() {
             return Err(not_registered());
         }
-        let file = CredentialsFile::open(&locations.credentials)?;
+        let file = CredentialsFile::open_on(locations.disk().clone(), &locations.credentials)?;
         let credentials = file.load()?.ok_or_else(not_registered)?;
         let device_id = credentials.device_id.ok_or(Failure::RegistrationUnfinished)?;
-        let roots = match &credentials.ca_fingerprint {
-            Some(fingerprint) => PinnedCa::stored(file.path(), fingerprint)?.roots().clone(),
+        let pinned = credentials
+            .ca_fingerprint
+            .as_ref()
+            .map(|fingerprint| PinnedCa::stored(file.path(), fingerprint))
+            .transpose()?;
+        let roots = match &pinned {
+            Some(pinned) => pinned.roots().clone(),
             None => Roots::of_system()?,
         };
         let certs = locations.cert_store(Some(&credentials))?;
-        Ok(Self { file, credentials, device_id, roots, certs })
+        let server_time = Cell::default();
+        Ok(Self { file, credentials, device_id, pinned, roots, certs, server_time, certificate_ended: false })
     }
 
     /// The device's id.
@@ -95,36 +109,51 @@ impl Session {
         subject.split(", ").any(|part| part == format!("cn=device-{}", self.device_id))
     }
 
-    /// Puts a certificate in force and writes it into the credentials.
+    /// Puts a certificate in force and writes it into the credentials. The CAs that come with it are believed from now on.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn install(&mut self, new: &Installation) -> Result<(), Failure> {
-        self.credentials.certificate = Some(self.certs.install(new)?);
+    pub fn install(&mut self, new: Installation, now: OffsetDateTime) -> Result<(), Failure> {
+        let new = self.with_known_anchors(new, now)?;
+        self.credentials.certificate = Some(self.certs.install(&new)?);
+        self.certificate_ended = false;
         self.file.save(&self.credentials)?;
-        Ok(self.certs.forget_pending()?)
+        self.certs.forget_pending()?;
+        self.believe(&new.ca_pem, now)
     }
 
     /// Asks the server where the device stands, by its claim secret, and claims the API key where there is one to claim.
+    /// What cannot be written down now is still answered.
     ///
     /// # Errors
-    /// When the server cannot be asked or the answer not be stored.
+    /// When the server cannot be asked or a claimed key not be stored.
     pub fn synchronise(&mut self, now: OffsetDateTime) -> Result<RegistrationStatus, Failure> {
         let call = api::registration_status(self.device_id);
-        let answer: RegistrationStatus =
-            self.client(None).send(&call, Credential::Bearer(&self.credentials.claim_secret))?;
+        let mut answer: RegistrationStatus =
+            self.send(None, &call, Credential::Bearer(&self.credentials.claim_secret))?;
+        self.warn_of_clock(now);
         self.credentials.status = answer.status.clone();
         self.credentials.device_name.clone_from(&answer.device_name);
         // A crash between the switch of the certificate and the writing of the credentials left the former record.
         if let Ok(Some(installed)) = self.installed() {
             self.credentials.certificate = Some(self.certs.record(&installed));
         }
-        self.file.save(&self.credentials)?;
-        let stored = self.credentials.api_key.as_ref().and(self.credentials.api_key_expires_at);
+        if let Err(failure) = self.file.save(&self.credentials) {
+            warn!(reason = %failure, "the device's status cannot be written down");
+        }
+        let current = self.credentials.api_key.as_ref().and(self.credentials.api_key_expires_at);
+        let stored = self.credentials.next_api_key.as_ref().map(|next| next.expires_at).or(current);
         if answer.status == DeviceStatus::Approved && claim_is_due(now, stored, answer.api_key_expires_at) {
-            match self.claim_api_key() {
+            match self.claim_api_key(now) {
                 Err(Failure::Call(CallError::Refused(problem))) if problem.code == "API_KEY_ALREADY_CLAIMED" => {}
-                other => drop(other?),
+                // With a key at hand, one that cannot be fetched or stored now is no reason to stop.
+                Err(failure) if stored.is_some_and(|end| end > now) => {
+                    warn!(reason = %failure, "the API key that the server speaks of cannot be fetched now");
+                }
+                other => {
+                    other?;
+                    answer.api_key_expires_at = self.credentials.api_key_expires_at;
+                }
             }
         }
         Ok(answer)
@@ -154,13 +183,17 @@ impl Session {
     ) -> Result<(T, Method), Failure> {
         let refusal = match self.usable_certificate(now) {
             None => None,
-            Some(identity) => match self.client(Some(&identity)).send(call, Credential::None) {
-                Ok(answer) => return Ok((answer, Method::Certificate)),
+            Some(identity) => match self.send(Some(&identity), call, Credential::None) {
+                Ok(answer) => {
+                    self.confirm_certificate();
+                    return Ok((answer, Method::Certificate));
+                }
                 Err(error) if error.refuses_certificate() => Some(error),
                 Err(error) => return Err(error.into()),
             },
         };
         if let Some(refusal) = &refusal {
+            self.certificate_ended = refusal.problem().is_some_and(Problem::ends_certificate);
             warn!(reason = %refusal, "the certificate was refused; using the API key");
         }
         match (self.send_with_api_key(call, now), refusal) {
@@ -170,45 +203,53 @@ impl Session {
         }
     }
 
-    /// Sends a request by the API key alone. A key that is missing, over or refused is replaced by claiming, which succeeds
-    /// after an administrator rotated it.
+    /// Asks for something public, without a credential.
     ///
     /// # Errors
-    /// When there is no key to be had or the server refuses.
-    pub fn send_with_api_key<T: DeserializeOwned>(&mut self, call: &Call, now: OffsetDateTime) -> Result<T, Failure> {
-        let key = self.usable_api_key(now)?;
-        let client = self.client(None);
-        match client.send(call, Credential::ApiKey(key.secret())) {
-            Err(refusal) if refusal.problem().is_some_and(super::problem::Problem::refuses_api_key) => {
-                let Ok(claimed) = self.claim_api_key() else { return Err(refusal.into()) };
-                Ok(client.send(call, Credential::ApiKey(claimed.secret()))?)
-            }
-            other => Ok(other?),
+    /// When the server cannot be asked or refuses.
+    pub fn ask<T: DeserializeOwned>(&self, call: &Call) -> Result<T, CallError> {
+        self.send(None, call, Credential::None)
+    }
+
+    /// Whether the server said, since this was opened, that it does not accept the installed certificate any more.
+    pub fn certificate_has_ended(&self) -> bool {
+        self.certificate_ended
+    }
+
+    /// The server's clock at its last answer.
+    pub fn server_time(&self) -> Option<OffsetDateTime> {
+        self.server_time.get()
+    }
+
+    /// The time as the server tells it, else by this machine's clock.
+    fn time(&self, now: OffsetDateTime) -> OffsetDateTime {
+        self.server_time.get().unwrap_or(now)
+    }
+
+    /// What the former certificate was kept for is over. A disk that refuses keeps it a little longer.
+    fn confirm_certificate(&self) {
+        if let Err(error) = self.certs.confirm() {
+            debug!(reason = %error, "the former certificate cannot be removed");
         }
     }
 
-    fn usable_api_key(&mut self, now: OffsetDateTime) -> Result<ApiKey, Failure> {
-        let ended = self.credentials.api_key_expires_at.filter(|end| *end <= now);
-        if let (Some(key), None) = (&self.credentials.api_key, ended) {
-            return Ok(key.clone());
+    fn warn_of_clock(&self, now: OffsetDateTime) {
+        let Some(server_time) = self.server_time.get() else { return };
+        if (server_time - now).abs() >= CLOCK_WARNING {
+            warn!(clock = %now, server = %server_time, "this machine's clock is wrong, or the server's is: set it");
         }
-        self.claim_api_key().map_err(|failure| match failure {
-            Failure::Call(CallError::Refused(problem)) if problem.code == "API_KEY_ALREADY_CLAIMED" => {
-                ended.map_or(Failure::NoApiKey, Failure::ApiKeyExpired)
-            }
-            other => other,
-        })
     }
 
-    /// Claims an API key and stores it before it is used.
-    fn claim_api_key(&mut self) -> Result<ApiKey, Failure> {
-        let call = api::claim_api_key(self.device_id);
-        let claimed: ClaimedApiKey =
-            self.client(None).send(&call, Credential::Bearer(&self.credentials.claim_secret))?;
-        self.credentials.api_key = Some(claimed.api_key.clone());
-        self.credentials.api_key_expires_at = Some(claimed.expires_at);
-        self.file.save(&self.credentials)?;
-        Ok(claimed.api_key)
+    fn send<T: DeserializeOwned>(
+        &self,
+        identity: Option<&KeyedCertificate>,
+        call: &Call,
+        credential: Credential<'_>,
+    ) -> Result<T, CallError> {
+        let client = self.client(identity);
+        let answer = client.send(call, credential);
+        self.server_time.set(client.server_time().or(self.server_time.get()));
+        answer
     }
 
     /// The installed certificate, unless it is over or unusable; the API key then has to do.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -17,6 +17,10 @@ pub struct Settings {
     pub certificates: Certificates,
     /// `[heartbeat]`
     pub heartbeat: Heartbeat,
+    /// `[api_key]`
+    pub api_key: ApiKey,
+    /// `[hooks]`
+    pub hooks: Hooks,
 }
 
 /// `[certificates]`
@@ -35,13 +39,15 @@ pub struct AutoRenewal {
     pub enabled: bool,
     /// Hours between looks at the certificate (12; 1 to 720).
     pub check_interval_hours: u32,
-    /// Days before its end from which a certificate is renewed (30; 1 to 397).
+    /// Days before its end from which a certificate is renewed where the server suggests no window (30; 1 to 397).
     pub renewal_threshold_days: u32,
+    /// Whether a certificate that an administrator revoked is replaced by a new one too, by the API key (false).
+    pub replace_revoked: bool,
 }
 
 impl Default for AutoRenewal {
     fn default() -> Self {
-        Self { enabled: true, check_interval_hours: 12, renewal_threshold_days: 30 }
+        Self { enabled: true, check_interval_hours: 12, renewal_threshold_days: 30, replace_revoked: false }
     }
 }
 
@@ -57,6 +63,56 @@ impl Default for Heartbeat {
     fn default() -> Self {
         Self { interval_seconds: 60 }
     }
+}
+
+/// `[api_key]`
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiKey {
+    /// Whether `run` replaces the API key before it ends (true).
+    pub auto_rotation: bool,
+}
+
+impl Default for ApiKey {
+    fn default() -> Self {
+        Self { auto_rotation: true }
+    }
+}
+
+/// `[hooks]`: what `run` does after the certificate or its CAs changed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hooks {
+    /// A command for `/bin/sh -c` (none).
+    pub exec: Option<String>,
+    /// A file with the id of a process to signal (none).
+    pub reload_pid_file: Option<PathBuf>,
+    /// The signal for it (`HUP`).
+    pub reload_signal: ReloadSignal,
+    /// Seconds after which the command is ended (60; 1 to 3600).
+    pub timeout_seconds: u32,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self { exec: None, reload_pid_file: None, reload_signal: ReloadSignal::Hup, timeout_seconds: 60 }
+    }
+}
+
+/// A signal by which programs are told to read their files again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "UPPERCASE")]
+#[value(rename_all = "UPPER")]
+pub enum ReloadSignal {
+    /// SIGHUP.
+    #[default]
+    Hup,
+    /// SIGUSR1.
+    Usr1,
+    /// SIGUSR2.
+    Usr2,
+    /// SIGTERM, for a program that its supervisor starts again.
+    Term,
 }
 
 impl Settings {
@@ -81,6 +137,7 @@ impl Settings {
             ("certificates.auto_renewal.check_interval_hours", renewal.check_interval_hours, 720),
             ("certificates.auto_renewal.renewal_threshold_days", renewal.renewal_threshold_days, 397),
             ("heartbeat.interval_seconds", settings.heartbeat.interval_seconds, 86_400),
+            ("hooks.timeout_seconds", settings.hooks.timeout_seconds, 3600),
         ] {
             if !(1..=most).contains(&value) {
                 return Err(format!("{name} is {value}, but must be 1 to {most}"));
@@ -107,12 +164,23 @@ mod tests {
     fn every_key_of_the_documentation_is_read() {
         let settings = Settings::parse(
             "[certificates.auto_renewal]\nenabled = false\ncheck_interval_hours = 6\nrenewal_threshold_days = 20\n\
-             [heartbeat]\ninterval_seconds = 5\n",
+             replace_revoked = true\n[heartbeat]\ninterval_seconds = 5\n[api_key]\nauto_rotation = false\n\
+             [hooks]\nexec = \"true\"\nreload_pid_file = \"/run/a.pid\"\nreload_signal = \"USR1\"\n\
+             timeout_seconds = 9\n",
         )
         .unwrap();
-        let expected = AutoRenewal { enabled: false, check_interval_hours: 6, renewal_threshold_days: 20 };
+        let expected =
+            AutoRenewal { enabled: false, check_interval_hours: 6, renewal_threshold_days: 20, replace_revoked: true };
         assert_eq!(settings.certificates.auto_renewal, expected);
         assert_eq!(settings.heartbeat.interval_seconds, 5);
+        assert!(!settings.api_key.auto_rotation);
+        let expected = Hooks {
+            exec: Some("true".to_owned()),
+            reload_pid_file: Some("/run/a.pid".into()),
+            reload_signal: ReloadSignal::Usr1,
+            timeout_seconds: 9,
+        };
+        assert_eq!(settings.hooks, expected);
     }
 
     #[test]
@@ -121,6 +189,7 @@ mod tests {
             ("[heartbeat]\ninterval = 5\n", "interval"),
             ("[heartbeat]\ninterval_seconds = 0\n", "heartbeat.interval_seconds"),
             ("[certificates.auto_renewal]\nrenewal_threshold_days = 4000\n", "renewal_threshold_days"),
+            ("[hooks]\nreload_signal = \"KILL\"\n", "KILL"),
             ("[heartbeat", "line 1"),
         ] {
             let reason = Settings::parse(text).unwrap_err();

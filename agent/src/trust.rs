@@ -5,18 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::anchors::to_pem;
+use crate::api::{CA_PATH, PEM_TYPE};
 use crate::certificate::{fingerprint, read_chain};
-use crate::durable::{DiskError, PUBLIC_FILE, perform_all, replace_file};
+use crate::durable::{Disk, DiskError, PUBLIC_FILE, perform_all, replace_file};
 use crate::server_url::ServerUrl;
 use crate::transport::{CallError, Client};
-
-const CA_PATH: &str = "/api/certificates/ca";
-const PEM_TYPE: &str = "application/x-pem-file";
 
 /// Why there is no trust to start from.
 #[derive(Debug, thiserror::Error)]
@@ -186,9 +184,15 @@ impl PinnedCa {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn store(&self, credentials: &Path) -> Result<(), DiskError> {
+    pub fn store(&self, disk: &dyn Disk, credentials: &Path) -> Result<(), DiskError> {
         let path = self.fingerprint.copy_path(credentials);
-        perform_all(&replace_file(&path, self.pem.clone().into_bytes(), PUBLIC_FILE))
+        perform_all(disk, &replace_file(&path, self.pem.clone().into_bytes(), PUBLIC_FILE))
+    }
+
+    /// The same pinned CA with these roots; nothing where the first is not the pinned one, or one cannot be a root.
+    pub fn with_roots(&self, roots: &[CertificateDer<'_>]) -> Option<Self> {
+        let pem: String = roots.iter().map(to_pem).collect();
+        Self::from_pem(pem).filter(|found| found.fingerprint == self.fingerprint)
     }
 
     /// The fingerprint to remember it by.
@@ -215,19 +219,6 @@ impl PinnedCa {
     }
 }
 
-fn to_pem(der: &CertificateDer<'_>) -> String {
-    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
-    // RFC 7468, section 2: lines of 64 characters.
-    for (index, character) in STANDARD.encode(der).chars().enumerate() {
-        if index > 0 && index % 64 == 0 {
-            pem.push('\n');
-        }
-        pem.push(character);
-    }
-    pem.push_str("\n-----END CERTIFICATE-----\n");
-    pem
-}
-
 /// Why a CA could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -242,6 +233,7 @@ pub enum FetchError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durable::SystemDisk;
 
     #[test]
     fn a_fingerprint_is_read_in_every_common_form() {
@@ -265,7 +257,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let credentials = dir.path().join("credentials.json");
         let bundle = PinnedCa::from_pem(pem() + &pem()).unwrap();
-        bundle.store(&credentials).unwrap();
+        bundle.store(&SystemDisk, &credentials).unwrap();
         let stored = PinnedCa::stored(&credentials, bundle.fingerprint()).unwrap();
         assert_eq!(stored.roots().certificates(), bundle.roots().certificates(), "all that --ca-cert gave");
         fs::write(bundle.fingerprint().copy_path(&credentials), pem()).unwrap();

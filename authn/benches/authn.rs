@@ -24,7 +24,7 @@ use signalbeam_domain::certificate::{CertificateEvent, CertificateFirstUsed, Cer
 use signalbeam_domain::device::{DeviceApproved, DeviceEvent, DeviceRegistered};
 use signalbeam_domain::{
     Actor, ApiKey, ApiKeyId, CorrelationId, DeviceId, DeviceName, Digest, Event, Metadata, Prefix, SecretVerifier,
-    SerialNumber, StreamId, TenantId, Timestamp, ValidityBounds,
+    SerialNumber, StreamId, Tags, TenantId, Timestamp, ValidityBounds,
 };
 use signalbeam_event_store::{
     AttemptFilter, AttemptPage, AttemptScan, AuditError, AuditLog, AuditReader, AuthenticationAttempt, Batch,
@@ -130,6 +130,7 @@ impl Fleet {
             tenant_id,
             device_name: DeviceName::parse("sensor").unwrap(),
             metadata: Metadata::default(),
+            tags: Tags::default(),
             token_prefix: Prefix::parse("00000000").unwrap(),
             claim_secret_sha256: Digest([0; 32]),
         };
@@ -213,6 +214,7 @@ async fn authenticator(fleet: &Fleet, anchors: [&CertificateAuthority; 2]) -> Ar
         keeper: Arc::new(SecretKeeper::new(&key_octets(&MAC_KEY), &[], 12, 2)),
         verifier: ChainVerifier::new(anchors.map(CertificateAuthority::certificate_der)).unwrap(),
         policy: AuthenticationPolicy::default(),
+        limits: Arc::default(),
     }))
 }
 

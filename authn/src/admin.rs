@@ -1,18 +1,26 @@
-//! Admins: JSON Web Tokens (RFC 7519) under the secret of this installation.
+//! Admins: JSON Web Tokens (RFC 7519) under the secret of this installation, or of an OIDC issuer.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+mod authentication;
+mod claims;
+mod key_cache;
+mod key_set;
+mod oidc;
+mod strict_json;
+
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation, decode, encode};
 use serde::{Deserialize, Deserializer, Serialize};
-use signalbeam_domain::{Actor, ActorKind, TenantId, Timestamp};
+use signalbeam_domain::{Actor, ActorKind, AdminTokenId, TenantId, Timestamp, TokenIssuer};
 use uuid::Uuid;
 
+use self::claims::{MAX_TOKEN_OCTETS, NumericDate, is_fine_subject, unverified_part};
+pub use self::key_cache::{FetchError, FetchedKeySet, KeyLifetimes, KeySetSource};
+pub use self::key_set::SigningAlgorithm;
+pub use self::oidc::{ClaimPath, OidcSettings, OidcTokens};
 use crate::code::ErrorCode;
 use crate::http::problem::Problem;
 use crate::permission::{Permission, Role};
 use crate::secrets::KeyOctets;
 
-const ISSUER: &str = "signalbeam";
 const AUDIENCE: &str = "signalbeam-admin";
 /// How far ahead the clock of an issuer may be. What has expired has expired: there is no leeway at the end.
 const LEEWAY_SECONDS: f64 = 30.0;
@@ -33,36 +41,22 @@ struct Claims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<NumericDate>,
     exp: NumericDate,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    jti: Option<String>,
-}
-
-/// Seconds since 1970, which may have a fraction (RFC 7519, section 2).
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(untagged)]
-enum NumericDate {
-    Whole(i64),
-    Fractional(f64),
-}
-
-impl NumericDate {
-    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact up to 2^53")]
-    fn seconds(self) -> f64 {
-        match self {
-            Self::Whole(seconds) => seconds as f64,
-            Self::Fractional(seconds) => seconds,
-        }
-    }
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present_id")]
+    jti: Option<AdminTokenId>,
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TenantId>, D::Error> {
     TenantId::deserialize(deserializer).map(Some)
 }
 
+fn present_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AdminTokenId>, D::Error> {
+    AdminTokenId::deserialize(deserializer).map(Some)
+}
+
 /// Somebody who runs the fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminPrincipal {
-    /// Who.
+    /// Who: the token's subject; of an OIDC issuer's tokens `{issuer}|{subject}`.
     pub subject: String,
     /// In which role.
     pub role: Role,
@@ -102,10 +96,27 @@ impl AdminPrincipal {
     }
 }
 
-/// Signs and verifies the built-in admin tokens: HS256, and no other algorithm, under one secret.
+/// An admin with the token that proves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSession {
+    /// Who.
+    pub admin: AdminPrincipal,
+    /// Who issued the token.
+    pub issuer: TokenIssuer,
+    /// The token's id, by which it can be revoked.
+    pub jti: Option<AdminTokenId>,
+    /// When it was issued.
+    pub issued_at: Option<Timestamp>,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// Signs and verifies the built-in admin tokens: HS256, and no other algorithm, under one secret. Hands those of an OIDC
+/// issuer, where there is one, to its own verifier: no key ever judges another issuer's tokens.
 pub struct AdminTokens {
     encoding: EncodingKey,
     decoding: DecodingKey,
+    oidc: Option<OidcTokens>,
 }
 
 impl std::fmt::Debug for AdminTokens {
@@ -125,7 +136,14 @@ impl AdminTokens {
         Self {
             encoding: EncodingKey::from_secret(secret.as_slice()),
             decoding: DecodingKey::from_secret(secret.as_slice()),
+            oidc: None,
         }
+    }
+
+    /// Accepts the tokens of an OIDC issuer too.
+    #[must_use]
+    pub fn with_oidc(self, oidc: OidcTokens) -> Self {
+        Self { oidc: Some(oidc), ..self }
     }
 
     /// Signs a token for an admin, valid from `now` for `ttl_seconds`.
@@ -137,29 +155,38 @@ impl AdminTokens {
             sub: admin.subject.clone(),
             role: admin.role,
             tenant_id: admin.tenant_id,
-            iss: ISSUER.to_owned(),
+            iss: TokenIssuer::BUILT_IN.to_owned(),
             aud: AUDIENCE.to_owned(),
             iat: Some(NumericDate::Whole(now.unix_seconds())),
             nbf: None,
             exp: NumericDate::Whole(now.unix_seconds().saturating_add(ttl_seconds)),
-            jti: Some(Uuid::now_v7().to_string()),
+            jti: AdminTokenId::parse(&Uuid::now_v7().to_string()).ok(),
         };
         Ok(encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)?)
     }
 
-    /// Verifies a token. The key and the algorithm are ours; whatever the token's header says of either changes nothing.
+    /// Verifies a token by the keys of the issuer that it names. Whether it was revoked is for others to judge.
+    ///
+    /// # Errors
+    /// 401 `INVALID_TOKEN`; 503 `IDENTITY_PROVIDER_UNAVAILABLE` where an issuer's keys are not to be had.
+    pub async fn verify(&self, token: &str, now: Timestamp) -> Result<AdminSession, Problem> {
+        if token.len() > MAX_TOKEN_OCTETS {
+            return Err(invalid());
+        }
+        match self.oidc.as_ref().filter(|oidc| oidc.is_named_in(token)) {
+            Some(oidc) => oidc.verify(token, now).await,
+            None => self.verify_built_in(token, now),
+        }
+    }
+
+    /// Verifies a token of this installation. The key and the algorithm are ours; whatever the token's header says of
+    /// either changes nothing.
     ///
     /// # Errors
     /// 401 `INVALID_TOKEN`, with one text for all of it but expiry.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<AdminPrincipal, Problem> {
-        let invalid = || {
-            Problem::new(
-                ErrorCode::InvalidToken,
-                "the admin token is not valid here; `signalbeam admin-token` makes one",
-            )
-        };
+    fn verify_built_in(&self, token: &str, now: Timestamp) -> Result<AdminSession, Problem> {
         let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_issuer(&[ISSUER]);
+        validation.set_issuer(&[TokenIssuer::BUILT_IN]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // Judged below, by this installation's clock.
@@ -177,20 +204,33 @@ impl AdminTokens {
         }
         let begins = [claims.iat, claims.nbf].into_iter().flatten();
         let is_from_the_future = begins.map(NumericDate::seconds).any(|begin| begin > now + LEEWAY_SECONDS);
-        let is_bad_subject =
-            claims.sub.is_empty() || claims.sub.len() > MAX_SUBJECT_OCTETS || claims.sub.chars().any(char::is_control);
-        if is_from_the_future || is_bad_subject {
+        if is_from_the_future || !is_subject(&claims.sub) {
             return Err(invalid());
         }
-        Ok(AdminPrincipal { subject: claims.sub, role: claims.role, tenant_id: claims.tenant_id })
+        Ok(AdminSession {
+            admin: AdminPrincipal { subject: claims.sub, role: claims.role, tenant_id: claims.tenant_id },
+            issuer: TokenIssuer::built_in(),
+            jti: claims.jti,
+            issued_at: claims.iat.map(NumericDate::moment),
+            expires_at: claims.exp.moment(),
+        })
     }
+}
+
+/// Whether a token of this installation may have this subject: 1 to 256 octets without control characters, and unlike
+/// those of other issuers, which begin with their URL and a `|`.
+pub fn is_subject(subject: &str) -> bool {
+    let is_foreign = (subject.starts_with("https://") || subject.starts_with("http://")) && subject.contains('|');
+    !is_foreign && is_fine_subject(subject, MAX_SUBJECT_OCTETS)
+}
+
+fn invalid() -> Problem {
+    Problem::new(ErrorCode::InvalidToken, "the admin token is not valid here; `signalbeam admin-token` makes one")
 }
 
 /// Whether the header demands extensions to be understood: none are (RFC 7515, section 4.1.11).
 fn has_critical_extensions(token: &str) -> bool {
-    let header = token.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    let header = header.and_then(|json| serde_json::from_slice::<serde_json::Value>(&json).ok());
-    header.is_none_or(|header| header.get("crit").is_some())
+    unverified_part(token, 0).is_none_or(|header| header.0.contains_key("crit"))
 }
 
 #[cfg(test)]

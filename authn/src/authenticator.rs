@@ -19,6 +19,7 @@ use crate::device::certificate::{CertificateVerdict, judge_certificate};
 use crate::device::{Accepted, AuthenticationPolicy, DeviceCredential, DevicePrincipal, Judgement, advice};
 use crate::http::context::{RequestContext, single};
 use crate::http::problem::Problem;
+use crate::limits::Limits;
 use crate::log_lock::LogLock;
 use crate::recorder::Recorder;
 use crate::secrets::SecretKeeper;
@@ -44,6 +45,7 @@ pub struct Authenticator {
     pub(crate) keeper: Arc<SecretKeeper>,
     pub(crate) verifier: ChainVerifier,
     pub(crate) policy: AuthenticationPolicy,
+    pub(crate) limits: Arc<Limits>,
     log_lock: LogLock,
     unrecorded: Unrecorded,
 }
@@ -72,6 +74,8 @@ pub struct Parts {
     pub verifier: ChainVerifier,
     /// What the operator decided.
     pub policy: AuthenticationPolicy,
+    /// How often, and from where.
+    pub limits: Arc<Limits>,
 }
 
 /// Which credentials a route takes.
@@ -86,10 +90,10 @@ pub(crate) enum Takes {
 impl Authenticator {
     /// Takes its parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, index, audit, clock, admins, keeper, verifier, policy } = parts;
+        let Parts { store, index, audit, clock, admins, keeper, verifier, policy, limits } = parts;
         let recorder = Recorder::new(audit, Arc::clone(&clock));
         let (log_lock, unrecorded) = (LogLock::default(), Unrecorded::default());
-        Self { store, index, recorder, clock, admins, keeper, verifier, policy, log_lock, unrecorded }
+        Self { store, index, recorder, clock, admins, keeper, verifier, policy, limits, log_lock, unrecorded }
     }
 
     /// What keeps everybody out while the event log is not to be relied on.
@@ -131,7 +135,8 @@ impl Authenticator {
         if may_use_key && headers.contains_key(X_API_KEY) {
             // More than one key in a request is as good as none that fits.
             let text = single(headers, X_API_KEY).unwrap_or_default();
-            let judged = judge_api_key(text, &self.keeper, &self.index, self.clock.now()).await;
+            let hashing = |prefix| self.limits.before_hashing(context.client_address, prefix);
+            let judged = judge_api_key(text, &self.keeper, &self.index, self.clock.now(), hashing).await;
             judgements.push(judged.map_err(|error| undecided(&error))?);
         }
         self.conclude(context, judgements).await
@@ -158,6 +163,7 @@ impl Authenticator {
             return Ok(None);
         };
         let device = self.index.device(entry.device_id).filter(|device| device.status == DeviceStatus::Approved);
+        let device = device.filter(|device| self.permits_address(context, device.tenant_id, Some(entry.device_id)));
         Ok(device.map(|device| DevicePrincipal {
             device_id: entry.device_id,
             tenant_id: device.tenant_id,
@@ -183,26 +189,27 @@ impl Authenticator {
         if judgements.is_empty() {
             return Err(Problem::new(ErrorCode::AuthenticationRequired, advice(ErrorCode::AuthenticationRequired)));
         }
-        let mut unsettled = None;
         for judgement in &mut judgements {
             if let Ok(accepted) = judgement.outcome {
-                judgement.outcome = self.settle_first_use(context, accepted).await.unwrap_or_else(|problem| {
+                let principal = &accepted.principal;
+                let settled = match self.admit(context, principal.tenant_id, Some(principal.device_id)) {
+                    Ok(()) => self.settle_first_use(context, accepted).await,
+                    Err(problem) => Err(problem),
+                };
+                judgement.outcome = settled.unwrap_or_else(|problem| {
                     let code = problem.code();
-                    unsettled = Some(problem);
+                    judgement.answer = Some(problem);
                     Err(code)
                 });
             }
         }
-        let outcome = judgements.last().map(|judgement| judgement.outcome);
+        let decided = judgements.last_mut().map(|last| (last.outcome, last.answer.take(), last.prefix));
         self.recorder.record(context, judgements).await?;
-        if let Some(problem) = unsettled {
-            return Err(problem);
-        }
-        match outcome {
-            Some(Ok(accepted)) => Ok(accepted.principal),
-            Some(Err(code)) => Err(Problem::new(code, advice(code))),
-            None => Err(Problem::new(ErrorCode::AuthenticationRequired, advice(ErrorCode::AuthenticationRequired))),
-        }
+        let (outcome, answer, prefix) = decided.unwrap_or((Err(ErrorCode::AuthenticationRequired), None, None));
+        outcome.map(|accepted| accepted.principal).map_err(|code| {
+            let problem = answer.unwrap_or_else(|| Problem::new(code, advice(code)));
+            self.limits.failed(context.client_address, prefix, problem)
+        })
     }
 
     /// Makes the first use of a credential durable before it is answered: a device's new key ends the old one by it, and
@@ -258,9 +265,14 @@ impl Authenticator {
         self.index.wait_for(position, OWN_WRITE_TIMEOUT).await.map_err(|_| stale())
     }
 
-    /// Nobody is let in on a state that may be out of date: beyond the freshness bound the store itself is asked.
+    /// What every device must pass first: the log can be relied on, and so can what is known of it.
     async fn require_current_state(&self) -> Result<(), Problem> {
         self.log_lock.require_released()?;
+        self.require_current_index().await
+    }
+
+    /// Nobody is let in on a state that may be out of date: beyond the freshness bound the store itself is asked.
+    pub(crate) async fn require_current_index(&self) -> Result<(), Problem> {
         if self.index.failure().is_some() || !self.index.is_ready() {
             return Err(stale());
         }
@@ -289,6 +301,7 @@ impl Authenticator {
             tenant_id: Some(principal.tenant_id),
             serial_number: Some(serial_number),
             prefix: None,
+            answer: None,
         };
         self.recorder.record(context, vec![judgement]).await
     }

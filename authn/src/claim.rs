@@ -26,7 +26,8 @@ impl Authenticator {
     /// and the same to the caller.
     ///
     /// # Errors
-    /// 401 `INVALID_CLAIM_SECRET`, recorded; 503 `STORE_UNAVAILABLE` or `LOG_ROLLED_BACK`.
+    /// 401 `INVALID_CLAIM_SECRET`, 403 `ADDRESS_NOT_ALLOWED` and 429 `RATE_LIMITED`, recorded; 503 `STORE_UNAVAILABLE` or
+    /// `LOG_ROLLED_BACK`.
     pub async fn claimant(
         &self,
         context: &RequestContext,
@@ -37,19 +38,24 @@ impl Authenticator {
         let loaded = load::<Device>(&*self.store, &StreamId::device(device_id)).await;
         let (device, version) = loaded.map_err(|error| unavailable(&error))?;
         let known = device.known().cloned();
-        if let (Ok(secret), Some(device)) = (ClaimSecret::parse(presented), &known)
+        let problem = if let (Ok(secret), Some(device)) = (ClaimSecret::parse(presented), &known)
             && claim_secret_matches(&secret, &device.registered.claim_secret_sha256)
         {
-            return Ok(ClaimedDevice { device: device.clone(), version });
-        }
+            match self.admit(context, device.registered.tenant_id, Some(device_id)) {
+                Ok(()) => return Ok(ClaimedDevice { device: device.clone(), version }),
+                Err(problem) => problem,
+            }
+        } else {
+            Problem::new(ErrorCode::InvalidClaimSecret, "the claim secret is not this device's")
+        };
         let failure = FailedAttempt {
             method: AuthenticationMethod::ClaimSecret,
-            code: ErrorCode::InvalidClaimSecret,
+            code: problem.code(),
             device_id: known.as_ref().map(|device| device.registered.device_id),
             tenant_id: known.as_ref().map(|device| device.registered.tenant_id),
             prefix: None,
         };
         self.recorder.record_failure(context, failure).await;
-        Err(Problem::new(ErrorCode::InvalidClaimSecret, "the claim secret is not this device's"))
+        Err(self.limits.failed(context.client_address, None, problem))
     }
 }

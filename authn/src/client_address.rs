@@ -109,12 +109,14 @@ const X_FORWARDED_FOR: &str = "x-forwarded-for";
 /// Every line is part of one list, whose last address was added last.
 fn x_forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
-    lines.flat_map(|line| line.to_str().unwrap_or("").rsplit(',')).map(parse)
+    // Octets, not texts: what is no text on the left must not hide what a proxy has written behind it.
+    let hops = lines.flat_map(|line| line.as_bytes().rsplit(|octet| *octet == b','));
+    hops.map(|hop| std::str::from_utf8(hop).ok().and_then(parse))
 }
 
 /// The address in an element of `Forwarded` (RFC 7239, section 4); `None` for `unknown`, obfuscated identifiers, an
 /// element without `for` or with more than one, and whatever is not an element.
-fn forwarded_for(element: &str) -> Option<IpAddr> {
+fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     let mut found = None;
     for pair in pairs_from_right(element) {
         let (name, value) = pair?;

@@ -99,6 +99,12 @@ codes! {
     CsrRequired = ("CSR_REQUIRED", UNPROCESSABLE_ENTITY, "A certificate signing request is required"),
     /// Too many requests.
     RateLimited = ("RATE_LIMITED", TOO_MANY_REQUESTS, "Too many requests"),
+    /// The credential is genuine, and the address is outside of the networks that its device or tenant is bound to.
+    AddressNotAllowed = ("ADDRESS_NOT_ALLOWED", FORBIDDEN, "The address is not allowed"),
+    /// The tenant has as many as it may have.
+    QuotaExceeded = ("QUOTA_EXCEEDED", FORBIDDEN, "The tenant's quota is used up"),
+    /// More requests are being answered than the server takes on at a time.
+    Overloaded = ("OVERLOADED", SERVICE_UNAVAILABLE, "The server is busy"),
     /// A defect of ours.
     InternalError = ("INTERNAL_ERROR", INTERNAL_SERVER_ERROR, "Something went wrong here"),
     /// What is known of revocations may be out of date, so nobody is let in.
@@ -111,6 +117,8 @@ codes! {
     ProjectionBehind = ("PROJECTION_BEHIND", SERVICE_UNAVAILABLE, "The read model is behind"),
     /// The event store cannot be read or written.
     StoreUnavailable = ("STORE_UNAVAILABLE", SERVICE_UNAVAILABLE, "The event store is unavailable"),
+    /// The OIDC issuer's keys cannot be fetched, so its tokens cannot be judged.
+    IdentityProviderUnavailable = ("IDENTITY_PROVIDER_UNAVAILABLE", SERVICE_UNAVAILABLE, "The identity provider is unavailable"),
     /// The certificate authority cannot sign.
     SigningUnavailable = ("SIGNING_UNAVAILABLE", SERVICE_UNAVAILABLE, "The certificate authority is unavailable"),
 }

@@ -107,6 +107,8 @@ pub(crate) struct Judgement {
     pub(crate) tenant_id: Option<TenantId>,
     pub(crate) serial_number: Option<SerialNumber>,
     pub(crate) prefix: Option<Prefix>,
+    /// What is answered, where the outcome's code alone does not say it.
+    pub(crate) answer: Option<Problem>,
 }
 
 /// Only an approved device authenticates.
@@ -125,6 +127,7 @@ pub(crate) fn advice(code: ErrorCode) -> &'static str {
             "the certificate was revoked or superseded; request a new one with the API key"
         }
         ErrorCode::DeviceNotApproved => "the device is not approved; an admin must approve or reinstate it",
+        ErrorCode::AddressNotAllowed => "the device may not authenticate from this address",
         ErrorCode::ApiKeyExpired => "the API key has expired; an admin must rotate it",
         ErrorCode::ApiKeyRevoked => "the API key was revoked or replaced",
         ErrorCode::InvalidApiKey => "the API key is not valid",

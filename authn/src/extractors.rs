@@ -7,20 +7,22 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use signalbeam_domain::{Actor, ClaimSecret, TenantId};
-use signalbeam_event_store::audit::AuthenticationMethod;
 
-use crate::admin::AdminPrincipal;
+use crate::admin::{AdminPrincipal, AdminSession};
 use crate::authenticator::{Authenticator, Takes, X_API_KEY};
 use crate::code::ErrorCode;
 use crate::device::DevicePrincipal;
 use crate::http::context::{RequestContext, single};
 use crate::http::problem::Problem;
 use crate::permission::Permission;
-use crate::recorder::FailedAttempt;
 
 /// An admin with a valid token.
 #[derive(Debug, Clone)]
 pub struct Admin(pub AdminPrincipal);
+
+/// An admin with the token that proves it.
+#[derive(Debug, Clone)]
+pub struct SignedInAdmin(pub AdminSession);
 
 /// A device with a valid certificate or API key.
 #[derive(Debug, Clone, Copy)]
@@ -100,25 +102,14 @@ async fn admin(
     authenticator: &Authenticator,
     context: &RequestContext,
     headers: &HeaderMap,
-) -> Result<AdminPrincipal, Problem> {
+) -> Result<AdminSession, Problem> {
     if !headers.contains_key(AUTHORIZATION) {
         return Err(Problem::new(
             ErrorCode::AuthenticationRequired,
             "present an admin token as `Authorization: Bearer ...`; `signalbeam admin-token` makes one",
         ));
     }
-    let verified = authenticator.admins.verify(bearer(headers).unwrap_or_default(), authenticator.clock.now());
-    if let Err(problem) = &verified {
-        let failure = FailedAttempt {
-            method: AuthenticationMethod::AdminToken,
-            code: problem.code(),
-            device_id: None,
-            tenant_id: None,
-            prefix: None,
-        };
-        authenticator.recorder().record_failure(context, failure).await;
-    }
-    verified
+    authenticator.admin(context, bearer(headers).unwrap_or_default()).await
 }
 
 async fn caller<S>(parts: &mut Parts, state: &S, takes: Takes) -> Result<Caller, Problem>
@@ -129,12 +120,26 @@ where
     let authenticator = Arc::<Authenticator>::from_ref(state);
     let context = RequestContext::from_request_parts(parts, state).await?;
     if parts.headers.contains_key(AUTHORIZATION) {
-        return admin(&authenticator, &context, &parts.headers).await.map(Caller::Admin);
+        return admin(&authenticator, &context, &parts.headers).await.map(|session| Caller::Admin(session.admin));
     }
     authenticator.device(&context, &parts.headers, takes).await.map(Caller::Device)
 }
 
 impl<S> FromRequestParts<S> for Admin
+where
+    S: Send + Sync,
+    Arc<Authenticator>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let context = RequestContext::from_request_parts(parts, state).await?;
+        let session = admin(&Arc::<Authenticator>::from_ref(state), &context, &parts.headers).await?;
+        Ok(Self(session.admin))
+    }
+}
+
+impl<S> FromRequestParts<S> for SignedInAdmin
 where
     S: Send + Sync,
     Arc<Authenticator>: FromRef<S>,

@@ -2,42 +2,47 @@
 
 use axum::http::HeaderMap;
 
-/// The elements of all lines of a header as one list, the last one first. A line that is not text is one element that
-/// nothing can be made of.
-pub(crate) fn elements_from_right<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = &'a str> {
+/// The elements of all lines of a header as one list, the last one first. They are octets, not texts, so that what is no
+/// text in one of them does not spoil those that were written behind it.
+pub(crate) fn elements_from_right<'a>(
+    headers: &'a HeaderMap,
+    name: &'static str,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     let lines = headers.get_all(name).iter().rev();
-    lines.flat_map(|line| FromRight { rest: Some(line.to_str().unwrap_or("")), separator: b',' })
+    lines.flat_map(|line| FromRight { rest: Some(line.as_bytes()), separator: b',' })
 }
 
-/// The pairs of an element, the last one first; a part without `=` is `None`.
-pub(crate) fn pairs_from_right(element: &str) -> impl Iterator<Item = Option<(&str, &str)>> {
+/// The pairs of an element, the last one first; a part without `=` and one that is no text are `None`.
+pub(crate) fn pairs_from_right(element: &[u8]) -> impl Iterator<Item = Option<(&str, &str)>> {
     let parts = FromRight { rest: Some(element), separator: b';' };
-    parts.map(|part| part.split_once('=').map(|(name, value)| (name.trim(), value.trim())))
+    parts.map(|part| {
+        let (name, value) = std::str::from_utf8(part).ok()?.split_once('=')?;
+        Some((name.trim(), value.trim()))
+    })
 }
 
 /// Splits at a separator outside of quoted strings, from the end. Reading backwards, a quote is escaped where an odd
 /// number of backslashes stands before it: outside of quoted strings no well-formed element has a backslash.
 struct FromRight<'a> {
-    rest: Option<&'a str>,
+    rest: Option<&'a [u8]>,
     separator: u8,
 }
 
 impl<'a> Iterator for FromRight<'a> {
-    type Item = &'a str;
+    type Item = &'a [u8];
 
-    fn next(&mut self) -> Option<&'a str> {
+    fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.rest.take()?;
-        let bytes = rest.as_bytes();
         let mut is_quoted = false;
-        for at in (0..bytes.len()).rev() {
-            if bytes[at] == b'"' && !is_escaped(&bytes[..at]) {
+        for at in (0..rest.len()).rev() {
+            if rest[at] == b'"' && !is_escaped(&rest[..at]) {
                 is_quoted = !is_quoted;
-            } else if bytes[at] == self.separator && !is_quoted {
+            } else if rest[at] == self.separator && !is_quoted {
                 self.rest = Some(&rest[..at]);
-                return Some(rest[at + 1..].trim());
+                return Some(rest[at + 1..].trim_ascii());
             }
         }
-        Some(rest.trim())
+        Some(rest.trim_ascii())
     }
 }
 
@@ -70,7 +75,7 @@ mod tests {
         for line in lines {
             headers.append("x", line.parse().unwrap());
         }
-        elements_from_right(&headers, "x").map(ToOwned::to_owned).collect()
+        elements_from_right(&headers, "x").map(|element| String::from_utf8_lossy(element).into_owned()).collect()
     }
 
     #[test]
@@ -83,7 +88,7 @@ mod tests {
     #[test]
     fn separators_in_quoted_strings_separate_nothing() {
         assert_eq!(elements(&[r#"a="1,2", b="\",\\""#]), [r#"b="\",\\""#, r#"a="1,2""#]);
-        let pairs: Vec<_> = pairs_from_right(r#"a="x;y=z"; B = c ;d"#).collect();
+        let pairs: Vec<_> = pairs_from_right(br#"a="x;y=z"; B = c ;d"#).collect();
         assert_eq!(pairs, [None, Some(("B", "c")), Some(("a", r#""x;y=z""#))]);
     }
 

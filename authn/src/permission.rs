@@ -31,10 +31,30 @@ pub enum Permission {
     ManageDevices,
     /// Issue and revoke certificates.
     ManageCertificates,
+    /// Revoke the very token that is presented: to log out.
+    LogOut,
+    /// Revoke anybody's admin tokens.
+    ManageAdminTokens,
+}
+
+impl Permission {
+    /// As the documentation of the routes names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::ManageRegistrationTokens => "manage_registration_tokens",
+            Self::DecideDevices => "decide_devices",
+            Self::ManageApiKeys => "manage_api_keys",
+            Self::ManageDevices => "manage_devices",
+            Self::ManageCertificates => "manage_certificates",
+            Self::LogOut => "log_out",
+            Self::ManageAdminTokens => "manage_admin_tokens",
+        }
+    }
 }
 
 impl Role {
-    /// Every role.
+    /// Every role, the strongest first.
     pub const ALL: [Self; 3] = [Self::Admin, Self::Operator, Self::Auditor];
 
     /// Whether the role has the permission.
@@ -47,8 +67,9 @@ impl Role {
                     | Permission::ManageRegistrationTokens
                     | Permission::DecideDevices
                     | Permission::ManageApiKeys
+                    | Permission::LogOut
             ),
-            Self::Auditor => matches!(permission, Permission::Read),
+            Self::Auditor => matches!(permission, Permission::Read | Permission::LogOut),
         }
     }
 
@@ -80,12 +101,22 @@ mod tests {
     #[test]
     fn an_auditor_only_looks_and_an_operator_touches_no_certificate() {
         use Permission::{
-            DecideDevices, ManageApiKeys, ManageCertificates, ManageDevices, ManageRegistrationTokens, Read,
+            DecideDevices, LogOut, ManageAdminTokens, ManageApiKeys, ManageCertificates, ManageDevices,
+            ManageRegistrationTokens, Read,
         };
-        let all = [Read, ManageRegistrationTokens, DecideDevices, ManageApiKeys, ManageDevices, ManageCertificates];
+        let all = [
+            Read,
+            ManageRegistrationTokens,
+            DecideDevices,
+            ManageApiKeys,
+            LogOut,
+            ManageDevices,
+            ManageCertificates,
+            ManageAdminTokens,
+        ];
         let allowed = |role: Role| all.into_iter().filter(|p| role.may(*p)).collect::<Vec<_>>();
-        assert_eq!(allowed(Role::Auditor), [Read]);
-        assert_eq!(allowed(Role::Operator), [Read, ManageRegistrationTokens, DecideDevices, ManageApiKeys]);
+        assert_eq!(allowed(Role::Auditor), [Read, LogOut]);
+        assert_eq!(allowed(Role::Operator), [Read, ManageRegistrationTokens, DecideDevices, ManageApiKeys, LogOut]);
         assert_eq!(allowed(Role::Admin), all);
     }
 }

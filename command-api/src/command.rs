@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use signalbeam_authn::http::problem::Problem;
 use signalbeam_authn::{ErrorCode, RequestContext};
-use signalbeam_domain::device::{Device, KnownDevice};
+use signalbeam_domain::device::{Device, DeviceEvent, KnownDevice};
 use signalbeam_domain::{
     Actor, Aggregate, Context, DeviceId, DeviceStatus, Event, Position, StreamId, TenantId, Timestamp, Version,
 };
@@ -59,8 +59,8 @@ impl Cause {
 pub(crate) struct Outcome {
     /// What was recorded; empty where everything was so already.
     pub(crate) events: Vec<Recorded>,
-    /// How far the log reaches; `None` where nothing was appended.
-    pub(crate) position: Option<Position>,
+    /// How far the log reached; where nothing was recorded, how far it reached then.
+    pub(crate) position: Position,
     /// Whether this was carried out before, under the same name.
     pub(crate) is_repeat: bool,
 }
@@ -83,8 +83,7 @@ impl Outcome {
 
 impl From<Appended> for Outcome {
     fn from(appended: Appended) -> Self {
-        let position = (!appended.events.is_empty()).then_some(appended.position);
-        Self { events: appended.events, position, is_repeat: appended.is_repeat }
+        Self { events: appended.events, position: appended.position, is_repeat: appended.is_repeat }
     }
 }
 
@@ -129,6 +128,18 @@ impl CommandApi {
         Ok(LoadedDevice { device, version })
     }
 
+    /// A device as it was when the log ended at a position.
+    pub(crate) async fn device_at(&self, id: DeviceId, position: Position) -> Result<Device, Problem> {
+        let recorded =
+            self.store.read_stream(&StreamId::device(id)).await.map_err(|error| store_unavailable(&error))?;
+        let until_then = recorded.iter().take_while(|recorded| recorded.envelope.position <= position);
+        until_then.map(Recorded::event).try_fold(Device::default(), |device, event| {
+            let event = event.map_err(|error| store_unavailable(&error))?;
+            let event = DeviceEvent::try_from(event).map_err(|error| store_unavailable(&error))?;
+            Ok(device.evolve(&event))
+        })
+    }
+
     pub(crate) async fn load<A>(&self, stream: &StreamId) -> Result<(A, Version), Problem>
     where
         A: Aggregate,
@@ -152,9 +163,8 @@ impl CommandApi {
         if recorded.body_sha256 != named.body_sha256 {
             return Err(key_reused());
         }
-        let position = recorded.events.last().map(|event| event.envelope.position);
         self.await_head().await?;
-        Ok(Some(Outcome { events: recorded.events, position, is_repeat: true }))
+        Ok(Some(Outcome { events: recorded.events, position: recorded.position, is_repeat: true }))
     }
 
     /// Waits until this node's index has seen the whole log: what somebody else has just recorded holds here too.
@@ -185,12 +195,13 @@ impl CommandApi {
         }
     }
 
-    /// Carries out a command on one aggregate. Where everything is so already, nothing is recorded but the cause's name.
+    /// Carries out a command on one aggregate, of a tenant or of none. Where everything is so already, nothing is recorded
+    /// but the cause's name.
     pub(crate) async fn execute<A>(
         &self,
         cause: &Cause,
         stream: &StreamId,
-        tenant_id: TenantId,
+        tenant_id: impl Into<Option<TenantId>>,
         command: impl Fn() -> A::Command,
         refused: impl Fn(A::Error) -> Problem,
     ) -> Result<Outcome, Problem>
@@ -201,6 +212,7 @@ impl CommandApi {
         if let Some(outcome) = self.repeated(cause).await? {
             return Ok(outcome);
         }
+        let tenant_id = tenant_id.into();
         for _ in 0..MAX_DECISIONS {
             let (aggregate, version) = self.load::<A>(stream).await?;
             let events = match aggregate.decide(command(), &Context { now: self.now() }) {
@@ -212,7 +224,7 @@ impl CommandApi {
             let write = StreamWrite {
                 stream: stream.clone(),
                 expected: ExpectedVersion::Exact(version),
-                events: new_events(Some(tenant_id), events),
+                events: new_events(tenant_id, events),
             };
             if let Some(appended) = self.append(cause, vec![write]).await? {
                 return Ok(appended.into());
@@ -240,23 +252,23 @@ pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Problem {
     Problem::new(ErrorCode::InternalError, "something went wrong here; the log has the correlation id")
 }
 
-/// An answer with the position that the command reached.
+/// An answer with the position that the command reached; where nothing was left to be done, one at which it was so.
 #[derive(Debug)]
 pub(crate) struct Changed<T> {
     status: StatusCode,
     body: T,
-    position: Option<Position>,
+    position: Position,
 }
 
 impl<T> Changed<T> {
-    pub(crate) fn new(status: StatusCode, body: T, position: Option<Position>) -> Self {
+    pub(crate) fn new(status: StatusCode, body: T, position: Position) -> Self {
         Self { status, body, position }
     }
 }
 
 impl Changed<()> {
     /// 204 without a body.
-    pub(crate) fn no_content(position: Option<Position>) -> Self {
+    pub(crate) fn no_content(position: Position) -> Self {
         Self::new(StatusCode::NO_CONTENT, (), position)
     }
 }
@@ -282,9 +294,7 @@ impl<T: Body> IntoResponse for Changed<T> {
         let mut response = self.body.respond(self.status);
         // Many of these answers show a secret once.
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(position) = self.position {
-            response.headers_mut().insert(X_EVENT_POSITION, HeaderValue::from(position.0));
-        }
+        response.headers_mut().insert(X_EVENT_POSITION, HeaderValue::from(self.position.0));
         response
     }
 }

@@ -1,7 +1,8 @@
 //! Devices: registered by themselves, decided on by admins.
 
+pub(crate) mod bulk;
 pub(crate) mod decide;
-pub(crate) mod decommission;
+mod decision;
 pub(crate) mod heartbeat;
 pub(crate) mod register;
 pub(crate) mod rename;

@@ -1,10 +1,12 @@
 //! The HTTP routes that change things: each handler extracts, executes, maps. The rules live in the domain.
 
+mod admin_tokens;
 mod api_keys;
 mod certificates;
 mod command;
 mod devices;
 mod idempotency;
+mod quotas;
 mod registration_tokens;
 mod state;
 mod withdrawals;
@@ -25,7 +27,8 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(devices::decide::reject_device))
         .routes(routes!(devices::decide::suspend_device))
         .routes(routes!(devices::decide::reinstate_device))
-        .routes(routes!(devices::decommission::decommission_device))
+        .routes(routes!(devices::decide::decommission_device))
+        .routes(routes!(devices::bulk::decide_devices))
         .routes(routes!(devices::rename::rename_device))
         .routes(routes!(devices::heartbeat::heartbeat))
         .routes(routes!(api_keys::claim::claim_api_key))
@@ -34,5 +37,6 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(certificates::issue::issue_certificate))
         .routes(routes!(certificates::renew::renew_certificate))
         .routes(routes!(certificates::revoke::revoke_certificate))
+        .routes(routes!(admin_tokens::revoke_admin_tokens))
         .with_state(state)
 }

@@ -4,7 +4,7 @@
 use signalbeam_domain::Event;
 
 /// Whatever is not in here is refused then, also what nobody has thought of yet.
-const WITHDRAWALS: [&str; 7] = [
+const WITHDRAWALS: [&str; 9] = [
     "device.rejected",
     "device.suspended",
     "device.decommissioned",
@@ -12,6 +12,8 @@ const WITHDRAWALS: [&str; 7] = [
     "api_key.revoked",
     "certificate.revoked",
     "certificate.abandoned",
+    "admin_token.revoked",
+    "admin_token.all_revoked",
 ];
 
 /// Whether the event takes away and nothing else.

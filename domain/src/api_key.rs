@@ -106,6 +106,14 @@ events! {
 pub enum ApiKeyCommand {
     /// Give the device its key. `origin` says by which way, and with it what becomes of the keys before.
     Issue(KeyIssued),
+    /// Give the device a successor that it asked for with one of its keys: if that key has ended in the meantime, so has
+    /// the right to ask.
+    Succeed {
+        /// The successor.
+        issued: KeyIssued,
+        /// The key that was presented.
+        presented: ApiKeyId,
+    },
     /// Record that a key authenticated.
     NoteFirstUse {
         /// The key.
@@ -230,6 +238,12 @@ impl Aggregate for ApiKeys {
     fn decide(&self, command: Self::Command, _context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
         match command {
             ApiKeyCommand::Issue(issued) => self.issue(issued),
+            ApiKeyCommand::Succeed { issued, presented } => {
+                if self.find(presented)?.is_revoked {
+                    return Err(ApiKeyError::Revoked);
+                }
+                self.issue(issued)
+            }
             ApiKeyCommand::NoteFirstUse { key_id } => self.note_first_use(key_id),
             ApiKeyCommand::RevokeAll { cause, reason } => Ok(self
                 .unrevoked()

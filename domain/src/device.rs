@@ -9,6 +9,7 @@ use crate::credential::{Digest, Prefix};
 use crate::event::events;
 use crate::ids::{DeviceId, TenantId};
 use crate::network::AllowedNetworks;
+use crate::tags::Tags;
 use crate::text::{DeviceName, Metadata, Reason};
 use crate::validity::Days;
 
@@ -25,6 +26,9 @@ pub struct DeviceRegistered {
     /// What it told of itself.
     #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
+    /// What it is found by.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
     /// The token that it registered with.
     pub token_prefix: Prefix,
     /// The SHA-256 of its claim secret.
@@ -48,8 +52,8 @@ pub struct DecisionReason {
     pub reason: Option<Reason>,
 }
 
-/// An admin changed the label or the description.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// An admin changed the label, the description or the tags.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceRenamed {
     /// The new name, where it changes.
@@ -58,6 +62,9 @@ pub struct DeviceRenamed {
     /// The new metadata as a whole, where it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
+    /// The new tags as a whole, where they change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
 }
 
 /// An admin said from where the device may authenticate.
@@ -77,7 +84,7 @@ events! {
         Approved(DeviceApproved) = ("device.approved", 1),
         /// It was refused, for good.
         Rejected(DeviceRejected) = ("device.rejected", 1),
-        /// Its name or metadata changed.
+        /// Its name, metadata or tags changed.
         Renamed(DeviceRenamed) = ("device.renamed", 1),
         /// It authenticates from these networks alone.
         NetworksRestricted(DeviceNetworksRestricted) = ("device.networks_restricted", 1),
@@ -169,10 +176,17 @@ pub enum DeviceCommand {
     },
     /// Refuse it.
     Reject(DecisionReason),
-    /// Change its label or description.
+    /// Change its label, description or tags.
     Rename(DeviceRenamed),
     /// Say from where it may authenticate.
     RestrictNetworks(AllowedNetworks),
+    /// Do both, or neither.
+    Change {
+        /// What changes of its label, description and tags.
+        renamed: DeviceRenamed,
+        /// From where it may authenticate, where that changes.
+        networks: Option<AllowedNetworks>,
+    },
     /// Bar it for now.
     Suspend(DecisionReason),
     /// Lift the bar.
@@ -207,7 +221,7 @@ pub struct Device(Option<KnownDevice>);
 /// A device that registered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KnownDevice {
-    /// As it registered, with its present name and metadata.
+    /// As it registered, with its present name, metadata and tags.
     pub registered: DeviceRegistered,
     /// Where it stands.
     pub status: DeviceStatus,
@@ -233,6 +247,22 @@ impl KnownDevice {
         let is_same = known.token_prefix == registration.token_prefix
             && known.claim_secret_sha256 == registration.claim_secret_sha256;
         if is_same { Ok(vec![]) } else { Err(DeviceError::AlreadyRegistered) }
+    }
+
+    fn rename(&self, renamed: DeviceRenamed) -> Result<Option<DeviceEvent>, DeviceError> {
+        self.must_be(&[DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Suspended], "renamed")?;
+        let changes = DeviceRenamed {
+            device_name: renamed.device_name.filter(|name| *name != self.registered.device_name),
+            metadata: renamed.metadata.filter(|metadata| *metadata != self.registered.metadata),
+            tags: renamed.tags.filter(|tags| *tags != self.registered.tags),
+        };
+        Ok((changes != DeviceRenamed::default()).then(|| changes.into()))
+    }
+
+    fn restrict(&self, networks: AllowedNetworks) -> Result<Option<DeviceEvent>, DeviceError> {
+        let allowed = [DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Suspended];
+        self.must_be(&allowed, "restricted to networks")?;
+        Ok((networks != self.allowed_networks).then(|| DeviceNetworksRestricted { networks }.into()))
     }
 
     fn must_be(&self, allowed: &[DeviceStatus], action: &'static str) -> Result<(), DeviceError> {
@@ -267,23 +297,11 @@ impl Aggregate for Device {
                 device.must_be(&[Pending], "rejected")?;
                 DeviceRejected(reason).into()
             }
-            DeviceCommand::Rename(renamed) => {
-                device.must_be(&[Pending, Approved, Suspended], "renamed")?;
-                let changes = DeviceRenamed {
-                    device_name: renamed.device_name.filter(|name| *name != device.registered.device_name),
-                    metadata: renamed.metadata.filter(|metadata| *metadata != device.registered.metadata),
-                };
-                if changes.device_name.is_none() && changes.metadata.is_none() {
-                    return Ok(vec![]);
-                }
-                changes.into()
-            }
-            DeviceCommand::RestrictNetworks(networks) => {
-                device.must_be(&[Pending, Approved, Suspended], "restricted to networks")?;
-                if networks == device.allowed_networks {
-                    return Ok(vec![]);
-                }
-                DeviceNetworksRestricted { networks }.into()
+            DeviceCommand::Rename(renamed) => return device.rename(renamed).map(Vec::from_iter),
+            DeviceCommand::RestrictNetworks(networks) => return device.restrict(networks).map(Vec::from_iter),
+            DeviceCommand::Change { renamed, networks } => {
+                let restricted = networks.map(|networks| device.restrict(networks)).transpose()?.flatten();
+                return Ok(device.rename(renamed)?.into_iter().chain(restricted).collect());
             }
             DeviceCommand::Suspend(reason) => {
                 device.must_be(&[Approved], "suspended")?;
@@ -333,6 +351,9 @@ impl KnownDevice {
                 }
                 if let Some(metadata) = &renamed.metadata {
                     self.registered.metadata = metadata.clone();
+                }
+                if let Some(tags) = &renamed.tags {
+                    self.registered.tags = tags.clone();
                 }
             }
             DeviceEvent::NetworksRestricted(restricted) => self.allowed_networks.clone_from(&restricted.networks),

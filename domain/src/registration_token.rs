@@ -6,6 +6,7 @@ use crate::aggregate::{Aggregate, Context};
 use crate::credential::{Digest, Prefix, SecretVerifier};
 use crate::event::events;
 use crate::ids::{DeviceId, RegistrationTokenId, TenantId};
+use crate::tags::Tags;
 use crate::text::{Description, DeviceName, Metadata, Reason};
 use crate::timestamp::Timestamp;
 
@@ -41,6 +42,9 @@ pub struct TokenConsumed {
     /// What it told of itself.
     #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
+    /// What it is found by.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
     /// The SHA-256 of the claim secret, with which the device fetches its API key.
     pub claim_secret_sha256: Digest,
 }

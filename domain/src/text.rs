@@ -138,12 +138,17 @@ pub enum InvalidMetadata {
     /// Lists and objects nested too deeply.
     #[error("must not be nested deeper than {} levels", Metadata::MAX_DEPTH)]
     TooDeep,
+    /// Too many members in one object.
+    #[error("must have at most {} members in one object", Metadata::MAX_MEMBERS)]
+    TooManyMembers,
     /// Too many characters in all keys and strings together.
     #[error("must have at most {} characters in all", Metadata::MAX_CHARACTERS)]
     TooLarge,
 }
 
 impl Metadata {
+    /// The most members of one object, in what is taken today.
+    pub const MAX_MEMBERS: usize = 64;
     /// The most values, counted at every level.
     pub const MAX_VALUES: usize = 128;
     /// The most levels of lists and objects.
@@ -156,9 +161,8 @@ impl Metadata {
     /// # Errors
     /// [`InvalidMetadata`] says which bound is broken.
     pub fn new(entries: BTreeMap<String, MetadataValue>) -> Result<Self, InvalidMetadata> {
-        let mut size = Size::default();
-        size.add_entries(&entries, 1)?;
-        Ok(Self(entries))
+        let metadata = Self::try_from(entries)?;
+        if has_crowded_object(&metadata.0) { Err(InvalidMetadata::TooManyMembers) } else { Ok(metadata) }
     }
 
     /// The entries.
@@ -175,9 +179,24 @@ impl Metadata {
 impl TryFrom<BTreeMap<String, MetadataValue>> for Metadata {
     type Error = InvalidMetadata;
 
+    /// What was recorded before objects were bounded is still read: only the bounds of all times hold here.
     fn try_from(entries: BTreeMap<String, MetadataValue>) -> Result<Self, InvalidMetadata> {
-        Self::new(entries)
+        let mut size = Size::default();
+        size.add_entries(&entries, 1)?;
+        Ok(Self(entries))
     }
+}
+
+/// Whether one of the objects, at whatever depth, has too many members. The depth is bounded before.
+fn has_crowded_object(entries: &BTreeMap<String, MetadataValue>) -> bool {
+    fn is_crowded(value: &MetadataValue) -> bool {
+        match value {
+            MetadataValue::Map(entries) => has_crowded_object(entries),
+            MetadataValue::List(items) => items.iter().any(is_crowded),
+            _ => false,
+        }
+    }
+    entries.len() > Metadata::MAX_MEMBERS || entries.values().any(is_crowded)
 }
 
 #[derive(Default)]
@@ -233,9 +252,16 @@ mod tests {
 
     #[test]
     fn metadata_is_bounded_in_number_depth_and_size() {
-        let flat = |n: usize| (0..n).map(|i| (format!("k{i}"), MetadataValue::Integer(1))).collect();
-        assert!(Metadata::new(flat(128)).is_ok());
-        assert_eq!(Metadata::new(flat(129)), Err(InvalidMetadata::TooMany));
+        let flat =
+            |n: usize| -> BTreeMap<_, _> { (0..n).map(|i| (format!("k{i}"), MetadataValue::Integer(1))).collect() };
+        assert!(Metadata::new(flat(64)).is_ok());
+        assert_eq!(Metadata::new(flat(65)), Err(InvalidMetadata::TooManyMembers));
+        let nested = |n: usize| BTreeMap::from([("k".into(), MetadataValue::List(vec![MetadataValue::Map(flat(n))]))]);
+        assert!(Metadata::new(nested(64)).is_ok());
+        assert_eq!(Metadata::new(nested(65)), Err(InvalidMetadata::TooManyMembers));
+        let list = |n: usize| BTreeMap::from([("k".into(), MetadataValue::List(vec![MetadataValue::Null; n]))]);
+        assert!(Metadata::new(list(127)).is_ok());
+        assert_eq!(Metadata::new(list(128)), Err(InvalidMetadata::TooMany));
         let mut deep = MetadataValue::Null;
         for _ in 0..5 {
             deep = MetadataValue::List(vec![deep]);
@@ -248,6 +274,8 @@ mod tests {
     #[test]
     fn metadata_that_is_read_is_bounded_too() {
         let json = serde_json::to_string(&(0..129).map(|i| (format!("k{i}"), i)).collect::<BTreeMap<_, _>>()).unwrap();
+        let wide = serde_json::to_string(&(0..128).map(|i| (format!("k{i}"), i)).collect::<BTreeMap<_, _>>()).unwrap();
+        assert!(serde_json::from_str::<Metadata>(&wide).is_ok(), "as it could be recorded before members were counted");
         let error = serde_json::from_str::<Metadata>(&json).unwrap_err().to_string();
         assert!(error.contains("must have at most 128 values"), "{error}");
     }

@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use signalbeam_domain::device::{DeviceEvent, DeviceRegistered};
 use signalbeam_domain::{
     Actor, CorrelationId, DeviceId, DeviceName, Digest, EventId, Metadata, Position, Prefix, SerialNumber, StreamId,
-    TenantId, Version,
+    Tags, TenantId, Version,
 };
 use signalbeam_event_store::{
     AuditDurability, AuditLog, AuthenticationAttempt, AuthenticationMethod, Batch, Clock, CommandMetadata, EventReader,
@@ -88,6 +88,7 @@ fn registration() -> Batch {
         tenant_id,
         device_name: DeviceName::parse("Pump 7 in hall 3").unwrap(),
         metadata: Metadata::default(),
+        tags: Tags::default(),
         token_prefix: Prefix::parse("a1B2c3D4").unwrap(),
         claim_secret_sha256: Digest([7; 32]),
     });

@@ -111,7 +111,11 @@ impl EventReader for MemoryEventStore {
     async fn command(&self, command_id: &Digest) -> Result<Option<RecordedCommand>, StoreError> {
         let log = self.log();
         let command = log.ledger.commands.get(command_id);
-        Ok(command.map(|c| RecordedCommand { body_sha256: c.body_sha256, events: log.events_of(c) }))
+        Ok(command.map(|c| RecordedCommand {
+            body_sha256: c.body_sha256,
+            position: c.position,
+            events: log.events_of(c),
+        }))
     }
 
     fn subscribe(&self, after: Position) -> Subscription {

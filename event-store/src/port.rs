@@ -108,6 +108,8 @@ pub struct Appended {
 pub struct RecordedCommand {
     /// The SHA-256 of the body that it came with.
     pub body_sha256: Digest,
+    /// The position that its append answered.
+    pub position: Position,
     /// What it recorded.
     pub events: Vec<Recorded>,
 }

@@ -13,10 +13,10 @@ use signalbeam_domain::admin_token::AdminTokenEvent;
 use signalbeam_domain::api_key::{ApiKeyEvent, KeyIssued};
 use signalbeam_domain::authority::{AuthorityCreated, AuthorityEvent};
 use signalbeam_domain::certificate::{CertificateEvent, CertificateIssued};
-use signalbeam_domain::device::{DeviceEvent, DeviceRegistered};
+use signalbeam_domain::device::{DeviceEvent, DeviceRegistered, DeviceRenamed};
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenIssued};
 use signalbeam_domain::{
-    ApiKeyId, DeviceId, DeviceStatus, Envelope, Event, Prefix, SecretVerifier, SerialNumber, Timestamp,
+    ApiKeyId, DeviceId, DeviceStatus, Envelope, Event, Prefix, SecretVerifier, SerialNumber, Tags, Timestamp,
 };
 use signalbeam_event_store::Recorded;
 use sqlx::SqliteConnection;
@@ -33,6 +33,8 @@ use crate::standing::{CertificateType, StandingName};
 pub(crate) struct Changes {
     devices: Vec<DeviceRow>,
     device_patches: BTreeMap<DeviceId, DevicePatch>,
+    /// The tags of every device that got any, or other ones: those that it has in the end.
+    device_tags: BTreeMap<DeviceId, Tags>,
     api_keys: Vec<ApiKeyRow>,
     api_key_patches: BTreeMap<ApiKeyId, ApiKeyPatch>,
     tokens: Vec<TokenRow>,
@@ -57,7 +59,7 @@ impl Changes {
                 Event::CertificateEvent(event) => changes.certificate(event, &recorded.envelope, moment),
                 Event::AuthorityEvent(event) => changes.authority(event, &recorded.envelope, moment),
                 Event::AdminTokenEvent(event) => {
-                    changes.admin_tokens.push(revocation(event, &recorded.envelope, moment))
+                    changes.admin_tokens.push(revocation(event, &recorded.envelope, moment));
                 }
                 // No table shows them; the log itself does.
                 Event::EventLogEvent(_) | Event::AuditSegmentEvent(_) => {}
@@ -74,6 +76,8 @@ impl Changes {
         insert(connection, CertificateRow::INSERT, &self.certificates).await?;
         insert(connection, AdminTokenRow::INSERT, &self.admin_tokens).await?;
         patch(connection, sql::PATCH_DEVICES, &self.device_patches).await?;
+        patch(connection, sql::CLEAR_TAGS, &self.device_tags).await?;
+        patch(connection, sql::INSERT_TAGS, &self.device_tags).await?;
         patch(connection, sql::PATCH_API_KEYS, &self.api_key_patches).await?;
         patch(connection, sql::PATCH_TOKENS, &self.token_patches).await?;
         patch(connection, sql::PATCH_CERTIFICATES, &self.certificate_patches).await?;
@@ -83,10 +87,17 @@ impl Changes {
     fn device(&mut self, event: DeviceEvent, envelope: &Envelope, moment: Moment) -> Result<(), ProjectionFailure> {
         let named = DeviceId::parse(envelope.stream.id()).map_err(|_| ProjectionFailure::nameless(envelope));
         if let DeviceEvent::Registered(registered) = event {
+            if !registered.tags.is_empty() {
+                self.device_tags.insert(registered.device_id, registered.tags.clone());
+            }
             self.devices.push(new_device(registered, moment));
             return Ok(());
         }
-        self.device_patches.entry(named?).or_default().apply(event, moment);
+        let device_id = named?;
+        if let DeviceEvent::Renamed(DeviceRenamed { tags: Some(tags), .. }) = &event {
+            self.device_tags.insert(device_id, tags.clone());
+        }
+        self.device_patches.entry(device_id).or_default().apply(event, moment);
         Ok(())
     }
 
@@ -182,6 +193,7 @@ fn new_device(registered: DeviceRegistered, moment: Moment) -> DeviceRow {
         name: registered.device_name,
         status: DeviceStatus::Pending,
         metadata: rows::Json(registered.metadata),
+        tags: rows::Json(registered.tags),
         registered_at: moment.at,
         token_prefix: registered.token_prefix,
         claim_secret_sha256: registered.claim_secret_sha256,

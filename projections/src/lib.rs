@@ -5,6 +5,7 @@ mod columns;
 mod directory;
 pub mod freshness;
 pub mod index;
+pub mod monitors;
 pub mod progress;
 pub mod projector;
 pub mod read_model;
@@ -17,6 +18,7 @@ pub use checkpoint::{Checkpoint, DIRECTORY};
 pub use columns::ReadError;
 pub use freshness::Freshness;
 pub use index::{ApiKeyEntry, CertificateEntry, CredentialIndex, DeviceEntry, NotReady};
+pub use monitors::{ApiKeyExpiryMonitor, ApiKeyRetirementMonitor, Monitor, MonitorError, Surroundings};
 pub use progress::{Behind, ProjectionFailure};
 pub use projector::{Lag, Projector};
 pub use read_model::{

@@ -9,7 +9,9 @@ pub mod registration_status;
 use axum::Json;
 use serde::Serialize;
 use signalbeam_authn::{Caller, DevicePrincipal, Permission, Problem};
-use signalbeam_domain::{AllowedNetworks, DeviceId, DeviceName, DeviceStatus, Metadata, Prefix, TenantId, Timestamp};
+use signalbeam_domain::{
+    AllowedNetworks, DeviceId, DeviceName, DeviceStatus, Metadata, Prefix, Tags, TenantId, Timestamp,
+};
 use signalbeam_projections::{DeviceFilter, DeviceRow};
 use utoipa::ToSchema;
 
@@ -36,6 +38,9 @@ pub struct ListedDevice {
     /// What it told of itself.
     #[schema(value_type = Object)]
     metadata: Metadata,
+    /// What it is found by, sorted.
+    #[schema(value_type = Vec<String>, example = json!(["hall 3", "site:north"]))]
+    tags: Tags,
     /// When it registered.
     #[schema(value_type = String, format = DateTime)]
     registered_at: Timestamp,
@@ -82,6 +87,7 @@ impl From<DeviceRow> for ListedDevice {
             device_name: row.name,
             status: row.status,
             metadata: row.metadata,
+            tags: row.tags,
             registered_at: row.registered_at,
             registration_token_prefix: row.token_prefix,
             approved_at: row.approved_at,
@@ -128,6 +134,7 @@ async fn itself(api: &QueryApi, device: &DevicePrincipal, filter: &DeviceFilter)
     let row = found.map_err(|error| store_unavailable(&error))?.map(|detail| detail.device);
     let is_named = |row: &DeviceRow, part: &str| row.name.as_str().to_lowercase().contains(&part.to_lowercase());
     let row = row
+        .filter(|row| filter.tags.iter().all(|tag| row.tags.contains(tag)))
         .filter(|row| filter.status.is_none_or(|status| status == row.status))
         .filter(|row| filter.name_contains.as_deref().is_none_or(|part| is_named(row, part)));
     Ok(row.into_iter().map(ListedDevice::from).collect())

@@ -1,5 +1,6 @@
 //! The HTTP routes that only read, and the documentation of all routes. Nothing here appends to the log.
 
+pub mod admin_tokens;
 pub mod authentication_logs;
 pub mod certificates;
 pub mod devices;
@@ -10,6 +11,7 @@ pub mod parameters;
 mod reading;
 pub mod registration_tokens;
 mod state;
+pub mod tagged;
 pub mod usage;
 
 pub use documentation::{describe, documentation};
@@ -46,4 +48,5 @@ fn all_routes() -> OpenApiRouter<QueryApi> {
         .routes(routes!(authentication_logs::export::export_authentication_logs))
         .routes(routes!(usage::by_day::get_usage))
         .routes(routes!(events::list::list_events))
+        .routes(routes!(admin_tokens::list_admin_token_revocations))
 }

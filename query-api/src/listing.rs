@@ -56,6 +56,7 @@ pub(crate) enum ListName {
     AuthenticationLogs,
     Events,
     DeviceHistory,
+    AdminTokenRevocations,
 }
 
 /// What a cursor holds.

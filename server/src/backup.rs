@@ -2,7 +2,7 @@
 //! which they are worth little, and a manifest that says what it should hold. Made beside a running server.
 
 pub mod create;
-mod digest;
+pub(crate) mod digest;
 pub mod manifest;
 pub mod progress;
 pub mod verify;

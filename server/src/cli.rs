@@ -1,10 +1,14 @@
-//! The command line: what can be typed, and how it ends. 0 fine, 1 failed, 2 bad usage or configuration.
+//! The command line: what can be typed, and how it ends. 0 fine, 1 failed, 2 bad usage or configuration; `doctor` ends
+//! with 3 where there is nothing worse than a warning.
 
 mod admin_token;
 mod audit;
+mod backup;
 mod config;
+mod doctor;
 mod events;
 mod projections;
+mod restore;
 mod serve;
 
 use std::error::Error;
@@ -14,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::backup::progress::Progress;
 use crate::config::ConfigError;
 
 const EXAMPLES: &str = "\
@@ -23,7 +28,9 @@ Examples:
   signalbeam admin-token                               print a token for the API, valid for 12 hours
   signalbeam admin-token --role auditor --ttl 30d      print one that may only read
   signalbeam config print                              show every setting and its value
-  signalbeam events export --output events.ndjson      back up the event log
+  signalbeam backup --output /mnt/backups/monday       back everything up, beside a running server
+  signalbeam doctor                                    look everything over and say what to do
+  signalbeam events export --output events.ndjson      write out the event log
   signalbeam audit verify                              prove that the authentication log is what was recorded";
 
 /// SignalBeam: identities for devices. Enrols them, issues their API keys and certificates, and proves what happened.
@@ -52,6 +59,12 @@ enum Command {
     /// Look at or rebuild what is derived from the event log
     #[command(subcommand)]
     Projections(projections::ProjectionsCommand),
+    /// Make a verified copy of the data directory, also beside a running server
+    Backup(backup::BackupArgs),
+    /// Look a data directory and its configuration over, and say what to do; changes nothing
+    Doctor(doctor::DoctorArgs),
+    /// Put a backup into a data directory, or acknowledge that the log went back
+    Restore(restore::RestoreArgs),
 }
 
 /// Where the data is.
@@ -69,6 +82,8 @@ enum Failure {
     Usage(Box<dyn Error>),
     /// It went wrong.
     Failed(Box<dyn Error>),
+    /// Everything has been said; this is the exit code.
+    Told(u8),
 }
 
 impl From<ConfigError> for Failure {
@@ -103,11 +118,15 @@ pub fn main() -> ExitCode {
         Command::Events(command) => events::run(command),
         Command::Audit(command) => audit::run(&command),
         Command::Projections(command) => projections::run(&command),
+        Command::Backup(args) => backup::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Restore(args) => restore::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(error)) => complain(&*error, 2),
         Err(Failure::Failed(error)) => complain(&*error, 1),
+        Err(Failure::Told(code)) => ExitCode::from(code),
     }
 }
 
@@ -128,6 +147,14 @@ fn complain(error: &dyn Error, code: u8) -> ExitCode {
 fn print(text: &str) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(Failure::of)
+}
+
+/// Says how far long work has come, on standard error.
+fn print_progress() -> Progress {
+    Progress::new(|line| {
+        // If standard error is gone, the work goes on all the same.
+        let _unprintable = writeln!(io::stderr().lock(), "{line}");
+    })
 }
 
 /// Runs a command that waits for I/O.

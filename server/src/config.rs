@@ -20,9 +20,10 @@ use figment::value::{Dict, Value};
 pub use error::{ConfigError, Problem, WithoutEffect};
 use layer::Layer;
 pub use sections::{
-    AddressHeader, ApiKeyFallback, Audit, Authentication, CertificateAuthority, CertificateRenewal,
-    ClientCertificateHeader, Config, Durability, Hierarchy, KeyStore, KeyType, Listener, Log, LogFormat, Mtls, Proxy,
-    ProxyProtocol, Store, Tls, Validity,
+    AddressHeader, ApiKeyExpirationCheck, ApiKeyFallback, ApiKeyRetirement, Audit, Authentication,
+    CertificateAuthority, CertificateRenewal, ClientCertificateHeader, Config, Durability, Hierarchy, KeyStore,
+    KeyType, Listener, Log, LogFormat, Mtls, Oidc, Proxy, ProxyProtocol, RateLimit, Store, TenantBounds, Tenants, Tls,
+    Validity,
 };
 
 /// The name of the file that is looked for where none is named.

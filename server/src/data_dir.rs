@@ -2,8 +2,10 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +14,13 @@ use signalbeam_authn::secrets::KeyOctets;
 use zeroize::Zeroizing;
 
 const SECRET_LENGTH: usize = 32;
-const LOCK_FILE: &str = "signalbeam.lock";
+/// The file that a server holds locked while it runs on the directory; its process and addresses stand in it.
+pub const LOCK_FILE: &str = "signalbeam.lock";
+/// The file that stands in the directory while a backup is being restored into it.
+pub const RESTORE_FILE: &str = "restore.json";
+/// How often, and after which pauses, a lock that is held is tried again.
+const LOCK_TRIES: usize = 4;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// The permissions that group and others have.
 const OTHERS: u32 = 0o077;
 
@@ -26,6 +34,15 @@ pub enum DataDirError {
         path: PathBuf,
         /// The other process, as it noted itself; `unknown` in the instant before it has.
         pid: String,
+    },
+    /// A restore was interrupted: some of the files may be old, others new, others missing.
+    #[error(
+        "a restore into {} was interrupted: run the same `signalbeam restore` command again, it goes on where it was",
+        path.display()
+    )]
+    HalfRestored {
+        /// The directory.
+        path: PathBuf,
     },
     /// Somebody else could have read a secret.
     #[error("{} can be read by others (mode {mode:03o}): run `chmod 600 {}`", path.display(), path.display())]
@@ -72,30 +89,82 @@ fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) 
 pub struct DataDir {
     path: PathBuf,
     /// Holding it open holds the lock; the system lets go of it however the process ends.
-    _lock: File,
+    lock: File,
+}
+
+/// A server that runs on a data directory, as it noted itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Its process; `unknown` in the instant before it has noted it.
+    pub pid: String,
+    /// Where it tells of its health; absent until it listens.
+    pub ops_address: Option<SocketAddr>,
+}
+
+/// The server that runs on a data directory, where one does. Changes nothing.
+///
+/// # Errors
+/// [`DataDirError::Io`] where that cannot be told.
+pub fn running(path: &Path) -> Result<Option<Running>, DataDirError> {
+    let lock_path = path.join(LOCK_FILE);
+    let mut lock = match File::open(&lock_path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("open", &lock_path)(error)),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(noted(&mut lock))),
+        Err(TryLockError::Error(source)) => Err(io_error("lock", &lock_path)(source)),
+    }
 }
 
 impl DataDir {
-    /// Makes the directory where it is missing, closes it to others, and locks it.
+    /// Makes the directory where it is missing, closes it to others, and locks it, for serving from it.
     ///
     /// # Errors
-    /// [`DataDirError::InUse`] while another server holds it.
+    /// [`DataDirError::InUse`] while another server holds it, [`DataDirError::HalfRestored`] after an interrupted restore.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        let opened = Self::lock(path)?;
+        if opened.join(RESTORE_FILE).exists() {
+            return Err(DataDirError::HalfRestored { path: opened.path });
+        }
+        Ok(opened)
+    }
+
+    /// As [`Self::open`], in whatever state the directory is.
+    ///
+    /// # Errors
+    /// [`DataDirError::InUse`] while a server holds it.
+    pub fn lock(path: &Path) -> Result<Self, DataDirError> {
         make_private_dir(path)?;
         let path = path.canonicalize().map_err(io_error("resolve", path))?;
         let lock_path = path.join(LOCK_FILE);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut lock = options.open(&lock_path).map_err(io_error("open", &lock_path))?;
-        match lock.try_lock() {
+        match try_lock_for_long(&lock) {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse { pid: noted_pid(&mut lock), path }),
+            Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse { pid: noted(&mut lock).pid, path }),
             Err(TryLockError::Error(source)) => return Err(io_error("lock", &lock_path)(source)),
         }
-        let noted =
-            lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        noted.map_err(io_error("write", &lock_path))?;
-        Ok(Self { path, _lock: lock })
+        let opened = Self { path, lock };
+        opened.note(&format!("{}\n", std::process::id()))?;
+        Ok(opened)
+    }
+
+    /// Tells others where this server tells of its health.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn note_ops_address(&self, address: SocketAddr) -> Result<(), DataDirError> {
+        self.note(&format!("{}\n{address}\n", std::process::id()))
+    }
+
+    fn note(&self, text: &str) -> Result<(), DataDirError> {
+        let mut lock = &self.lock;
+        let noted = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(text.as_bytes()));
+        noted.map_err(io_error("write", &self.join(LOCK_FILE)))
     }
 
     /// The directory's absolute path.
@@ -193,12 +262,24 @@ pub fn sync_folder(folder: &Path) -> Result<(), DataDirError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("sync", folder))
 }
 
-fn noted_pid(lock: &mut File) -> String {
-    let mut text = String::new();
-    match lock.read_to_string(&mut text) {
-        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
-        _ => "unknown".to_owned(),
+/// Whoever only looks whether a server runs holds the lock for an instant; a server holds it for long.
+fn try_lock_for_long(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_PAUSE),
+            done => return done,
+        }
     }
+    lock.try_lock()
+}
+
+fn noted(lock: &mut File) -> Running {
+    let mut text = String::new();
+    // What cannot be read is not known.
+    let _unread = lock.read_to_string(&mut text);
+    let mut lines = text.lines();
+    let pid = lines.next().filter(|pid| !pid.is_empty()).unwrap_or("unknown").to_owned();
+    Running { pid, ops_address: lines.next().and_then(|address| address.parse().ok()) }
 }
 
 #[cfg(test)]
@@ -217,7 +298,14 @@ mod tests {
         assert_eq!(mode(&path), 0o700);
         let refused = DataDir::open(&path).unwrap_err().to_string();
         assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
+        let address = SocketAddr::from(([127, 0, 0, 1], 9464));
+        first.note_ops_address(address).unwrap();
+        let pid = std::process::id().to_string();
+        assert_eq!(running(&path).unwrap(), Some(Running { pid, ops_address: Some(address) }));
         drop(first);
+        assert_eq!(running(&path).unwrap(), None);
+        assert_eq!(running(&parent.path().join("missing")).unwrap(), None);
+        assert!(!parent.path().join("missing").exists());
         DataDir::open(&path).unwrap();
     }
 

@@ -1,6 +1,7 @@
 //! What stands around every route: limits on time and size, a span, a measurement, and a problem for whatever goes wrong.
 
 mod bounded_body;
+pub mod shedding;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,17 +12,19 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use signalbeam_authn::client_address::TrustedProxies;
 use signalbeam_authn::http::context::provide_request_context;
+use signalbeam_authn::limits::headers::announce_limits;
 use signalbeam_authn::{ErrorCode, Problem, RequestContext};
 use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::metrics::HTTP_DURATION;
 use bounded_body::{BodyEnded, bound};
+use shedding::{Shedding, shed};
 
 /// The bounds of a request.
 #[derive(Debug, Clone)]
@@ -35,13 +38,15 @@ pub struct RequestLimits {
 }
 
 /// Puts everything around the routes that is common to them.
-pub fn around(routes: Router, proxies: TrustedProxies, limits: RequestLimits) -> Router {
+pub fn around(routes: Router, proxies: TrustedProxies, limits: RequestLimits, shedding: Arc<Shedding>) -> Router {
     routes
         .fallback(async || Problem::new(ErrorCode::NotFound, "there is no such route; GET /docs lists them all"))
         .method_not_allowed_fallback(async || {
             Problem::new(ErrorCode::MethodNotAllowed, "the route exists for other methods; GET /docs lists them all")
         })
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(shedding, shed))
+        .layer(from_fn(announce_limits))
         .layer(from_fn_with_state(Arc::new(limits), observe))
         .layer(from_fn_with_state(Arc::new(proxies), provide_request_context))
 }

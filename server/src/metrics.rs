@@ -2,9 +2,12 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use signalbeam_authn::limits::Limit;
 use signalbeam_authn::{ErrorCode, UNRECORDED_CERTIFICATES};
 use signalbeam_domain::Category;
 use signalbeam_projections::DIRECTORY;
+
+use crate::http::shedding::CLASSES;
 
 /// Handshakes that came to nothing, by reason.
 pub const HANDSHAKE_FAILURES: &str = "signalbeam_tls_handshake_failures_total";
@@ -20,6 +23,8 @@ pub const LOG_ROLLED_BACK: &str = "signalbeam_log_rolled_back";
 pub const LAG_EVENTS: &str = "signalbeam_projection_lag_events";
 /// By how much time a projection is behind.
 pub const LAG_SECONDS: &str = "signalbeam_projection_lag_seconds";
+/// Requests that were sent away because too many were being answered, by class.
+pub const REQUESTS_SHED: &str = "signalbeam_requests_shed_total";
 /// The projections that there are, as the metrics name them.
 pub const PROJECTIONS: &[&str] = &[DIRECTORY, CREDENTIAL_INDEX];
 /// What the authentication path reads.
@@ -57,8 +62,11 @@ const FAILURE_CODES: &[&str] = &[
     ErrorCode::ApiKeyExpired.as_str(),
     ErrorCode::ApiKeyRevoked.as_str(),
     ErrorCode::InvalidToken.as_str(),
+    ErrorCode::IdentityProviderUnavailable.as_str(),
     ErrorCode::InvalidRegistrationToken.as_str(),
     ErrorCode::InvalidClaimSecret.as_str(),
+    ErrorCode::AddressNotAllowed.as_str(),
+    ErrorCode::RateLimited.as_str(),
 ];
 const RENEWAL_FAILURE_CODES: &[&str] = &[
     ErrorCode::CertificateNotRenewable.as_str(),
@@ -88,6 +96,12 @@ const COUNTERS: &[Family] = &[
         "code",
         FAILURE_CODES,
     ),
+    labelled(
+        "signalbeam_oidc_key_fetches_total",
+        "Times that the OIDC issuer was asked for its keys, by result.",
+        "result",
+        &["success", "failure"],
+    ),
     family("signalbeam_ca_errors_total", "Failures of the certificate authority or its key store."),
     labelled(
         HANDSHAKE_FAILURES,
@@ -99,6 +113,8 @@ const COUNTERS: &[Family] = &[
         UNRECORDED_CERTIFICATES,
         "Certificates presented that our authority signed and the event log does not know.",
     ),
+    labelled("signalbeam_rate_limited_total", "Requests beyond a limit, by limit.", "limit", Limit::NAMES),
+    labelled(REQUESTS_SHED, "Requests sent away because too many were being answered.", "class", CLASSES),
 ];
 
 const GAUGES: &[Family] = &[

@@ -93,10 +93,15 @@ impl Rollback {
         let end = self.found_position;
         let witnessed = self.witnessed.map_or("an unknown position".to_owned(), |point| point.position.to_string());
         match self.cause {
-            RollbackCause::Restored => format!(
-                "the log was restored from a backup that ends at position {end}; it had reached {witnessed} ({})",
-                self.witness
-            ),
+            RollbackCause::Restored => match self.witnessed {
+                Some(point) => format!(
+                    "the log was restored from a backup that ends at position {end}; {} had seen position {}",
+                    self.witness, point.position
+                ),
+                None => format!(
+                    "the log was restored from a backup that ends at position {end}; how far it had come is not known"
+                ),
+            },
             RollbackCause::Behind => {
                 format!("the log ends at position {end}, and {} has seen position {witnessed}", self.witness)
             }

@@ -5,6 +5,7 @@ mod authority;
 mod background;
 mod gauges;
 mod intents;
+mod limits;
 mod log_guard;
 mod measured_store;
 mod parts;
@@ -34,8 +35,10 @@ use parts::Parts;
 
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::http::shedding::Shedding;
 use crate::http::{RequestLimits, around};
 use crate::listener::{Limits, Listener, Peer, ProxyProtocol};
+use crate::oidc::OidcStartError;
 use crate::server_certificate::{ServerCertificate, ServerCertificateError};
 use crate::supervise::Supervised;
 use crate::{metrics, ops, tls};
@@ -63,12 +66,14 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const SENDING_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The settings that can change while the server runs.
-const RELOADABLE: [&str; 13] = [
+const RELOADABLE: [&str; 15] = [
     "audit.disk_reserve_mib",
     "audit.max_failures_per_address_per_minute",
     "audit.retention_days",
     "listener.body_timeout_seconds",
     "listener.max_body_bytes",
+    "listener.max_concurrent_costly_requests",
+    "listener.max_concurrent_requests",
     "log.level",
     "proxy.address_header",
     "proxy.client_certificate_header",
@@ -78,6 +83,9 @@ const RELOADABLE: [&str; 13] = [
     "tls.private_key_file",
     "tls.server_names",
 ];
+
+/// The sections of which every setting can change while the server runs.
+const RELOADABLE_SECTIONS: [&str; 2] = ["rate_limit", "tenants"];
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +119,9 @@ pub enum StartError {
     /// The authority's certificate cannot be trusted.
     #[error(transparent)]
     Anchor(#[from] signalbeam_pki::AnchorError),
+    /// The OIDC issuer cannot be set up.
+    #[error(transparent)]
+    Oidc(#[from] OidcStartError),
     /// There is no server certificate.
     #[error(transparent)]
     ServerCertificate(#[from] ServerCertificateError),
@@ -164,6 +175,7 @@ pub struct RunningServer {
     api: Router,
     router: watch::Sender<Router>,
     proxy_protocol: watch::Sender<ProxyProtocol>,
+    shedding: Arc<Shedding>,
     certificate: Arc<ServerCertificate>,
     stop: watch::Sender<bool>,
     stop_ops: watch::Sender<bool>,
@@ -191,8 +203,9 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let certificate = Arc::new(ServerCertificate::prepare(&folder, authority, clock, config.tls.clone()).await?);
     let tls = acceptor(&certificate, &parts, config.mtls.enabled)?;
     let api = parts.routes();
-    let (router, current) = watch::channel(around_api(&api, &config));
-    let limits = limits(&config);
+    let shedding = Arc::new(limits::shedding(&config, Arc::clone(&parts.limits)));
+    let (router, current) = watch::channel(around_api(&api, &config, &shedding));
+    let limits = listener_limits(&config);
 
     let (stop_ops, stopping_ops) = watch::channel(false);
     let (_, ops_routes) = watch::channel(ops::router(handle.clone(), Arc::new(readiness::Probe(Arc::clone(&parts)))));
@@ -200,10 +213,11 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let ops = Listener { socket: ops_socket, tls: None, limits: limits.clone(), router: ops_routes, describe: |_| () };
     ops_listener.spawn(ops.run(stopping_ops));
 
-    let background = background::start(&parts, &certificate, handle);
+    let background = background::start(&parts, &certificate, handle, &config);
     if parts.index.wait_until_ready(INDEX_PATIENCE).await.is_err() {
         tracing::warn!("the credential index is still loading; devices are refused (503) until it is complete");
     }
+    data_dir.note_ops_address(ops_address)?;
     let (stop, stopping) = watch::channel(false);
     let mut listener = JoinSet::new();
     let (proxy_protocol, protocol) = watch::channel(proxies::protocol(&config.proxy));
@@ -220,6 +234,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
         api,
         router,
         proxy_protocol,
+        shedding,
         certificate,
         stop,
         stop_ops,
@@ -235,7 +250,7 @@ impl RunningServer {
     /// certificate in any case. The log level is the caller's to set.
     pub async fn reload(&mut self, fresh: &Config) -> Reloaded {
         let changed = self.config.differing_keys(fresh);
-        let (applied, needs_restart) = changed.into_iter().partition(|key| RELOADABLE.contains(&key.as_str()));
+        let (applied, needs_restart) = changed.into_iter().partition(|key| is_reloadable(key));
         let mut reloaded = Reloaded { applied, needs_restart, ..Reloaded::default() };
         match self.certificate.reconfigure(fresh.tls.clone()).await {
             Ok(is_other) => {
@@ -253,7 +268,12 @@ impl RunningServer {
         self.config.log.level.clone_from(&fresh.log.level);
         self.config.listener.body_timeout_seconds = fresh.listener.body_timeout_seconds;
         self.config.listener.max_body_bytes = fresh.listener.max_body_bytes;
-        drop(self.router.send_replace(around_api(&self.api, &self.config)));
+        self.config.listener.max_concurrent_requests = fresh.listener.max_concurrent_requests;
+        self.config.listener.max_concurrent_costly_requests = fresh.listener.max_concurrent_costly_requests;
+        self.config.rate_limit = fresh.rate_limit.clone();
+        self.config.tenants = fresh.tenants.clone();
+        limits::put_in_force(&self.config, &self.parts.limits, &self.shedding);
+        drop(self.router.send_replace(around_api(&self.api, &self.config, &self.shedding)));
         reloaded
     }
 
@@ -317,17 +337,22 @@ fn acceptor(certificate: &ServerCertificate, parts: &Parts, asks_clients: bool) 
     Ok(TlsAcceptor::from(Arc::new(tls::server_config(certificate.slot(), verifier)?)))
 }
 
-fn around_api(api: &Router, config: &Config) -> Router {
+fn is_reloadable(key: &str) -> bool {
+    let section = key.split('.').next().unwrap_or_default();
+    RELOADABLE.contains(&key) || RELOADABLE_SECTIONS.contains(&section)
+}
+
+fn around_api(api: &Router, config: &Config, shedding: &Arc<Shedding>) -> Router {
     let listener = &config.listener;
     let limits = RequestLimits {
         request_timeout: seconds(listener.request_timeout_seconds),
         body_timeout: seconds(listener.body_timeout_seconds),
         max_body_bytes: listener.max_body_bytes as usize,
     };
-    around(api.clone(), proxies::trusted(&config.proxy), limits)
+    around(api.clone(), proxies::trusted(&config.proxy), limits, Arc::clone(shedding))
 }
 
-fn limits(config: &Config) -> Limits {
+fn listener_limits(config: &Config) -> Limits {
     let listener = &config.listener;
     Limits {
         max_connections: listener.max_connections as usize,

@@ -18,9 +18,9 @@ use crate::data_dir::{DataDirError, make_private_dir, write_private};
 use crate::tls::CertificateSlot;
 
 /// Key and chain in one file, so that they are always those of each other.
-const OWN_FILE: &str = "server.pem";
+pub(crate) const OWN_FILE: &str = "server.pem";
 /// What every server certificate of ours names.
-const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+pub(crate) const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// Why there is no usable server certificate.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +155,11 @@ async fn obtain(
     certified(file, issued.chain_der, PrivateKeyDer::Pkcs8(key))
 }
 
-fn read_pair(certificate: &Path, key: &Path) -> Result<CertifiedKey, ServerCertificateError> {
+/// Reads a chain and its key; refuses them where they do not belong to each other.
+///
+/// # Errors
+/// [`ServerCertificateError`]
+pub(crate) fn read_pair(certificate: &Path, key: &Path) -> Result<CertifiedKey, ServerCertificateError> {
     let pem_error = |path: &Path| {
         let path = path.to_owned();
         move |source| ServerCertificateError::Pem { path, source }

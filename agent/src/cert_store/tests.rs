@@ -33,7 +33,7 @@ fn serial_in_force(store: &CertStore) -> Option<String> {
 fn perform_torn(step: &Step) {
     if let Step::Write { path, bytes, mode } = step {
         let half = Zeroizing::new(bytes[..bytes.len() / 2].to_vec());
-        perform(&Step::Write { path: path.clone(), bytes: half, mode: *mode }).unwrap();
+        perform(&SystemDisk, &Step::Write { path: path.clone(), bytes: half, mode: *mode }).unwrap();
     }
 }
 
@@ -51,7 +51,7 @@ fn crash_matrix(before: Option<u8>) {
         before.inspect(|serial| drop(store.install(&installation(*serial)).unwrap()));
         let old = before.map(|serial| format!("40{serial:02x}"));
         let steps = store.install_steps(&installation(9)).unwrap();
-        perform_all(&steps[..done]).unwrap();
+        perform_all(&SystemDisk, &steps[..done]).unwrap();
         steps.get(done).inspect(|step| perform_torn(step));
 
         let found = serial_in_force(&store);
@@ -90,7 +90,7 @@ fn everything_is_synced_before_the_switch_and_the_switch_is_synced() {
 }
 
 #[test]
-fn the_key_is_private_and_only_one_former_generation_is_kept() {
+fn the_key_is_private_and_what_authenticated_last_is_kept_until_the_new_one_has() {
     let dir = tempfile::tempdir().unwrap();
     let store = CertStore::new(dir.path().join("certs"));
     for serial in 1..=4 {
@@ -99,7 +99,12 @@ fn the_key_is_private_and_only_one_former_generation_is_kept() {
         let mode = fs::metadata(&record.private_key_path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
-    assert_eq!(store.generation_numbers().unwrap(), [3, 4]);
+    assert_eq!(store.generation_numbers().unwrap(), [1, 3, 4]);
+    store.confirm().unwrap();
+    assert_eq!(store.generation_numbers().unwrap(), [4]);
+    assert_eq!(serial_in_force(&store).as_deref(), Some("4004"));
+    store.install(&installation(5)).unwrap();
+    assert_eq!(store.generation_numbers().unwrap(), [4, 5]);
 }
 
 #[test]
@@ -123,8 +128,10 @@ fn a_pending_key_is_the_same_until_it_is_forgotten() {
     assert_ne!(store.pending_key(Purpose::Issue).unwrap(), first);
     let mode = fs::metadata(store.pending_path(Purpose::Issue)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    store.forget_pending_key(Purpose::Renewal("4001")).unwrap();
+    assert!(!store.is_pending(Purpose::Renewal("4001")) && store.is_pending(Purpose::Issue));
     store.forget_pending().unwrap();
-    assert!(!store.is_pending(Purpose::Renewal("4001")));
+    assert!(!store.is_pending(Purpose::Issue));
 }
 
 #[test]

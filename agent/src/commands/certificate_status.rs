@@ -73,7 +73,7 @@ pub fn installed_text(headline: &str, report: &CertificateReport, now: OffsetDat
 pub fn execute(context: &mut Context<'_>) -> Outcome {
     let now = context.clock.now();
     let credentials = if context.locations.credentials.exists() {
-        CredentialsFile::open(&context.locations.credentials)?.load()?
+        CredentialsFile::open_on(context.locations.disk().clone(), &context.locations.credentials)?.load()?
     } else {
         None
     };

@@ -19,7 +19,7 @@ use crate::trust::{CaFingerprint, FetchError, PinnedCa, Roots};
 pub fn execute(args: &RegisterArgs, context: &mut Context<'_>) -> Outcome {
     let token =
         parse_registration_token(args.token.expose()).map_err(|reason| Failure::Usage(format!("--token: {reason}")))?;
-    let file = CredentialsFile::open(&context.locations.credentials)?;
+    let file = CredentialsFile::open_on(context.locations.disk().clone(), &context.locations.credentials)?;
     let former = file.load()?;
     refuse_to_overwrite(args, former.as_ref(), &file)?;
     let (roots, ca_fingerprint) = establish_trust(args, &file)?;
@@ -40,6 +40,8 @@ pub fn execute(args: &RegisterArgs, context: &mut Context<'_>) -> Outcome {
         registration_token: Some(token),
         api_key: None,
         api_key_expires_at: None,
+        api_key_obtained_at: None,
+        next_api_key: None,
         ca_fingerprint,
         certificate: None,
     };
@@ -87,7 +89,7 @@ fn establish_trust(args: &RegisterArgs, file: &CredentialsFile) -> Result<(Roots
         })?,
         (None, None) => return Ok((Roots::of_system()?, None)),
     };
-    pinned.store(file.path())?;
+    pinned.store(&**file.disk(), file.path())?;
     Ok((pinned.roots().clone(), Some(pinned.fingerprint().clone())))
 }
 
@@ -114,7 +116,7 @@ fn keep_copy(identity: &Credentials, file: &CredentialsFile) -> Result<(), Failu
     let path = file.path().with_file_name(format!("credentials-{device_id}.json"));
     let bytes = serde_json::to_vec_pretty(identity)
         .map_err(|error| Failure::system("cannot write the credentials as JSON", error))?;
-    perform_all(&replace_file(&path, bytes, PRIVATE_FILE))?;
+    perform_all(&**file.disk(), &replace_file(&path, bytes, PRIVATE_FILE))?;
     warn!(path = %path.display(), "the former identity is kept");
     Ok(())
 }

@@ -8,8 +8,8 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::{Context, Outcome};
-use crate::api::RegistrationStatus;
-use crate::cert_store::Installation;
+use crate::api::{KnownCertificate, RegistrationStatus};
+use crate::cert_store::{Installation, Purpose};
 use crate::credentials::{Credentials, DeviceStatus};
 use crate::decision::{API_KEY_WARNING, Age, certificate_age};
 use crate::exit::Exit;
@@ -51,8 +51,12 @@ pub fn execute(context: &mut Context<'_>) -> Outcome {
         .installed()
         .inspect_err(|failure| warn!(reason = %failure, "the certificate cannot be used"))
         .unwrap_or_default();
-    let exit = exit_of(session.credentials(), installed.as_ref(), now);
-    let text = text(&session, &answer, installed.as_ref(), now, exit);
+    let now = session.server_time().unwrap_or(now);
+    let in_force = InForce::of(&session, &answer, installed.as_ref(), now);
+    let exit = exit_of(&session.credentials().status, in_force);
+    let mut text = text(&session, &answer);
+    text.push_str(&credentials_text(session.credentials(), installed.as_ref(), in_force, now));
+    text.push_str(next_step(exit));
     let credentials = session.credentials();
     let report = StatusReport {
         device_id: session.device_id(),
@@ -71,26 +75,53 @@ pub fn execute(context: &mut Context<'_>) -> Outcome {
     Ok(exit)
 }
 
+/// Which of the stored credentials the server would accept, as far as it says.
+#[derive(Clone, Copy)]
+struct InForce {
+    /// It has a key of this device that is neither revoked nor over.
+    api_key: bool,
+    /// Its active certificate is the installed one, or the successor that is on its way.
+    certificate: bool,
+}
+
+impl InForce {
+    fn of(
+        session: &Session,
+        answer: &RegistrationStatus,
+        installed: Option<&Installation>,
+        now: OffsetDateTime,
+    ) -> Self {
+        let credentials = session.credentials();
+        let is_over = |end: Option<OffsetDateTime>| end.is_some_and(|end| end <= now);
+        let certificate = installed.is_some_and(|installed| {
+            let info = installed.identity.info();
+            let is_active = |known: &KnownCertificate| {
+                known.serial_number == info.serial_number
+                    || session.certs().is_pending(Purpose::Renewal(&info.serial_number))
+            };
+            certificate_age(now, info) != Age::Expired && answer.certificate.as_ref().is_some_and(is_active)
+        });
+        Self {
+            api_key: credentials.api_key.is_some()
+                && answer.api_key_expires_at.is_some()
+                && !is_over(answer.api_key_expires_at)
+                && !is_over(credentials.api_key_expires_at),
+            certificate,
+        }
+    }
+}
+
 /// An approved device needs one credential in force: its certificate or its API key.
-fn exit_of(credentials: &Credentials, installed: Option<&Installation>, now: OffsetDateTime) -> Exit {
-    let has_key = credentials.api_key.is_some() && credentials.api_key_expires_at.is_none_or(|end| end > now);
-    let has_certificate =
-        installed.is_some_and(|installed| certificate_age(now, installed.identity.info()) != Age::Expired);
-    match credentials.status {
-        DeviceStatus::Approved if has_key || has_certificate => Exit::Fine,
+fn exit_of(status: &DeviceStatus, in_force: InForce) -> Exit {
+    match status {
+        DeviceStatus::Approved if in_force.api_key || in_force.certificate => Exit::Fine,
         DeviceStatus::Approved => Exit::CredentialMissing,
         DeviceStatus::Pending => Exit::Pending,
         _ => Exit::NotApproved,
     }
 }
 
-fn text(
-    session: &Session,
-    answer: &RegistrationStatus,
-    installed: Option<&Installation>,
-    now: OffsetDateTime,
-    exit: Exit,
-) -> String {
+fn text(session: &Session, answer: &RegistrationStatus) -> String {
     let credentials = session.credentials();
     let mut text = heading("📋 Device Registration Status", 43);
     let symbol = match credentials.status {
@@ -109,26 +140,42 @@ fn text(
     if let Some(reason) = &answer.rejection_reason {
         let _ = writeln!(text, "Reason:         {}", printable(reason));
     }
-    text.push_str(&credentials_text(credentials, installed, now));
-    text.push_str(match exit {
-        Exit::Fine => "\n✅ Device is ready!\n   Run 'signalbeam-agent run' to start the agent.",
-        Exit::Pending => "\n⏳ Waiting for an administrator to approve this device.\n   Run 'signalbeam-agent status' again later.",
-        Exit::CredentialMissing => {
-            "\n❌ This device is approved but has no credential in force.\n   Ask an administrator to rotate its API key, then run 'signalbeam-agent status' again."
-        }
-        _ => "\n❌ This device may not authenticate.\n   Ask an administrator; to start over, register with a new token and --force.",
-    });
     text
 }
 
-fn credentials_text(credentials: &Credentials, installed: Option<&Installation>, now: OffsetDateTime) -> String {
+fn next_step(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Fine => "\n✅ Device is ready!\n   Run 'signalbeam-agent run' to start the agent.",
+        Exit::Pending => {
+            "\n⏳ Not approved yet. Ask an administrator to approve this device,\n   then run 'signalbeam-agent status' again."
+        }
+        Exit::CredentialMissing => {
+            "\n❌ This device is approved but has no credential in force.\n   Ask an administrator to rotate its API key, then run 'signalbeam-agent status' again."
+        }
+        _ => {
+            "\n❌ This device may not authenticate.\n   Ask an administrator; to start over, register with a new token and --force."
+        }
+    }
+}
+
+fn credentials_text(
+    credentials: &Credentials,
+    installed: Option<&Installation>,
+    in_force: InForce,
+    now: OffsetDateTime,
+) -> String {
+    let is_approved = credentials.status == DeviceStatus::Approved;
+    // Writing to a String cannot fail.
     let mut text = String::new();
     if let Some(key) = &credentials.api_key {
         let _ = writeln!(text, "\nAPI Key:        {}{}... (truncated for security)", ApiKey::SCHEME, key.prefix());
         if let Some(end) = credentials.api_key_expires_at {
             let _ = writeln!(text, "Expires:        {} ({})", date(end), days_phrase(now, end));
-            if end > now && end - now < API_KEY_WARNING {
-                text.push_str("⚠️  The API key expires soon: ask an administrator to rotate it.\n");
+            if in_force.api_key && end - now < API_KEY_WARNING {
+                text.push_str("⚠️  The API key expires soon: 'signalbeam-agent run' replaces it, or an administrator rotates it.\n");
+            }
+            if is_approved && !in_force.api_key && end > now {
+                text.push_str("❌ The server does not accept it any more: ask an administrator to rotate it.\n");
             }
         }
     }
@@ -136,6 +183,11 @@ fn credentials_text(credentials: &Credentials, installed: Option<&Installation>,
         let info = installed.identity.info();
         let _ = writeln!(text, "\nCertificate:    {}", info.serial_number);
         let _ = writeln!(text, "Expires:        {} ({})", date(info.not_after), days_phrase(now, info.not_after));
+        if is_approved && !in_force.certificate && info.not_after > now {
+            text.push_str(
+                "❌ The server does not accept it any more: run 'signalbeam-agent request-certificate' for a new one.\n",
+            );
+        }
     }
     text
 }

@@ -74,6 +74,18 @@ impl CallError {
         }
     }
 
+    /// The server's code, or one of ours in the same style.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Refused(problem) => &problem.code,
+            Self::Unreachable { .. } => "UNREACHABLE",
+            Self::AnswerLost { .. } => "ANSWER_LOST",
+            Self::ServerNotTrusted { .. } => "SERVER_NOT_TRUSTED",
+            Self::ClientCertificateRefused { .. } => "CERTIFICATE_REFUSED",
+            Self::NotOurServer { .. } => "NOT_A_SIGNALBEAM_SERVER",
+        }
+    }
+
     /// What to do next.
     pub fn advice(&self) -> &'static str {
         match self {

@@ -3,15 +3,18 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use serde_json::Value;
 use signalbeam_agent::cert_store::{CertStore, Installation};
 use tempfile::TempDir;
+use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::authority::{Authority, Life};
 use crate::examples::{self, DEVICE_ID, TENANT_ID};
 use crate::fake_server::{FakeServer, Reply};
+use crate::model::{Fate, Model};
 
 /// A well-formed registration token.
 pub(crate) const TOKEN: &str = "sbt_a1b2c3d4_T0ken-Example_AAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -77,6 +80,26 @@ impl Device {
         device
     }
 
+    /// With a server that keeps the real rules: approved, with an API key and a certificate that were used.
+    pub(crate) fn modelled() -> (Self, Model) {
+        let device = Self::new();
+        let model = Model::new(Arc::new(Authority::new()), Arc::new(OffsetDateTime::now_utc));
+        model.serve(&device.server, |_| Fate::Answered);
+        device.register(&[]).expect(0);
+        for command in [&["status"][..], &["request-certificate"], &["run", "--once"]] {
+            device.run(command).expect(0);
+        }
+        (device, model)
+    }
+
+    /// Makes the API key look as if it ended in a few days; tells when.
+    pub(crate) fn age_api_key(&self) -> OffsetDateTime {
+        let end = in_days(10);
+        self.edit_credentials("apiKeyObtainedAt", "2000-01-01T00:00:00Z".into());
+        self.edit_credentials("apiKeyExpiresAt", end.format(&Rfc3339).unwrap().into());
+        end
+    }
+
     /// Lets the server sign the next requests for issuance.
     pub(crate) fn issue_on_request(&self, serial: u8, life: Life) {
         let authority = Authority::new();
@@ -88,6 +111,15 @@ impl Device {
     }
 
     pub(crate) fn register(&self, more: &[&str]) -> Ended {
+        Ended::from(self.register_with(more).output().unwrap())
+    }
+
+    /// The command that registers this device.
+    pub(crate) fn register_command(&self) -> Command {
+        self.register_with(&[])
+    }
+
+    fn register_with(&self, more: &[&str]) -> Command {
         let ca = self.home.path().join("ca.pem");
         fs::write(&ca, self.authority.pem()).unwrap();
         let mut arguments = vec!["register", "--tenant-id", TENANT_ID, "--device-name", "warehouse-01"];
@@ -96,7 +128,7 @@ impl Device {
             arguments.extend(["--token", TOKEN]);
         }
         arguments.extend(more);
-        self.run(&arguments)
+        self.command(&arguments)
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {

@@ -17,6 +17,8 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, ServerConne
 use serde_json::Value;
 use signalbeam_agent::certificate::CertificateInfo;
 use signalbeam_agent::transport::crypto_provider;
+use time::format_description::well_known::Rfc2822;
+use time::{OffsetDateTime, UtcOffset};
 
 /// Longer than anything a test waits for; reached only when the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,16 +44,18 @@ pub(crate) struct Reply {
     cut: Option<usize>,
     /// The connection breaks before the first byte.
     lost: bool,
+    /// The `Date` header.
+    date: Option<OffsetDateTime>,
 }
 
 impl Reply {
     pub(crate) fn json(status: u16, body: &Value) -> Self {
         let content_type = if status < 400 { "application/json" } else { "application/problem+json" };
-        Self { status, content_type, body: body.to_string(), cut: None, lost: false }
+        Self { status, content_type, body: body.to_string(), cut: None, lost: false, date: None }
     }
 
     pub(crate) fn text(status: u16, content_type: &'static str, body: &str) -> Self {
-        Self { status, content_type, body: body.to_owned(), cut: None, lost: false }
+        Self { status, content_type, body: body.to_owned(), cut: None, lost: false, date: None }
     }
 
     pub(crate) fn captive_portal() -> Self {
@@ -63,6 +67,11 @@ impl Reply {
         Self { lost: true, ..self }
     }
 
+    /// The server's clock shows this.
+    pub(crate) fn dated(self, date: OffsetDateTime) -> Self {
+        Self { date: Some(date), ..self }
+    }
+
     pub(crate) fn cut_after(self, bytes: usize) -> Self {
         Self { cut: Some(bytes), ..self }
     }
@@ -70,41 +79,52 @@ impl Reply {
 
 type Answer = Box<dyn Fn(&Seen) -> Reply + Send>;
 
+/// What a server does with requests.
+#[derive(Default)]
+struct Script {
+    routes: HashMap<String, VecDeque<Answer>>,
+    otherwise: Option<Answer>,
+}
+
 pub(crate) struct FakeServer {
     url: String,
-    script: Arc<Mutex<HashMap<String, VecDeque<Answer>>>>,
+    config: Arc<Mutex<Arc<ServerConfig>>>,
+    script: Arc<Mutex<Script>>,
     seen: Arc<Mutex<Vec<Seen>>>,
     arrivals: Receiver<String>,
 }
 
 impl FakeServer {
     /// Starts with this certificate and key (PEM). The thread ends with the test program.
-    pub(crate) fn start((certificate_pem, key_pem): (String, String)) -> Self {
-        let chain = vec![CertificateDer::from_pem_slice(certificate_pem.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).unwrap();
-        let config = ServerConfig::builder_with_provider(crypto_provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(Arc::new(AnyoneWithTheKey(crypto_provider())))
-            .with_single_cert(chain, key)
-            .unwrap();
+    pub(crate) fn start(certificate_and_key: (String, String)) -> Self {
+        let config = Arc::new(Mutex::new(Arc::new(server_config(certificate_and_key))));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-        let script: Arc<Mutex<HashMap<String, VecDeque<Answer>>>> = Arc::default();
+        let script: Arc<Mutex<Script>> = Arc::default();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let (sender, arrivals) = channel();
-        let worker = Worker { config: Arc::new(config), script: script.clone(), seen: seen.clone(), arrivals: sender };
+        let worker = Worker { config: config.clone(), script: script.clone(), seen: seen.clone(), arrivals: sender };
         thread::spawn(move || listener.incoming().flatten().for_each(|stream| drop(worker.serve(stream))));
-        Self { url, script, seen, arrivals }
+        Self { url, config, script, seen, arrivals }
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
+    /// Shows another certificate from now on.
+    pub(crate) fn present(&self, certificate_and_key: (String, String)) {
+        *self.config.lock().unwrap() = Arc::new(server_config(certificate_and_key));
+    }
+
+    /// Answers whatever has no script.
+    pub(crate) fn otherwise(&self, answer: impl Fn(&Seen) -> Reply + Send + 'static) {
+        self.script.lock().unwrap().otherwise = Some(Box::new(answer));
+    }
+
     /// Appends an answer to a route's script, such as `POST /api/devices`. The last one repeats.
     pub(crate) fn on(&self, route: &str, answer: impl Fn(&Seen) -> Reply + Send + 'static) -> &Self {
-        self.script.lock().unwrap().entry(route.to_owned()).or_default().push_back(Box::new(answer));
+        self.script.lock().unwrap().routes.entry(route.to_owned()).or_default().push_back(Box::new(answer));
         self
     }
 
@@ -115,7 +135,7 @@ impl FakeServer {
 
     /// Forgets a route's script.
     pub(crate) fn forget(&self, route: &str) -> &Self {
-        self.script.lock().unwrap().remove(route);
+        self.script.lock().unwrap().routes.remove(route);
         self
     }
 
@@ -135,8 +155,8 @@ impl FakeServer {
 }
 
 struct Worker {
-    config: Arc<ServerConfig>,
-    script: Arc<Mutex<HashMap<String, VecDeque<Answer>>>>,
+    config: Arc<Mutex<Arc<ServerConfig>>>,
+    script: Arc<Mutex<Script>>,
     seen: Arc<Mutex<Vec<Seen>>>,
     arrivals: Sender<String>,
 }
@@ -144,7 +164,7 @@ struct Worker {
 impl Worker {
     fn serve(&self, stream: TcpStream) -> io::Result<()> {
         stream.set_read_timeout(Some(PATIENCE))?;
-        let connection = ServerConnection::new(self.config.clone()).map_err(io::Error::other)?;
+        let connection = ServerConnection::new(self.config.lock().unwrap().clone()).map_err(io::Error::other)?;
         let mut tls = BufReader::new(StreamOwned::new(connection, stream));
         let seen = read_request(&mut tls)?;
         let reply = self.answer(&seen);
@@ -157,10 +177,11 @@ impl Worker {
         let body = &reply.body.as_bytes()[..reply.cut.unwrap_or(reply.body.len())];
         let stream = tls.get_mut();
         let head = format!(
-            "HTTP/1.1 {} Scripted\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 {} Scripted\r\ncontent-type: {}\r\ncontent-length: {}\r\n{}connection: close\r\n\r\n",
             reply.status,
             reply.content_type,
-            reply.body.len()
+            reply.body.len(),
+            reply.date.map(date_header).unwrap_or_default(),
         );
         stream.write_all(head.as_bytes())?;
         stream.write_all(body)?;
@@ -170,12 +191,30 @@ impl Worker {
 
     fn answer(&self, seen: &Seen) -> Reply {
         let mut script = self.script.lock().unwrap();
-        match script.get_mut(&seen.route) {
-            None => Reply::json(404, &crate::examples::problem(404, "NOT_FOUND")),
-            Some(answers) if answers.len() > 1 => answers.pop_front().unwrap()(seen),
-            Some(answers) => answers[0](seen),
+        let Script { routes, otherwise } = &mut *script;
+        match (routes.get_mut(&seen.route), otherwise) {
+            (None, Some(answer)) => answer(seen),
+            (None, None) => Reply::json(404, &crate::examples::problem(404, "NOT_FOUND")),
+            (Some(answers), _) if answers.len() > 1 => answers.pop_front().unwrap()(seen),
+            (Some(answers), _) => answers[0](seen),
         }
     }
+}
+
+fn server_config((certificate_pem, key_pem): (String, String)) -> ServerConfig {
+    let chain = vec![CertificateDer::from_pem_slice(certificate_pem.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).unwrap();
+    ServerConfig::builder_with_provider(crypto_provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(Arc::new(AnyoneWithTheKey(crypto_provider())))
+        .with_single_cert(chain, key)
+        .unwrap()
+}
+
+fn date_header(date: OffsetDateTime) -> String {
+    let text = date.to_offset(UtcOffset::UTC).format(&Rfc2822).unwrap();
+    format!("date: {}\r\n", text.replace("+0000", "GMT"))
 }
 
 fn read_request(tls: &mut BufReader<StreamOwned<ServerConnection, TcpStream>>) -> io::Result<Seen> {

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
+use crate::authority::{Life, serial_hex};
 use crate::device::{API_KEY, Device, REGISTER, TOKEN, claim_route, in_days, status_route};
 use crate::examples::{self, DEVICE_ID, TENANT_ID};
 use crate::fake_server::Reply;
@@ -117,6 +118,11 @@ fn a_malformed_token_or_url_is_a_usage_error_that_shows_no_secret() {
     device.run(&plain).expect(2);
     device.run(&["register"]).expect(2);
     assert!(device.server.all_seen().is_empty());
+    for arguments in [&["--output", "json", "register"][..], &["status", "--output=json", "--nonsense"]] {
+        let ended = device.run(arguments).expect(2);
+        let error: serde_json::Value = serde_json::from_str(&ended.err).unwrap();
+        assert_eq!((&error["error"]["code"], &error["error"]["exitCode"]), (&json!("USAGE"), &json!(2)));
+    }
 }
 
 #[test]
@@ -219,6 +225,28 @@ fn a_device_that_may_not_authenticate_exits_with_4_and_one_without_credential_wi
 }
 
 #[test]
+fn credentials_that_the_server_does_not_accept_any_more_are_not_called_ready() {
+    let device = Device::certified(1, Life::days(0, 90));
+    let mut answer = examples::approved(in_days(90));
+    answer["certificate"]["serialNumber"] = json!(serial_hex(1));
+    let says = |answer: &serde_json::Value| {
+        device.server.forget(&status_route()).reply(&status_route(), Reply::json(200, answer));
+    };
+    says(&answer);
+    assert!(!device.run(&["status"]).expect(0).out.contains("does not accept"));
+
+    answer.as_object_mut().unwrap().remove("apiKeyExpiresAt");
+    says(&answer);
+    let ended = device.run(&["status"]).expect(0);
+    assert!(ended.out.contains("❌ The server does not accept it any more: ask an administrator"), "{ended:?}");
+
+    answer.as_object_mut().unwrap().remove("certificate");
+    says(&answer);
+    let ended = device.run(&["status"]).expect(5);
+    assert!(ended.out.contains("request-certificate") && ended.out.contains("no credential in force"), "{ended:?}");
+}
+
+#[test]
 fn a_damaged_or_missing_credentials_file_is_reported_and_never_replaced() {
     let device = Device::new();
     let ended = device.run(&["status"]).expect(5);
@@ -250,4 +278,7 @@ fn version_and_help_need_nothing() {
     assert_eq!(device.run(&["version"]).expect(0).out, format!("signalbeam-agent {version}\n"));
     assert_eq!(device.run(&["--output", "json", "version"]).expect(0).json()["version"], version);
     assert!(device.run(&["--help"]).expect(0).out.contains("Examples:"));
+    for (shell, words) in [("bash", "complete -F"), ("zsh", "#compdef signalbeam-agent"), ("fish", "complete -c")] {
+        assert!(device.run(&["completions", shell]).expect(0).out.contains(words), "{shell}");
+    }
 }

@@ -54,11 +54,23 @@ fn a_refused_certificate_falls_back_to_the_api_key_alone() {
     let revoked = Reply::json(401, &examples::problem(401, "CERTIFICATE_REVOKED"));
     device.server.reply(&heartbeat_route(), revoked.clone());
     beat(&device, false);
-    device.run(&["run", "--once"]).expect(0);
+    let for_good = Reply::json(409, &examples::problem(409, "CERTIFICATE_NOT_RENEWABLE"));
+    device.server.reply(&renew_route(1), for_good.clone());
+    let ended = device.run(&["run", "--once"]).expect(0);
+    assert!(ended.err.contains("request-certificate"), "{ended:?}");
     let seen = device.server.seen(&heartbeat_route());
     assert_eq!((&seen[1].certificate, seen[1].api_key.as_deref()), (&None, Some(API_KEY)));
     assert_eq!(device.installed_serial(), Some(serial_hex(1)), "a revoked certificate is not replaced by itself");
-    assert!(device.server.seen(&renew_route(1)).is_empty());
+    assert_eq!(device.server.seen(&issue_route()).len(), 1);
+
+    // Unless whoever runs the device wants it so.
+    device.issue_on_request(2, Life::days(0, 90));
+    device.server.forget(&heartbeat_route()).reply(&heartbeat_route(), revoked.clone());
+    beat(&device, false);
+    let settings = device.credentials_path().with_file_name("agent.toml");
+    fs::write(&settings, "[certificates.auto_renewal]\nreplace_revoked = true\n").unwrap();
+    device.run(&["run", "--once"]).expect(0);
+    assert_eq!(device.installed_serial(), Some(serial_hex(2)));
 
     // With no API key to be had, the certificate's code is what the device reports.
     device.server.forget(&heartbeat_route()).reply(&heartbeat_route(), revoked);

@@ -1,12 +1,14 @@
 //! Judging an API key: its MAC decides, in constant time and without hashing; bcrypt only where the MAC's key is gone.
 
-use signalbeam_domain::{ApiKey, Timestamp};
+use signalbeam_domain::{ApiKey, Prefix, Timestamp};
 use signalbeam_event_store::audit::AuthenticationMethod;
 use signalbeam_projections::{ApiKeyEntry, CredentialIndex};
 use zeroize::Zeroizing;
 
 use super::{Accepted, DeviceCredential, DevicePrincipal, Judgement, require_approved};
 use crate::code::ErrorCode;
+use crate::http::problem::Problem;
+use crate::limits::HashingPermit;
 use crate::secrets::{HashError, MacVerdict, SecretKeeper};
 
 /// What the index says of a presented key.
@@ -17,15 +19,16 @@ enum Found {
     Undecided(Vec<ApiKeyEntry>),
 }
 
-/// Judges the text of an `X-API-Key` header.
+/// Judges the text of an `X-API-Key` header. `hashing` is asked where bcrypt has to decide; what it refuses is refused.
 ///
 /// # Errors
 /// [`HashError`] where bcrypt had to decide and could not.
-pub(crate) async fn judge_api_key(
+pub(crate) async fn judge_api_key<'a>(
     text: &str,
     keeper: &SecretKeeper,
     index: &CredentialIndex,
     now: Timestamp,
+    hashing: impl FnOnce(Prefix) -> Result<HashingPermit<'a>, Problem>,
 ) -> Result<Judgement, HashError> {
     let Ok(key) = ApiKey::parse(text) else {
         return Ok(judgement(None, Err(ErrorCode::InvalidApiKey), None, index));
@@ -34,7 +37,20 @@ pub(crate) async fn judge_api_key(
     let exposed = Zeroizing::new(key.expose());
     let entry = match find(&key, &exposed, keeper, index) {
         Found::Match(entry) => Some(*entry),
-        Found::Undecided(candidates) => match_by_bcrypt(&exposed, candidates, keeper).await?,
+        Found::Undecided(candidates) if candidates.is_empty() => None,
+        Found::Undecided(candidates) => match hashing(key.prefix()) {
+            Ok(permit) => {
+                let found = match_by_bcrypt(&exposed, candidates, keeper).await?;
+                if found.as_ref().is_none_or(|entry| judge(entry, index, now).is_ok()) {
+                    permit.judged();
+                }
+                found
+            }
+            Err(problem) => {
+                let refused = judgement(prefix, Err(problem.code()), None, index);
+                return Ok(Judgement { answer: Some(problem), ..refused });
+            }
+        },
     };
     let Some(entry) = entry else {
         return Ok(judgement(prefix, Err(ErrorCode::InvalidApiKey), None, index));
@@ -89,7 +105,7 @@ fn judge(entry: &ApiKeyEntry, index: &CredentialIndex, now: Timestamp) -> Result
 }
 
 fn judgement(
-    prefix: Option<signalbeam_domain::Prefix>,
+    prefix: Option<Prefix>,
     outcome: Result<Accepted, ErrorCode>,
     entry: Option<&ApiKeyEntry>,
     index: &CredentialIndex,
@@ -102,5 +118,6 @@ fn judgement(
         tenant_id: device_id.and_then(|id| index.device(id)).map(|device| device.tenant_id),
         serial_number: None,
         prefix,
+        answer: None,
     }
 }

@@ -48,6 +48,7 @@ impl CertificateVerdict {
             tenant_id: device.map(|device| device.tenant_id),
             serial_number: self.entry.as_ref().map(|entry| entry.serial_number),
             prefix: None,
+            answer: None,
         }
     }
 }

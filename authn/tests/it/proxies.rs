@@ -60,6 +60,7 @@ async fn what_stands_left_of_something_unreadable_is_not_believed() {
         assert_eq!(address(TRUSTED, PEER, &[("x-forwarded-for", unreadable)]).await, "10.0.0.2");
     }
     assert_eq!(address(TRUSTED, PEER, &[("x-forwarded-for", b"6.6.6.6\xff")]).await, "10.0.0.1");
+    assert_eq!(address(TRUSTED, PEER, &[("x-forwarded-for", b"\xff, 203.0.113.9")]).await, "203.0.113.9");
     assert_eq!(address(TRUSTED, PEER, &[("x-real-ip", b"nonsense")]).await, "10.0.0.1");
     let twice: &[(&str, &[u8])] = &[("x-real-ip", b"6.6.6.6"), ("x-real-ip", b"7.7.7.7")];
     assert_eq!(address(TRUSTED, PEER, twice).await, "10.0.0.1");

@@ -7,13 +7,16 @@ use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signalbeam_authn::authenticator::{Authenticator, Parts, X_API_KEY};
+use signalbeam_authn::limits::LimitSettings;
+use signalbeam_authn::limits::quota::Quota;
+use signalbeam_authn::limits::tenants::TenantPolicy;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
-use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Connection, ErrorCode, RequestContext, draw};
-use signalbeam_domain::api_key::{ApiKeyEvent, KeyIssued, KeyOrigin};
+use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Connection, ErrorCode, Limits, RequestContext, draw};
+use signalbeam_domain::api_key::{ApiKeyEvent, KeyIssued, KeyOrigin, KeyRevocationCause, KeyRevoked};
 use signalbeam_domain::device::{DeviceApproved, DeviceEvent, DeviceRegistered};
 use signalbeam_domain::{
     Actor, ApiKey, ApiKeyId, CorrelationId, DeviceId, DeviceName, Digest, Metadata, Prefix, SerialNumber, StreamId,
-    TenantId, ValidityBounds, Version,
+    Tags, TenantId, ValidityBounds, Version,
 };
 use signalbeam_event_store::{
     Batch, Clock as _, CommandMetadata, EventStore as _, ExpectedVersion, MemoryAuditLog, MemoryEventStore,
@@ -36,6 +39,7 @@ async fn log_with(keeper: &SecretKeeper, key: &ApiKey) -> Arc<MemoryEventStore> 
         tenant_id,
         device_name: DeviceName::parse("sensor").unwrap(),
         metadata: Metadata::default(),
+        tags: Tags::default(),
         token_prefix: Prefix::parse("00000000").unwrap(),
         claim_secret_sha256: Digest([0; 32]),
     };
@@ -51,24 +55,26 @@ async fn log_with(keeper: &SecretKeeper, key: &ApiKey) -> Arc<MemoryEventStore> 
     };
     let write = |stream, events| StreamWrite { stream, expected: ExpectedVersion::Exact(Version(0)), events };
     let device: [DeviceEvent; 2] = [registered.into(), approved.into()];
-    let batch = Batch {
-        metadata: CommandMetadata {
-            actor: Actor::system("test"),
-            correlation_id: CorrelationId::parse("c").unwrap(),
-            causation_id: None,
-            idempotency: None,
-        },
-        writes: vec![
-            write(StreamId::device(device_id), new_events(Some(tenant_id), device)),
-            write(StreamId::api_keys(device_id), new_events(Some(tenant_id), [ApiKeyEvent::from(issued)])),
-        ],
-    };
+    let writes = vec![
+        write(StreamId::device(device_id), new_events(Some(tenant_id), device)),
+        write(StreamId::api_keys(device_id), new_events(Some(tenant_id), [ApiKeyEvent::from(issued)])),
+    ];
     let store = Arc::new(MemoryEventStore::new(Arc::new(SystemClock)));
-    store.append(batch).await.unwrap();
+    append(&store, writes).await;
     store
 }
 
-async fn authenticator(store: Arc<MemoryEventStore>, keeper: SecretKeeper) -> Authenticator {
+async fn append(store: &MemoryEventStore, writes: Vec<StreamWrite>) {
+    let metadata = CommandMetadata {
+        actor: Actor::system("test"),
+        correlation_id: CorrelationId::parse("c").unwrap(),
+        causation_id: None,
+        idempotency: None,
+    };
+    store.append(Batch { metadata, writes }).await.unwrap();
+}
+
+async fn authenticator(store: Arc<MemoryEventStore>, keeper: SecretKeeper, limits: Arc<Limits>) -> Authenticator {
     let index = CredentialIndex::start(store.clone(), None);
     index.wait_until_ready(Duration::from_secs(10)).await.unwrap();
     let keys = Arc::new(MemoryKeyStore::new(BlockingPool::new(1)));
@@ -85,6 +91,7 @@ async fn authenticator(store: Arc<MemoryEventStore>, keeper: SecretKeeper) -> Au
         keeper: Arc::new(keeper),
         verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
         policy: AuthenticationPolicy::default(),
+        limits,
     })
 }
 
@@ -113,10 +120,62 @@ async fn a_key_outlives_the_key_of_its_mac() {
         // Lost: bcrypt decides.
         SecretKeeper::new(&octets(3), &[], 4, 2),
     ] {
-        let authenticator = authenticator(store.clone(), keeper).await;
+        let authenticator = authenticator(store.clone(), keeper, Arc::default()).await;
         assert_eq!(attempt(&authenticator, &key.expose()).await, Ok(DEVICE.to_owned()));
         assert_eq!(attempt(&authenticator, &other.expose()).await, Err(ErrorCode::InvalidApiKey));
         let unknown = draw::api_key().unwrap().expose();
         assert_eq!(attempt(&authenticator, &unknown).await, Err(ErrorCode::InvalidApiKey));
     }
+}
+
+#[tokio::test]
+async fn where_bcrypt_has_to_decide_strangers_are_stopped_before_anything_is_hashed() {
+    let key = draw::api_key().unwrap();
+    let store = log_with(&SecretKeeper::new(&octets(1), &[], 4, 2), &key).await;
+    let failed_attempts_per_credential = Quota::new(2, 1, Duration::from_hours(1));
+    let settings = LimitSettings { failed_attempts_per_credential, ..LimitSettings::default() };
+    let limits = Arc::new(Limits::new(Some(settings), TenantPolicy::default()));
+    let lost = || SecretKeeper::new(&octets(3), &[], 4, 2);
+    let bereft = authenticator(store.clone(), lost(), Arc::clone(&limits)).await;
+    let other = ApiKey::new(key.prefix(), &draw::api_key().unwrap().expose()[19..]).unwrap().expose();
+    for _ in 0..3 {
+        assert_eq!(attempt(&bereft, &key.expose()).await, Ok(DEVICE.to_owned()), "a match costs nothing");
+    }
+    for _ in 0..2 {
+        assert_eq!(attempt(&bereft, &other).await, Err(ErrorCode::InvalidApiKey));
+    }
+    assert_eq!(attempt(&bereft, &other).await, Err(ErrorCode::RateLimited));
+    assert_eq!(attempt(&bereft, &key.expose()).await, Err(ErrorCode::RateLimited), "nobody knows yet that it is good");
+    let unknown = draw::api_key().unwrap().expose();
+    assert_eq!(attempt(&bereft, &unknown).await, Err(ErrorCode::InvalidApiKey));
+    let known = authenticator(store, SecretKeeper::new(&octets(3), &[octets(1)], 4, 2), limits).await;
+    assert_eq!(attempt(&known, &key.expose()).await, Ok(DEVICE.to_owned()), "where the MAC decides, it is let in");
+    assert_eq!(attempt(&known, &other).await, Err(ErrorCode::RateLimited));
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_not_hashed_again_and_again_either() {
+    let key = draw::api_key().unwrap();
+    let store = log_with(&SecretKeeper::new(&octets(1), &[], 4, 2), &key).await;
+    let (key_id, cause) = (ApiKeyId::parse(DEVICE).unwrap(), KeyRevocationCause::Admin);
+    let revoked = ApiKeyEvent::from(KeyRevoked { key_id, cause, reason: None });
+    let write = StreamWrite {
+        stream: StreamId::api_keys(DeviceId::parse(DEVICE).unwrap()),
+        expected: ExpectedVersion::Any,
+        events: new_events(Some(TenantId::parse(DEVICE).unwrap()), [revoked]),
+    };
+    append(&store, vec![write]).await;
+    let failed_attempts_per_credential = Quota::new(2, 1, Duration::from_hours(1));
+    let settings = LimitSettings { failed_attempts_per_credential, ..LimitSettings::default() };
+    let limits = Arc::new(Limits::new(Some(settings), TenantPolicy::default()));
+    let bereft = authenticator(store.clone(), SecretKeeper::new(&octets(3), &[], 4, 2), Arc::clone(&limits)).await;
+    for expected in [ErrorCode::ApiKeyRevoked, ErrorCode::ApiKeyRevoked, ErrorCode::RateLimited] {
+        assert_eq!(attempt(&bereft, &key.expose()).await, Err(expected));
+    }
+    let known = authenticator(store, SecretKeeper::new(&octets(1), &[], 4, 2), limits).await;
+    assert_eq!(
+        attempt(&known, &key.expose()).await,
+        Err(ErrorCode::ApiKeyRevoked),
+        "where the MAC decides, it costs nothing"
+    );
 }

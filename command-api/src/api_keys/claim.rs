@@ -8,11 +8,10 @@ use signalbeam_authn::extractors::PresentedClaim;
 use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{ErrorCode, RequestContext};
-use signalbeam_domain::api_key::KeyOrigin;
 use signalbeam_domain::{Actor, DeviceId};
 use utoipa::ToSchema;
 
-use super::{ShownApiKey, issue};
+use super::{Asker, ShownApiKey, issue};
 use crate::command::{Cause, Changed, LoadedDevice, internal};
 use crate::idempotency::IdempotencyKey;
 use crate::state::CommandApi;
@@ -63,6 +62,6 @@ pub(crate) async fn claim_api_key(
         Some(days) => days,
         None => api.policy.api_key_validity.judge(None).map_err(|error| internal(&error))?,
     };
-    let (shown, position) = issue(&api, &cause, device, KeyOrigin::Claim, validity).await?;
+    let (shown, position) = issue(&api, &cause, device, Asker::Claimant, validity).await?;
     Ok(Changed::new(StatusCode::OK, Json(shown), position))
 }

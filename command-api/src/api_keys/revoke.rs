@@ -25,8 +25,7 @@ pub(crate) struct RevokeApiKey {
 
 /// Revoke the device's API key.
 ///
-/// Takes effect before it is answered. The device cannot claim another one; a rotation gives it one. Needs the role `admin`
-/// or `operator`.
+/// Takes effect before it is answered. The device cannot claim another one; a rotation gives it one.
 #[utoipa::path(
     post, path = "/api/devices/{id}/revoke-api-key", tag = "API keys", operation_id = "revokeApiKey",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),
@@ -37,6 +36,7 @@ pub(crate) struct RevokeApiKey {
         (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`"),
         (status = 403, body = ProblemBody, description = "`FORBIDDEN`"),
         (status = 404, body = ProblemBody, description = "`NOT_FOUND`"),
+        (status = 409, body = ProblemBody, description = "`IDEMPOTENCY_KEY_REUSED`"),
     ),
     security(("adminToken" = [])),
 )]

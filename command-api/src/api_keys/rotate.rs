@@ -8,10 +8,9 @@ use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Caller, Permission, RequestContext};
 use signalbeam_domain::DeviceId;
-use signalbeam_domain::api_key::KeyOrigin;
 use utoipa::ToSchema;
 
-use super::{ShownApiKey, issue};
+use super::{Asker, ShownApiKey, issue};
 use crate::command::{Cause, Changed};
 use crate::idempotency::IdempotencyKey;
 use crate::state::CommandApi;
@@ -38,7 +37,7 @@ pub(crate) struct RotateApiKey {
         (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`, or the device credential's code"),
         (status = 403, body = ProblemBody, description = "`FORBIDDEN`, `DEVICE_NOT_APPROVED`"),
         (status = 404, body = ProblemBody, description = "`NOT_FOUND`"),
-        (status = 409, body = ProblemBody, description = "`ALREADY_PROCESSED`, `IDEMPOTENCY_KEY_REUSED`"),
+        (status = 409, body = ProblemBody, description = "`INVALID_STATE`: the device has no key to rotate; `ALREADY_PROCESSED`, `IDEMPOTENCY_KEY_REUSED`"),
     ),
     security(("adminToken" = []), ("clientCertificate" = []), ("apiKey" = [])),
 )]
@@ -51,11 +50,11 @@ pub(crate) async fn rotate_api_key(
     body: JsonBody<RotateApiKey>,
 ) -> Result<Changed<Json<ShownApiKey>>, Problem> {
     caller.require(Permission::ManageApiKeys)?;
-    let origin = match &caller {
-        Caller::Admin(_) => KeyOrigin::AdminRotation,
+    let asker = match &caller {
+        Caller::Admin(_) => Asker::Admin,
         Caller::Device(device) => {
             device.require_self(id)?;
-            KeyOrigin::DeviceRotation
+            Asker::Device(device.credential)
         }
     };
     let days = api.policy.api_key_validity.judge(body.value.expiration_days);
@@ -66,6 +65,6 @@ pub(crate) async fn rotate_api_key(
     if let Some(outcome) = api.repeated(&cause).await? {
         outcome.require_first()?;
     }
-    let (shown, position) = issue(&api, &cause, device, origin, days).await?;
+    let (shown, position) = issue(&api, &cause, device, asker, days).await?;
     Ok(Changed::new(StatusCode::OK, Json(shown), position))
 }

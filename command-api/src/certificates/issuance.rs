@@ -1,14 +1,15 @@
 //! Issuing, crash-safe: check, record the intent, sign, record the certificate. Whatever ends in between leaves a record
 //! and never a certificate that nobody knows of.
 
+use signalbeam_authn::device::{DeviceCredential, DevicePrincipal};
 use signalbeam_authn::{ErrorCode, Problem, draw};
 use signalbeam_domain::certificate::{
     AbandonCause, CertificateAbandoned, CertificateCommand, CertificateError, CertificateEvent, CertificateIntended,
     CertificateIssued, Certificates,
 };
 use signalbeam_domain::{
-    Actor, Aggregate, Context, CorrelationId, Days, DeviceId, Event, Position, SerialNumber, StreamId, TenantId,
-    Timestamp,
+    Actor, Aggregate, ApiKeyId, Context, CorrelationId, Days, DeviceId, Event, Position, SerialNumber, StreamId,
+    TenantId, Timestamp,
 };
 use signalbeam_event_store::execute::MAX_DECISIONS;
 use signalbeam_event_store::{
@@ -19,6 +20,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::refused;
+use crate::api_keys::key_still_in_force;
 use crate::command::{Cause, LoadedDevice, Outcome, contended, internal, store_unavailable};
 use crate::state::CommandApi;
 
@@ -34,6 +36,16 @@ pub(crate) struct Issuance {
     pub(crate) public_key: DevicePublicKey,
     pub(crate) validity: Days,
     pub(crate) renewal_of: Option<SerialNumber>,
+    /// The device's API key, where it asks with that: what an admin revokes while the certificate is being signed gets none.
+    pub(crate) asked_with: Option<ApiKeyId>,
+}
+
+/// The API key that a device authenticated by, where it did by one.
+pub(crate) fn key_of(device: &DevicePrincipal) -> Option<ApiKeyId> {
+    match device.credential {
+        DeviceCredential::ApiKey { key_id, .. } => Some(key_id),
+        DeviceCredential::Certificate { .. } => None,
+    }
 }
 
 /// A certificate that was issued, now or by the same command before.
@@ -41,15 +53,15 @@ pub(crate) struct Issuance {
 pub(crate) struct Issued {
     pub(crate) certificate: CertificateIssued,
     pub(crate) at: Timestamp,
-    pub(crate) position: Option<Position>,
+    pub(crate) position: Position,
 }
 
 /// The certificate that a command issued, out of what it recorded.
 pub(crate) fn issued_by(outcome: &Outcome) -> Result<Issued, Problem> {
     let position = outcome.position;
     let issued = outcome.events.iter().find_map(issued_event);
-    let (certificate, at) = issued.ok_or_else(|| internal(&CertificateError::Unknown))?;
-    Ok(Issued { certificate, at, position })
+    let issued = issued.ok_or_else(|| internal(&CertificateError::Unknown))?;
+    Ok(Issued { position, ..issued })
 }
 
 /// A certificate that was issued before, with the moment at which it was.
@@ -57,16 +69,13 @@ pub(crate) async fn issued_before(api: &CommandApi, certificate: &CertificateIss
     let stream = StreamId::certificates(certificate.intended.device_id);
     let recorded = api.store.read_stream(&stream).await.map_err(|error| store_unavailable(&error))?;
     let mut issued = recorded.iter().filter_map(issued_event);
-    let found = issued.find(|(other, _)| other.fingerprint == certificate.fingerprint);
-    let (certificate, at) = found.ok_or_else(|| internal(&CertificateError::Unknown))?;
-    Ok(Issued { certificate, at, position: None })
+    let found = issued.find(|other| other.certificate.fingerprint == certificate.fingerprint);
+    found.ok_or_else(|| internal(&CertificateError::Unknown))
 }
 
-fn issued_event(recorded: &Recorded) -> Option<(CertificateIssued, Timestamp)> {
-    match recorded.event() {
-        Ok(Event::CertificateEvent(CertificateEvent::Issued(issued))) => Some((issued, recorded.envelope.recorded_at)),
-        _ => None,
-    }
+fn issued_event(recorded: &Recorded) -> Option<Issued> {
+    let Ok(Event::CertificateEvent(CertificateEvent::Issued(certificate))) = recorded.event() else { return None };
+    Some(Issued { certificate, at: recorded.envelope.recorded_at, position: recorded.envelope.position })
 }
 
 /// Issues a certificate for an approved device; its other active certificate is superseded in the same append. Where the
@@ -93,7 +102,7 @@ async fn issue_to_the_end(
     device.require_approved()?;
     let registered = &device.device.registered;
     let (device_id, tenant_id) = (registered.device_id, registered.tenant_id);
-    let public_key = issuance.public_key.clone();
+    let (public_key, asked_with) = (issuance.public_key.clone(), issuance.asked_with);
     let intended = intend(api, cause, &device, issuance).await?;
     let request = DeviceCertificateRequest {
         serial: intended.serial_number,
@@ -118,7 +127,7 @@ async fn issue_to_the_end(
             ));
         }
     };
-    let recorded = record(api, cause, device, intended, signed).await;
+    let recorded = record(api, cause, device, asked_with, intended, signed).await;
     if recorded.as_ref().is_ok_and(|outcome| !outcome.is_repeat) {
         tracing::info!(%device_id, %serial_number, renewal_of = ?renewal_of.map(|old| old.to_string()), "certificate issued");
     } else {
@@ -184,11 +193,13 @@ async fn require_clock(
     Err(Problem::new(ErrorCode::SigningUnavailable, "the server's clock is behind its own log; set it, then try again"))
 }
 
-/// Records what was signed, unless the device lost its approval, or the renewed certificate was revoked, in between.
+/// Records what was signed, unless the device lost its approval, or the renewed certificate or the API key that asked for
+/// it was revoked, in between.
 async fn record(
     api: &CommandApi,
     cause: &Cause,
     mut device: LoadedDevice,
+    asked_with: Option<ApiKeyId>,
     intended: CertificateIntended,
     signed: IssuedCertificate,
 ) -> Result<Outcome, Problem> {
@@ -209,7 +220,16 @@ async fn record(
             expected: ExpectedVersion::Exact(version),
             events: new_events(Some(tenant_id), decided.map_err(|error| refused(&error))?),
         };
-        if let Some(appended) = api.append(cause, vec![write, device.unchanged()]).await? {
+        let mut writes = vec![write, device.unchanged()];
+        if let Some(key_id) = asked_with {
+            let asserted = key_still_in_force(api, device_id, key_id).await;
+            if asserted.is_err() {
+                // Whoever takes a device out of service ends its key too, and that says more.
+                api.device(device_id, None).await?.require_approved()?;
+            }
+            writes.push(asserted?);
+        }
+        if let Some(appended) = api.append(cause, writes).await? {
             return Ok(appended.into());
         }
         device = api.device(device_id, None).await?;

@@ -11,7 +11,7 @@ use signalbeam_domain::DeviceId;
 use signalbeam_pki::{DeviceKeyType, DevicePublicKey, PrivateKeyPem};
 use utoipa::ToSchema;
 
-use super::issuance::{DEVICE_PROFILE, Issuance, issue, issued_by};
+use super::issuance::{DEVICE_PROFILE, Issuance, issue, issued_by, key_of};
 use super::{ShownCertificate, public_key};
 use crate::command::{Cause, Changed, Outcome, internal};
 use crate::idempotency::IdempotencyKey;
@@ -59,9 +59,13 @@ pub(crate) async fn issue_certificate(
     body: JsonBody<IssueCertificate>,
 ) -> Result<Changed<Json<ShownCertificate>>, Problem> {
     caller.require(Permission::ManageCertificates)?;
-    if let Caller::Device(device) = &caller {
-        device.require_self(device_id)?;
-    }
+    let asked_with = match &caller {
+        Caller::Admin(_) => None,
+        Caller::Device(device) => {
+            device.require_self(device_id)?;
+            key_of(device)
+        }
+    };
     let request = &body.value;
     let days = api.policy.certificate_validity.judge(request.validity_days);
     let validity = days.map_err(|error| Problem::invalid("/validityDays", error.to_string()))?;
@@ -78,8 +82,11 @@ pub(crate) async fn issue_certificate(
         return answer(&api, outcome, request.csr_pem.is_some(), None);
     }
     device.require_approved()?;
+    if let Caller::Device(device) = &caller {
+        api.authenticator.limits().issuance(device.device_id)?;
+    }
     let (private_key, public_key) = keys(&api, request.csr_pem.as_deref()).await?;
-    let outcome = issue(&api, &cause, device, Issuance { public_key, validity, renewal_of: None }).await?;
+    let outcome = issue(&api, &cause, device, Issuance { public_key, validity, renewal_of: None, asked_with }).await?;
     if !outcome.is_repeat {
         metrics::counter!("signalbeam_certificates_issued_total").increment(1);
     }

@@ -12,7 +12,7 @@ use signalbeam_domain::certificate::{Certificate, Certificates};
 use signalbeam_domain::{Days, SerialNumber, StreamId};
 use utoipa::ToSchema;
 
-use super::issuance::{Issuance, issue, issued_before};
+use super::issuance::{Issuance, issue, issued_before, key_of};
 use super::issue::{answer, keys};
 use super::{ShownCertificate, public_key};
 use crate::command::{Cause, Changed};
@@ -107,9 +107,10 @@ async fn renew(
     certificates
         .check_renewable(serial_number, api.policy.renewal_window_days, api.now())
         .map_err(|error| super::refused(&error))?;
+    api.authenticator.limits().issuance(device.device_id)?;
     let (private_key, public_key) = keys(api, request.csr_pem.as_deref()).await?;
     let key_sha256 = public_key.sha256();
-    let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number) };
+    let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number), asked_with: key_of(&device) };
     let outcome = match issue(api, &cause, loaded, issuance).await {
         Ok(outcome) => outcome,
         Err(problem) => {
@@ -159,5 +160,5 @@ async fn again(api: &CommandApi, successor: &Certificate) -> Result<Answer, Prob
     let issued = issued_before(api, &successor.issued).await?;
     api.await_head().await?;
     let shown = ShownCertificate::new(api, issued.certificate, issued.at, None);
-    Ok(Changed::new(StatusCode::OK, Json(shown), None))
+    Ok(Changed::new(StatusCode::OK, Json(shown), issued.position))
 }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::refused;
 use crate::command::{Cause, Changed, store_unavailable};
+use crate::idempotency::IdempotencyKey;
 use crate::state::CommandApi;
 
 /// Why the certificate is revoked.
@@ -24,10 +25,10 @@ pub(crate) struct RevokeCertificate {
 
 /// Revoke a certificate.
 ///
-/// Takes effect before it is answered, on open connections too. Revoking it again changes nothing. Needs the role `admin`.
+/// Takes effect before it is answered, on open connections too. Revoking it again changes nothing.
 #[utoipa::path(
     delete, path = "/api/certificates/{serialNumber}", tag = "Certificates", operation_id = "revokeCertificate",
-    params(("serialNumber" = String, Path, description = "40 hex digits")),
+    params(("serialNumber" = String, Path, description = "40 hex digits"), ("Idempotency-Key" = Option<String>, Header)),
     request_body = Option<RevokeCertificate>,
     responses(
         (status = 204, description = "It is revoked"),
@@ -35,6 +36,7 @@ pub(crate) struct RevokeCertificate {
         (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`"),
         (status = 403, body = ProblemBody, description = "`FORBIDDEN`"),
         (status = 404, body = ProblemBody, description = "`NOT_FOUND`: unknown, or another tenant's"),
+        (status = 409, body = ProblemBody, description = "`IDEMPOTENCY_KEY_REUSED`"),
     ),
     security(("adminToken" = [])),
 )]
@@ -43,11 +45,13 @@ pub(crate) async fn revoke_certificate(
     Admin(admin): Admin,
     context: RequestContext,
     PathParameter(serial_number): PathParameter<SerialNumber>,
+    key: IdempotencyKey,
     body: JsonBody<RevokeCertificate>,
 ) -> Result<Changed<()>, Problem> {
     admin.require(Permission::ManageCertificates)?;
     let (device_id, tenant_id) = owner(&api, &admin, serial_number).await?;
-    let cause = Cause { actor: admin.actor(), context, idempotency: None };
+    let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
+    let cause = Cause { actor: admin.actor(), context, idempotency };
     let stream = StreamId::certificates(device_id);
     let command = || CertificateCommand::Revoke { serial_number, reason: body.value.reason.clone() };
     let outcome = api.execute::<Certificates>(&cause, &stream, tenant_id, command, |error| refused(&error)).await?;

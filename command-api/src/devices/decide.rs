@@ -1,4 +1,4 @@
-//! `POST /api/devices/{id}/approve`, `/reject`, `/suspend`, `/reinstate`
+//! `POST /api/devices/{id}/approve`, `/reject`, `/suspend`, `/reinstate`, `/decommission`
 
 use axum::Json;
 use axum::extract::State;
@@ -6,12 +6,12 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
-use signalbeam_authn::{Admin, AdminPrincipal, Permission, RequestContext};
-use signalbeam_domain::device::{Device, DeviceCommand};
-use signalbeam_domain::{DeviceId, DeviceStatus, StreamId};
+use signalbeam_authn::{Admin, AdminPrincipal, RequestContext};
+use signalbeam_domain::DeviceId;
 use utoipa::ToSchema;
 
-use super::{Decide, Decided, refused};
+use super::decision::{Decision, Refusals};
+use super::{Decide, Decided};
 use crate::command::{Cause, Changed};
 use crate::idempotency::IdempotencyKey;
 use crate::state::CommandApi;
@@ -26,8 +26,7 @@ pub(crate) struct Approve {
 
 /// Approve a device.
 ///
-/// It may now claim its API key with its claim secret; the key is shown to nobody else. Needs the role `admin` or
-/// `operator`.
+/// It may now claim its API key with its claim secret; the key is shown to nobody else.
 #[utoipa::path(
     post, path = "/api/devices/{id}/approve", tag = "Devices", operation_id = "approveDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),
@@ -50,16 +49,14 @@ pub(crate) async fn approve_device(
     key: IdempotencyKey,
     body: JsonBody<Approve>,
 ) -> Result<Changed<Json<Decided>>, Problem> {
-    let days = api.policy.api_key_validity.judge(body.value.api_key_expiration_days);
-    let api_key_validity_days = days.map_err(|error| Problem::invalid("/apiKeyExpirationDays", error.to_string()))?;
-    let command = || DeviceCommand::Approve { api_key_validity_days };
+    let decision = Decision::approval(&api, body.value.api_key_expiration_days)?;
     let request = DecisionRequest { api: &api, admin: &admin, context, key: &key, body: &body.bytes };
-    request.decide(id, command, DeviceStatus::Approved).await
+    request.decide(id, &decision).await
 }
 
 /// Reject a device.
 ///
-/// For good: it registers anew, with a new token, if that was a mistake. Needs the role `admin` or `operator`.
+/// For good: it registers anew, with a new token, if that was a mistake.
 #[utoipa::path(
     post, path = "/api/devices/{id}/reject", tag = "Devices", operation_id = "rejectDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),
@@ -82,14 +79,13 @@ pub(crate) async fn reject_device(
     key: IdempotencyKey,
     body: JsonBody<Decide>,
 ) -> Result<Changed<Json<Decided>>, Problem> {
-    let command = || DeviceCommand::Reject(body.value.reason());
     let request = DecisionRequest { api: &api, admin: &admin, context, key: &key, body: &body.bytes };
-    request.decide(id, command, DeviceStatus::Rejected).await
+    request.decide(id, &Decision::Reject(body.value.reason())).await
 }
 
 /// Suspend a device.
 ///
-/// It authenticates nothing from the moment of the answer until it is reinstated. Needs the role `admin` or `operator`.
+/// It authenticates nothing from the moment of the answer until it is reinstated.
 #[utoipa::path(
     post, path = "/api/devices/{id}/suspend", tag = "Devices", operation_id = "suspendDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),
@@ -111,14 +107,13 @@ pub(crate) async fn suspend_device(
     key: IdempotencyKey,
     body: JsonBody<Decide>,
 ) -> Result<Changed<Json<Decided>>, Problem> {
-    let command = || DeviceCommand::Suspend(body.value.reason());
     let request = DecisionRequest { api: &api, admin: &admin, context, key: &key, body: &body.bytes };
-    request.decide(id, command, DeviceStatus::Suspended).await
+    request.decide(id, &Decision::Suspend(body.value.reason())).await
 }
 
 /// Reinstate a suspended device.
 ///
-/// Its credentials, as far as they are still valid, authenticate again. Needs the role `admin` or `operator`.
+/// Its credentials, as far as they are still valid, authenticate again.
 #[utoipa::path(
     post, path = "/api/devices/{id}/reinstate", tag = "Devices", operation_id = "reinstateDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),
@@ -140,9 +135,36 @@ pub(crate) async fn reinstate_device(
     key: IdempotencyKey,
     body: JsonBody<Decide>,
 ) -> Result<Changed<Json<Decided>>, Problem> {
-    let command = || DeviceCommand::Reinstate(body.value.reason());
     let request = DecisionRequest { api: &api, admin: &admin, context, key: &key, body: &body.bytes };
-    request.decide(id, command, DeviceStatus::Approved).await
+    request.decide(id, &Decision::Reinstate(body.value.reason())).await
+}
+
+/// Take a device out of service.
+///
+/// For good: its API keys and certificates are revoked in the same step.
+#[utoipa::path(
+    post, path = "/api/devices/{id}/decommission", tag = "Devices", operation_id = "decommissionDevice",
+    params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),
+    request_body = Option<Decide>,
+    responses(
+        (status = 200, body = Decided, description = "It is out of service"),
+        (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`"),
+        (status = 403, body = ProblemBody, description = "`FORBIDDEN`"),
+        (status = 404, body = ProblemBody, description = "`NOT_FOUND`"),
+        (status = 409, body = ProblemBody, description = "`INVALID_STATE`: it is out of service already; `IDEMPOTENCY_KEY_REUSED`"),
+    ),
+    security(("adminToken" = [])),
+)]
+pub(crate) async fn decommission_device(
+    State(api): State<CommandApi>,
+    Admin(admin): Admin,
+    context: RequestContext,
+    PathParameter(id): PathParameter<DeviceId>,
+    key: IdempotencyKey,
+    body: JsonBody<Decide>,
+) -> Result<Changed<Json<Decided>>, Problem> {
+    let request = DecisionRequest { api: &api, admin: &admin, context, key: &key, body: &body.bytes };
+    request.decide(id, &Decision::Decommission(body.value.reason())).await
 }
 
 struct DecisionRequest<'a> {
@@ -154,22 +176,14 @@ struct DecisionRequest<'a> {
 }
 
 impl DecisionRequest<'_> {
-    async fn decide(
-        self,
-        id: DeviceId,
-        command: impl Fn() -> DeviceCommand,
-        status: DeviceStatus,
-    ) -> Result<Changed<Json<Decided>>, Problem> {
-        self.admin.require(Permission::DecideDevices)?;
-        let device = self.api.device(id, self.admin.tenant_id).await?.device;
+    async fn decide(self, id: DeviceId, decision: &Decision) -> Result<Changed<Json<Decided>>, Problem> {
+        self.admin.require(decision.permission())?;
+        let tenant_id = self.api.device(id, self.admin.tenant_id).await?.device.registered.tenant_id;
         let actor = self.admin.actor();
         let idempotency = self.key.bind(&actor, self.admin.tenant_id, self.body);
         let cause = Cause { actor, context: self.context, idempotency };
-        let tenant_id = device.registered.tenant_id;
-        let outcome = self
-            .api
-            .execute::<Device>(&cause, &StreamId::device(id), tenant_id, command, |error| refused(&error))
-            .await?;
-        Ok(Changed::new(StatusCode::OK, Json(Decided { device_id: id, status }), outcome.position))
+        let outcome = decision.carry_out(self.api, &cause, id, tenant_id, Refusals::Forgotten).await?;
+        let decided = Decided { device_id: id, status: decision.status() };
+        Ok(Changed::new(StatusCode::OK, Json(decided), outcome.position))
     }
 }

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use signalbeam_authn::http::extract::JsonBody;
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
+use signalbeam_authn::limits::HashingPermit;
 use signalbeam_authn::recorder::FailedAttempt;
 use signalbeam_authn::secrets::{MacVerdict, claim_secret_sha256};
 use signalbeam_authn::{RequestContext, draw};
@@ -17,7 +18,7 @@ use signalbeam_domain::registration_token::{
 };
 use signalbeam_domain::{
     Actor, ActorKind, Aggregate, ClaimSecret, Context, DeviceId, DeviceName, Metadata, MetadataValue, Position, Prefix,
-    RegistrationToken, StreamId, TenantId, Timestamp, Version,
+    RegistrationToken, StreamId, Tags, TenantId, Timestamp, Version,
 };
 use signalbeam_event_store::audit::AuthenticationMethod;
 use signalbeam_event_store::execute::MAX_DECISIONS;
@@ -26,7 +27,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::command::{Cause, Changed, contended, internal};
+use crate::command::{Cause, Changed, contended, internal, store_unavailable};
 use crate::idempotency::IdempotencyKey;
 use crate::registration_tokens::refused;
 use crate::state::CommandApi;
@@ -44,9 +45,14 @@ pub(crate) struct RegisterDevice {
     /// Its name, a label.
     #[schema(value_type = String, min_length = 1, max_length = 128)]
     device_name: DeviceName,
-    /// What else it tells of itself: at most 128 values, 4 levels, 8,192 characters.
+    /// What else it tells of itself: an object, at most 64 members in any object, 128 values and 8,192 characters in all,
+    /// 4 levels.
     #[schema(value_type = Option<Object>)]
     metadata: Option<BTreeMap<String, MetadataValue>>,
+    /// What it is found by: at most 32 different tags of 1 to 64 characters: letters, digits, `.`, `_`, `-`, `:`, `/`, `=`,
+    /// `@`, `+`, and spaces in between. Their order does not matter.
+    #[schema(value_type = Option<Vec<String>>, max_items = 32, example = json!(["site:north"]))]
+    tags: Option<Tags>,
     /// The claim secret that it drew, `sbc_` and 43 characters of base64url: the same token with the same claim secret gets
     /// the same answer again, so a lost answer loses nothing. Without one, the server draws it.
     #[schema(value_type = Option<String>)]
@@ -96,6 +102,7 @@ impl std::fmt::Debug for RegisteredDevice {
         (status = 201, body = RegisteredDevice, description = "Registered, now or before with the same claim secret"),
         (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
         (status = 401, body = ProblemBody, description = "`INVALID_REGISTRATION_TOKEN`: unknown, wrong secret, or another tenant's"),
+        (status = 403, body = ProblemBody, description = "`ADDRESS_NOT_ALLOWED`; `QUOTA_EXCEEDED`, with `limit` and `current`: the token is still good"),
         (status = 409, body = ProblemBody, description = "`REGISTRATION_TOKEN_USED`, `REGISTRATION_TOKEN_EXPIRED`, `REGISTRATION_TOKEN_REVOKED`, `ALREADY_PROCESSED`, `IDEMPOTENCY_KEY_REUSED`"),
     ),
     security(()),
@@ -121,6 +128,7 @@ pub(crate) async fn register_device(
         tenant_id: request.tenant_id,
         device_name: request.device_name.clone(),
         metadata,
+        tags: request.tags.clone().unwrap_or_default(),
         claim_secret_sha256: claim_secret_sha256(&claim_secret),
     };
     let (registered, position) = consume(&api, &cause, &token, registration).await?;
@@ -147,13 +155,21 @@ async fn consume(
     cause: &Cause,
     token: &RegistrationToken,
     registration: TokenConsumed,
-) -> Result<(TokenConsumed, Option<Position>), Problem> {
+) -> Result<(TokenConsumed, Position), Problem> {
     let stream = StreamId::registration_token(token.prefix());
     for _ in 0..MAX_DECISIONS {
         let (known, version) = api.load::<Token>(&stream).await?;
-        let secret_matches = secret_matches(api, &known, token).await?;
+        let (secret_matches, permit) = secret_matches(api, &cause.context, &known, token).await?;
         let command = RegistrationTokenCommand::Consume { secret_matches, registration: registration.clone() };
-        let events = match known.decide(command, &Context { now: api.now() }) {
+        let decided = known.decide(command, &Context { now: api.now() });
+        let is_done_with_hashing = match &decided {
+            Ok(events) => !events.is_empty(),
+            Err(error) => *error == RegistrationTokenError::Invalid,
+        };
+        if let Some(permit) = permit.filter(|_| is_done_with_hashing) {
+            permit.judged();
+        }
+        let events = match decided {
             Ok(events) => events,
             Err(error) => {
                 // Whoever left drawing the claim secret to us, and named the command, asks for it a second time.
@@ -166,12 +182,17 @@ async fn consume(
                 return Err(fail(api, &cause.context, &error, Some(token.prefix()), tenant_id).await);
             }
         };
+        admit(api, &cause.context, token.prefix(), registration.tenant_id).await?;
         if events.is_empty() {
             let first = known.registration().cloned().unwrap_or(registration);
             // The same registration; another body under the same name is refused all the same.
-            let position = api.repeated(cause).await?.and_then(|outcome| outcome.position);
+            api.repeated(cause).await?;
+            let position = registered_at(api, &first).await?;
             return Ok((first, position));
         }
+        let _slot = api.device_slot(registration.tenant_id).await?;
+        let client = cause.context.client_address;
+        api.authenticator.limits().registration(client)?;
         let tenant_id = Some(registration.tenant_id);
         let device = StreamWrite {
             stream: StreamId::device(registration.device_id),
@@ -184,12 +205,28 @@ async fn consume(
             events: new_events(tenant_id, events),
         };
         match api.append(cause, vec![token_write, device]).await? {
-            Some(appended) if !appended.is_repeat => return Ok((registration, Some(appended.position))),
+            Some(appended) if !appended.is_repeat => return Ok((registration, appended.position)),
             // Others were faster, perhaps with the same command: what they recorded decides.
-            Some(_) | None => {}
+            Some(_) | None => api.authenticator.limits().registration_failed(client),
         }
     }
     Err(contended())
+}
+
+/// The position that the registration was answered with the first time.
+async fn registered_at(api: &CommandApi, registration: &TokenConsumed) -> Result<Position, Problem> {
+    let recorded = api.store.read_stream(&StreamId::device(registration.device_id)).await;
+    let recorded = recorded.map_err(|error| store_unavailable(&error))?;
+    let position = recorded.first().map(|first| first.envelope.position).unwrap_or_default();
+    api.authenticator.await_own_write(position).await?;
+    Ok(position)
+}
+
+/// The tenant may have bound its devices to networks, and to a rate. Asked of whoever has the token.
+async fn admit(api: &CommandApi, context: &RequestContext, prefix: Prefix, tenant_id: TenantId) -> Result<(), Problem> {
+    let Err(problem) = api.authenticator.admit(context, tenant_id, None) else { return Ok(()) };
+    record(api, context, &problem, Some(prefix), Some(tenant_id)).await;
+    Err(problem)
 }
 
 fn device_events(
@@ -202,6 +239,7 @@ fn device_events(
         tenant_id: registration.tenant_id,
         device_name: registration.device_name.clone(),
         metadata: registration.metadata.clone(),
+        tags: registration.tags.clone(),
         token_prefix,
         claim_secret_sha256: registration.claim_secret_sha256,
     };
@@ -210,16 +248,31 @@ fn device_events(
     decided.map_err(|error| internal(&error))
 }
 
-async fn secret_matches(api: &CommandApi, known: &Token, token: &RegistrationToken) -> Result<bool, Problem> {
+/// Whether the token is the one that was issued, with the permit where that took hashing.
+async fn secret_matches<'a>(
+    api: &'a CommandApi,
+    context: &RequestContext,
+    known: &Token,
+    token: &RegistrationToken,
+) -> Result<(bool, Option<HashingPermit<'a>>), Problem> {
     let text = Zeroizing::new(token.expose());
     // Computed also for an unknown token, so that its answer takes as long.
     let presented = api.keeper.present(&text);
-    let Some(issued) = known.issued() else { return Ok(false) };
+    let Some(issued) = known.issued() else { return Ok((false, None)) };
     match presented.judge(&issued.verifier.mac, &issued.verifier.mac_key_id) {
-        MacVerdict::Matches => Ok(true),
-        MacVerdict::Differs => Ok(false),
+        MacVerdict::Matches => Ok((true, None)),
+        MacVerdict::Differs => Ok((false, None)),
         MacVerdict::KeyUnknown => {
-            api.keeper.bcrypt_matches(&text, &issued.verifier.bcrypt).await.map_err(|error| internal(&error))
+            let permit = api.authenticator.limits().before_hashing(context.client_address, token.prefix());
+            let permit = match permit {
+                Ok(permit) => permit,
+                Err(problem) => {
+                    record(api, context, &problem, Some(token.prefix()), Some(issued.tenant_id)).await;
+                    return Err(problem);
+                }
+            };
+            let matches = api.keeper.bcrypt_matches(&text, &issued.verifier.bcrypt).await;
+            Ok((matches.map_err(|error| internal(&error))?, Some(permit)))
         }
     }
 }
@@ -232,8 +285,18 @@ async fn fail(
     tenant_id: Option<TenantId>,
 ) -> Problem {
     let problem = refused(error);
+    record(api, context, &problem, prefix, tenant_id).await;
+    api.authenticator.limits().failed(context.client_address, prefix, problem)
+}
+
+async fn record(
+    api: &CommandApi,
+    context: &RequestContext,
+    problem: &Problem,
+    prefix: Option<Prefix>,
+    tenant_id: Option<TenantId>,
+) {
     let method = AuthenticationMethod::RegistrationToken;
     let failure = FailedAttempt { method, code: problem.code(), device_id: None, tenant_id, prefix };
     api.authenticator.recorder().record_failure(context, failure).await;
-    problem
 }

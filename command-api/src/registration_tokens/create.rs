@@ -67,8 +67,7 @@ impl std::fmt::Debug for CreatedRegistrationToken {
 
 /// Create a registration token.
 ///
-/// The token registers one device of the tenant, once. It is shown in this answer and never again. Needs the role
-/// `admin` or `operator`.
+/// The token registers one device of the tenant, once. It is shown in this answer and never again.
 #[utoipa::path(
     post, path = "/api/registration-tokens", tag = "Registration tokens", operation_id = "createRegistrationToken",
     request_body = CreateRegistrationToken,
@@ -77,7 +76,7 @@ impl std::fmt::Debug for CreatedRegistrationToken {
         (status = 201, body = CreatedRegistrationToken, description = "The token, shown once"),
         (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
         (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`"),
-        (status = 403, body = ProblemBody, description = "`FORBIDDEN`: the role, or another tenant"),
+        (status = 403, body = ProblemBody, description = "`FORBIDDEN`: the role, or another tenant; `QUOTA_EXCEEDED`, with `limit` and `current`"),
         (status = 409, body = ProblemBody, description = "`ALREADY_PROCESSED`, `IDEMPOTENCY_KEY_REUSED`"),
     ),
     security(("adminToken" = [])),
@@ -100,6 +99,8 @@ pub(crate) async fn create_registration_token(
         outcome.require_first()?;
     }
     let expires_at = api.now().plus_days(days.get().into());
+    // Asked before anything is hashed, and again where it counts.
+    drop(api.token_slot(request.tenant_id).await?);
     for _ in 0..MAX_DRAWS {
         let token = draw::registration_token().map_err(|error| internal(&error))?;
         let text = token.expose();
@@ -111,6 +112,7 @@ pub(crate) async fn create_registration_token(
             expires_at,
             description: request.description.clone(),
         };
+        let _slot = api.token_slot(request.tenant_id).await?;
         let Some(outcome) = issue(&api, &cause, &issued).await? else { continue };
         let outcome = outcome.require_first()?;
         let created = CreatedRegistrationToken {

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::refused;
 use crate::command::{Cause, Changed, store_unavailable};
+use crate::idempotency::IdempotencyKey;
 use crate::state::CommandApi;
 
 /// Why something is taken back.
@@ -24,17 +25,17 @@ pub(crate) struct RevokeRegistrationToken {
 
 /// Revoke a registration token.
 ///
-/// It registers nothing from here on. Revoking it again changes nothing. Needs the role `admin` or `operator`.
+/// It registers nothing from here on. Revoking it again changes nothing.
 #[utoipa::path(
     delete, path = "/api/registration-tokens/{id}", tag = "Registration tokens", operation_id = "revokeRegistrationToken",
-    params(("id" = Uuid, Path, description = "The token's id")),
+    params(("id" = Uuid, Path, description = "The token's id"), ("Idempotency-Key" = Option<String>, Header)),
     request_body = Option<RevokeRegistrationToken>,
     responses(
         (status = 204, description = "It is revoked"),
         (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`"),
         (status = 403, body = ProblemBody, description = "`FORBIDDEN`"),
         (status = 404, body = ProblemBody, description = "`NOT_FOUND`: unknown, or another tenant's"),
-        (status = 409, body = ProblemBody, description = "`REGISTRATION_TOKEN_USED`: a device has registered with it"),
+        (status = 409, body = ProblemBody, description = "`REGISTRATION_TOKEN_USED`: a device has registered with it; `IDEMPOTENCY_KEY_REUSED`"),
     ),
     security(("adminToken" = [])),
 )]
@@ -43,6 +44,7 @@ pub(crate) async fn revoke_registration_token(
     Admin(admin): Admin,
     context: RequestContext,
     PathParameter(id): PathParameter<RegistrationTokenId>,
+    key: IdempotencyKey,
     body: JsonBody<RevokeRegistrationToken>,
 ) -> Result<Changed<()>, Problem> {
     admin.require(Permission::ManageRegistrationTokens)?;
@@ -50,7 +52,8 @@ pub(crate) async fn revoke_registration_token(
     let found = api.tables().await?.registration_token(admin.tenant_id, id).await;
     let token =
         found.map_err(|error| store_unavailable(&error))?.ok_or_else(|| Problem::not_found("registration token"))?;
-    let cause = Cause { actor: admin.actor(), context, idempotency: None };
+    let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
+    let cause = Cause { actor: admin.actor(), context, idempotency };
     let stream = StreamId::registration_token(token.prefix);
     let command = || RegistrationTokenCommand::Revoke { reason: body.value.reason.clone() };
     let outcome =

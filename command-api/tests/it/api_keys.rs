@@ -133,7 +133,7 @@ async fn a_revocation_holds_from_its_answer_on_and_closes_the_claim() {
     answer.problem(ErrorCode::ApiKeyRevoked);
     assert_eq!(attempts, [("ApiKey".into(), "API_KEY_REVOKED".into())]);
     let again = revoke().send().await;
-    assert!(again.position().is_none());
+    assert!(again.position().is_some(), "whoever lost the first answer can wait for it");
     again.expect(204);
     world.claim(&device).await.problem(ErrorCode::ApiKeyAlreadyClaimed);
     let rotated = world.post(device.route("rotate-api-key")).admin(Role::Operator).send().await.expect(200);

@@ -63,6 +63,8 @@ async fn a_store_that_fails_is_told_as_such_and_recovers() {
     world.decide(&unclaimed, "approve").await.expect(200);
     world.clock.advance_days(70);
     let token = world.token(TENANT_A).await;
+    // Tables that are behind when the log fails would be told as such.
+    world.assert_projections_follow().await;
     for is_reading in [true, false] {
         let switch = if is_reading { &world.store.reads_fail } else { &world.store.appends_fail };
         switch.set(true);

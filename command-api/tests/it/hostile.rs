@@ -1,11 +1,13 @@
 //! Whatever is sent: a refusal with a code, never a failure of ours; and what follows the log still follows it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
-use signalbeam_authn::Role;
+use signalbeam_authn::client_address::{AddressHeader, TrustedProxies};
+use signalbeam_authn::forwarded_certificate::ClientCertificateHeader;
+use signalbeam_authn::{Connection, Role};
 
 use crate::world::call::Call;
 use crate::world::fleet::{DeviceCertificate, TestDevice, csr};
@@ -28,7 +30,7 @@ const FIELDS: [&str; 14] = [
     "agentVersion",
     "status",
 ];
-const HEADERS: [&str; 10] = [
+const HEADERS: [&str; 14] = [
     "authorization",
     "x-api-key",
     "idempotency-key",
@@ -38,11 +40,15 @@ const HEADERS: [&str; 10] = [
     "user-agent",
     "x-forwarded-for",
     "x-real-ip",
+    "forwarded",
+    "x-forwarded-client-cert",
+    "client-cert",
+    "host",
     "accept",
 ];
 
 /// Who calls, by number.
-const CALLERS: usize = 5;
+const CALLERS: usize = 6;
 
 struct Fleet {
     world: World,
@@ -54,7 +60,12 @@ struct Fleet {
 
 impl Fleet {
     async fn new() -> Self {
-        let world = World::new().await;
+        let mut world = World::new().await;
+        world.trust(
+            TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()])
+                .with_address_header(AddressHeader::Forwarded)
+                .with_client_certificate_header(ClientCertificateHeader::XForwardedClientCert),
+        );
         let (device, certificate) = world.device_with_certificate(TENANT_A).await;
         let pending = world.pending_device(TENANT_A).await;
         let token = world.token(TENANT_A).await["token"].as_str().unwrap().to_owned();
@@ -96,6 +107,8 @@ impl Fleet {
             1 => call.admin(Role::Admin),
             2 => call.device(&self.device),
             3 => call.certificate(&self.certificate),
+            // A proxy, whose headers are read.
+            4 => call.on(&Arc::new(Connection::plain("10.0.0.1:4711".parse().unwrap()))),
             _ => call.bearer(&self.pending.claim_secret),
         }
     }

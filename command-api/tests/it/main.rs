@@ -2,8 +2,10 @@
 //! come with the connection as the listener would hand them over.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admin_tokens;
 mod api_keys;
 mod authentication;
+mod bulk;
 mod certificates;
 mod decisions;
 mod documentation;
@@ -11,12 +13,16 @@ mod examples;
 mod failures;
 mod hostile;
 mod idempotency;
+mod key_races;
+mod limits;
 mod log_lock;
 mod proxies;
 mod races;
 mod recorded_attempts;
 mod registration;
 mod registration_tokens;
+mod repeating;
 mod secrets;
+mod tags;
 mod tenants;
 mod world;

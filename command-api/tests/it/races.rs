@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::json;
+use signalbeam_authn::limits::tenants::TenantPolicy;
 use signalbeam_authn::{ErrorCode, Role};
 use tokio::task::JoinSet;
 
@@ -27,6 +28,8 @@ async fn the_first_use_of_a_key_happens_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_keys_that_are_claimed_at_once_one_is_in_force() {
     let world = Arc::new(World::new().await);
+    // So many at once are beyond the limit for one device.
+    world.limits.reconfigure(None, TenantPolicy::default());
     let device = world.approved_device(TENANT_A).await;
     let mut tasks = JoinSet::new();
     for _ in 0..24 {

@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signalbeam_authn::client_address::TrustedProxies;
 use signalbeam_authn::http::context::provide_request_context;
+use signalbeam_authn::limits::headers::announce_limits;
 use signalbeam_authn::log_lock::LogLock;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
-use signalbeam_authn::{AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Role, authenticator};
+use signalbeam_authn::{AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Limits, Role, authenticator};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts, router};
 use signalbeam_domain::{Event, Position, SerialNumber, StreamId, TenantId, Timestamp};
 use signalbeam_event_store::{
@@ -78,6 +79,7 @@ pub(crate) struct World {
     pub(crate) projector: Arc<Projector>,
     pub(crate) authority: Arc<CertificateAuthority>,
     pub(crate) log_lock: LogLock,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) router: Router,
     /// Its routes, with nothing around them.
     bare: Router,
@@ -91,7 +93,7 @@ fn key_octets(fill: u8) -> KeyOctets {
 }
 
 fn behind(routes: &Router, proxies: TrustedProxies) -> Router {
-    routes.clone().layer(from_fn_with_state(Arc::new(proxies), provide_request_context))
+    routes.clone().layer(from_fn(announce_limits)).layer(from_fn_with_state(Arc::new(proxies), provide_request_context))
 }
 
 impl World {
@@ -117,6 +119,7 @@ impl World {
         index.wait_until_ready(PATIENCE).await.unwrap();
 
         let keeper = Arc::new(SecretKeeper::new(&key_octets(1), &[], 4, 4));
+        let limits: Arc<Limits> = Arc::default();
         let authenticator = Arc::new(Authenticator::new(authenticator::Parts {
             store: store.clone(),
             index: index.clone(),
@@ -126,6 +129,7 @@ impl World {
             keeper: keeper.clone(),
             verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
             policy,
+            limits: limits.clone(),
         }));
         let log_lock = authenticator.log_lock().clone();
         let state = CommandApi::new(Parts {
@@ -151,9 +155,10 @@ impl World {
             index,
             projector,
             authority,
-            router,
             bare,
+            limits,
             log_lock,
+            router,
             documentation,
             admins,
             _folder: folder,

@@ -124,6 +124,19 @@ fn a_device_without_a_key_in_force_cannot_give_itself_one() {
 }
 
 #[test]
+fn a_key_that_ended_asks_for_no_successor() {
+    let succeed = |presented: u8| Command::Succeed { issued: key(9, DeviceRotation), presented: key_id(presented) };
+    let in_force = [issued(1, Claim), used(1)];
+    given::<ApiKeys>(in_force).when(succeed(1)).then([issued(9, DeviceRotation)]);
+    let rotated_by_admin = [issued(1, Claim), used(1), superseded(1), issued(2, AdminRotation)];
+    given::<ApiKeys>(rotated_by_admin).when(succeed(1)).then_refused(Error::Revoked);
+    let succeeded = [issued(1, Claim), used(1), issued(2, DeviceRotation), used(2), superseded(1)];
+    given::<ApiKeys>(succeeded.clone()).when(succeed(1)).then_refused(Error::Revoked);
+    given::<ApiKeys>(succeeded).when(succeed(2)).then([issued(9, DeviceRotation)]);
+    given::<ApiKeys>([issued(1, Claim)]).when(succeed(2)).then_refused(Error::Unknown);
+}
+
+#[test]
 fn a_devices_rotation_does_not_open_the_claim() {
     let history = [issued(1, Claim), used(1), issued(2, DeviceRotation)];
     given::<ApiKeys>(history).when(issue(3, Claim)).then_refused(Error::AlreadyClaimed);

@@ -6,7 +6,7 @@ use signalbeam_domain::device::{
     Device, DeviceApproved, DeviceCommand as Command, DeviceDecommissioned, DeviceError as Error, DeviceEvent as Event,
     DeviceNetworksRestricted, DeviceRegistered, DeviceReinstated, DeviceRejected, DeviceRenamed, DeviceSuspended,
 };
-use signalbeam_domain::{AllowedNetworks, DeviceStatus, Metadata, MetadataValue, Network, ValidityBounds};
+use signalbeam_domain::{AllowedNetworks, DeviceStatus, Metadata, MetadataValue, Network, Tag, Tags, ValidityBounds};
 
 use crate::fixtures::{because, digest, name, prefix, reason, registered_device};
 use crate::given::{Given, given};
@@ -36,7 +36,7 @@ fn decommissioned() -> Event {
 }
 
 fn rename(name_to: Option<&str>, metadata: Option<Metadata>) -> DeviceRenamed {
-    DeviceRenamed { device_name: name_to.map(name), metadata }
+    DeviceRenamed { device_name: name_to.map(name), metadata, tags: None }
 }
 
 fn floor(number: i64) -> Metadata {
@@ -206,4 +206,36 @@ fn a_device_in_service_is_bound_to_networks_and_set_free_again() {
         .then([free.into()]);
     let state = given::<Device>([registered(), bound()]).state();
     assert_eq!(state.known().unwrap().allowed_networks, office());
+}
+
+#[test]
+fn tags_are_replaced_as_a_whole_and_only_where_they_change() {
+    let tagged = |tags: &[&str]| DeviceRenamed {
+        tags: Some(Tags::new(tags.iter().map(|tag| Tag::parse(tag).unwrap())).unwrap()),
+        ..DeviceRenamed::default()
+    };
+    given::<Device>([registered()]).when(Command::Rename(tagged(&["b", "a"]))).then([tagged(&["a", "b"]).into()]);
+    given::<Device>([registered(), tagged(&["a", "b"]).into()])
+        .when(Command::Rename(tagged(&["b", "a"])))
+        .then_nothing();
+    let fewer = Command::Rename(tagged(&[]));
+    given::<Device>([registered(), tagged(&["a"]).into()]).when(fewer).then([tagged(&[]).into()]);
+    given::<Device>([registered()]).when(Command::Rename(tagged(&[]))).then_nothing();
+}
+
+#[test]
+fn a_change_of_name_and_networks_happens_as_a_whole() {
+    let office = networks(&["192.0.2.0/24"]);
+    let renamed = rename(Some("gate"), None);
+    let bound = Event::from(DeviceNetworksRestricted { networks: office.clone() });
+    let change = Command::Change { renamed: renamed.clone(), networks: Some(office) };
+    given::<Device>([registered()]).when(change.clone()).then([renamed.clone().into(), bound.clone()]);
+    given::<Device>([registered(), renamed.clone().into()]).when(change.clone()).then([bound]);
+    let action = "restricted to networks";
+    given::<Device>([registered(), rejected()])
+        .when(change)
+        .then_refused(Error::InvalidState { status: DeviceStatus::Rejected, action });
+    given::<Device>([registered()])
+        .when(Command::Change { renamed: renamed.clone(), networks: None })
+        .then([renamed.into()]);
 }

@@ -7,7 +7,7 @@ use signalbeam_domain::device::{DecisionReason, DeviceRegistered};
 use signalbeam_domain::registration_token::{TokenConsumed, TokenIssued};
 use signalbeam_domain::{
     ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint, Metadata, Reason,
-    RegistrationTokenId, SecretVerifier, SerialNumber, TenantId, Timestamp,
+    RegistrationTokenId, SecretVerifier, SerialNumber, Tags, TenantId, Timestamp,
 };
 use uuid::Uuid;
 
@@ -91,6 +91,7 @@ pub(crate) fn registration(claim_secret: u8) -> TokenConsumed {
         tenant_id: tenant(1),
         device_name: name("gateway"),
         metadata: Metadata::default(),
+        tags: Tags::default(),
         claim_secret_sha256: digest(claim_secret),
     }
 }
@@ -102,6 +103,7 @@ pub(crate) fn registered_device() -> DeviceRegistered {
         tenant_id: tenant(1),
         device_name: name("gateway"),
         metadata: Metadata::default(),
+        tags: Tags::default(),
         token_prefix: prefix(1),
         claim_secret_sha256: digest(1),
     }

@@ -1,7 +1,8 @@
 //! What was recorded once is read for ever: a payload of every event and version that was ever written, byte by byte.
 //!
-//! `{type}.v{version}.json` has every optional field, `{type}.v{version}.minimal.json` has none. The files are
-//! never edited: a payload that changes gets a new schema version and a file beside the old one.
+//! `{type}.v{version}.json` has every optional field that the version was born with, `{type}.v{version}.minimal.json` has
+//! none, `{type}.v{version}.{addition}.json` has those that an addition brought. The files are never edited: a payload
+//! that gains optional fields gets a file beside the old ones, one that changes otherwise a new schema version too.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -126,6 +127,25 @@ fn the_golden_events_of_a_device_fold() {
     assert_eq!(device.api_key_validity_days.unwrap().get(), 90);
     assert_eq!(device.allowed_networks.as_slice().len(), 2);
     assert_eq!(device.rejection_reason.as_ref().unwrap().as_str(), "unknown site");
+}
+
+#[test]
+fn tags_are_read_where_they_were_recorded_and_absent_where_they_were_not() {
+    let payloads = payloads();
+    let event = |file: &str| decode(kind(file).0, 1, payloads[file].as_bytes());
+    let tags_of = |files: [&str; 2]| {
+        let events = files.map(|file| DeviceEvent::try_from(event(file)).unwrap());
+        let device = Device::fold(&events);
+        device.known().unwrap().registered.tags.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(tags_of(["device.registered.v1.json", "device.renamed.v1.json"]).is_empty());
+    assert_eq!(tags_of(["device.registered.v1.tagged.json", "device.renamed.v1.json"]), ["Halle 3", "site:Süd"]);
+    assert_eq!(tags_of(["device.registered.v1.tagged.json", "device.renamed.v1.tagged.json"]), ["Halle 4"]);
+    let Ok(RegistrationTokenEvent::Consumed(consumed)) = event("registration_token.consumed.v1.tagged.json").try_into()
+    else {
+        panic!("a token's event")
+    };
+    assert_eq!(consumed.tags.iter().count(), 2);
 }
 
 #[test]

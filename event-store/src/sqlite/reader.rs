@@ -110,7 +110,8 @@ impl EventReader for SqliteEventReader {
             .await
             .and_then(|row| row.as_ref().map(row::known_command).transpose());
         let Some(command) = row.map_err(StoreError::because("read a command"))? else { return Ok(None) };
-        Ok(Some(RecordedCommand { body_sha256: command.body_sha256, events: self.events_of(&command).await? }))
+        let events = self.events_of(&command).await?;
+        Ok(Some(RecordedCommand { body_sha256: command.body_sha256, position: command.position, events }))
     }
 
     fn subscribe(&self, after: Position) -> Subscription {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use signalbeam_domain::device::{DecisionReason, DeviceRegistered, DeviceReinstated, DeviceSuspended};
 use signalbeam_domain::registration_token::TokenRevoked;
 use signalbeam_domain::{
-    Actor, CorrelationId, DeviceId, DeviceName, Digest, Event, EventId, Metadata, Prefix, Reason, StreamId, TenantId,
-    Timestamp, Version,
+    Actor, CorrelationId, DeviceId, DeviceName, Digest, Event, EventId, Metadata, Prefix, Reason, StreamId, Tags,
+    TenantId, Timestamp, Version,
 };
 use signalbeam_domain::{device::DeviceEvent, registration_token::RegistrationTokenEvent};
 use signalbeam_event_store::{
@@ -73,6 +73,7 @@ pub(crate) fn registered(device_id: DeviceId, tenant_id: TenantId) -> NewEvent {
         tenant_id,
         device_name: DeviceName::parse("Pump 7, hall \"Süd\"").unwrap(),
         metadata: Metadata::default(),
+        tags: Tags::default(),
         token_prefix: Prefix::parse("a1B2c3D4").unwrap(),
         claim_secret_sha256: Digest([7; 32]),
     });

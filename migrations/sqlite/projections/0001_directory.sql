@@ -22,6 +22,7 @@ CREATE TABLE devices (
     name                  TEXT NOT NULL,       -- a label, not unique
     status                TEXT NOT NULL CHECK (status IN ('Pending', 'Approved', 'Rejected', 'Suspended', 'Decommissioned')),
     metadata              TEXT NOT NULL,       -- a JSON object
+    tags                  TEXT NOT NULL,       -- a JSON array of texts, sorted
     registered_at         TEXT NOT NULL,
     token_prefix          TEXT NOT NULL,       -- of the registration token that it came with
     claim_secret_sha256   TEXT NOT NULL,       -- with that secret it fetches its API key
@@ -41,6 +42,18 @@ CREATE INDEX devices_by_registration ON devices (registered_at, device_id);
 CREATE INDEX devices_of_tenant ON devices (tenant_id, registered_at, device_id);
 CREATE INDEX devices_of_tenant_by_name ON devices (tenant_id, name);
 CREATE INDEX devices_by_status ON devices (status, registered_at, device_id);
+
+-- One row for each tag of a device: what finds the devices of a tag in the order of their lists.
+CREATE TABLE device_tags (
+    device_id            TEXT NOT NULL REFERENCES devices (device_id),
+    tag                  TEXT NOT NULL,
+    device_tenant_id     TEXT NOT NULL,
+    device_registered_at TEXT NOT NULL,
+    PRIMARY KEY (device_id, tag)
+) WITHOUT ROWID;
+
+CREATE INDEX device_tags_by_registration ON device_tags (tag, device_registered_at, device_id);
+CREATE INDEX device_tags_of_tenant ON device_tags (device_tenant_id, tag, device_registered_at, device_id);
 
 -- One row an API key.
 CREATE TABLE device_api_keys (

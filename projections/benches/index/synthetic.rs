@@ -7,7 +7,7 @@ use signalbeam_domain::device::{DeviceApproved, DeviceEvent, DeviceRegistered};
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenConsumed, TokenIssued};
 use signalbeam_domain::{
     Actor, ApiKeyId, AuthorityId, CorrelationId, DeviceId, DeviceName, Digest, Envelope, Event, EventId, Fingerprint,
-    Metadata, Position, Prefix, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, TenantId, Timestamp,
+    Metadata, Position, Prefix, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tags, TenantId, Timestamp,
     ValidityBounds, Version,
 };
 use signalbeam_event_store::{
@@ -116,6 +116,7 @@ pub(crate) fn of_device(number: usize) -> Vec<Recorded> {
         tenant_id,
         device_name: device_name.clone(),
         metadata: Metadata::default(),
+        tags: Tags::default(),
         claim_secret_sha256,
     };
     let registered = DeviceRegistered {
@@ -123,6 +124,7 @@ pub(crate) fn of_device(number: usize) -> Vec<Recorded> {
         tenant_id,
         device_name,
         metadata: Metadata::default(),
+        tags: Tags::default(),
         token_prefix,
         claim_secret_sha256,
     };

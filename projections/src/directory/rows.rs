@@ -8,14 +8,15 @@ use signalbeam_domain::device::{
 use signalbeam_domain::registration_token::RegistrationTokenEvent;
 use signalbeam_domain::{
     AdminTokenId, AllowedNetworks, ApiKeyId, AuthorityId, Days, Description, DeviceId, DeviceName, DeviceStatus,
-    Digest, EventId, Fingerprint, Metadata, Prefix, Reason, RegistrationTokenId, SerialNumber, TenantId, Timestamp,
-    TokenIssuer,
+    Digest, EventId, Fingerprint, Metadata, Prefix, Reason, RegistrationTokenId, SerialNumber, Tags, TenantId,
+    Timestamp, TokenIssuer,
 };
 
 use super::Moment;
 use crate::standing::{CertificateType, StandingName};
 
 /// A value as the text of its JSON, so that SQLite keeps it as it is: metadata with its numbers, lists.
+/// A value as JSON text in a column, so that SQLite keeps its numbers as they are.
 #[derive(Debug)]
 pub(super) struct Json<T>(pub(super) T);
 
@@ -58,6 +59,7 @@ row! {
         name: DeviceName,
         status: DeviceStatus,
         metadata: Json<Metadata>,
+        tags: Json<Tags>,
         registered_at: Timestamp,
         token_prefix: Prefix,
         claim_secret_sha256: Digest,
@@ -141,6 +143,7 @@ pub(super) struct DevicePatch {
     name: Option<DeviceName>,
     metadata: Option<Json<Metadata>>,
     allowed_networks: Option<Json<AllowedNetworks>>,
+    tags: Option<Json<Tags>>,
     approved_at: Option<Timestamp>,
     approved_by: Option<String>,
     api_key_validity_days: Option<Days>,
@@ -162,6 +165,7 @@ impl DevicePatch {
             DeviceEvent::Renamed(renamed) => {
                 self.name = renamed.device_name.or(self.name.take());
                 self.metadata = renamed.metadata.map(Json).or(self.metadata.take());
+                self.tags = renamed.tags.map(Json).or(self.tags.take());
             }
             DeviceEvent::NetworksRestricted(restricted) => self.allowed_networks = Some(Json(restricted.networks)),
             DeviceEvent::Approved(approved) => {

@@ -7,6 +7,7 @@ UPDATE devices SET
     name = coalesce(patch ->> 'name', name),
     metadata = coalesce(patch ->> 'metadata', metadata),
     allowed_networks = coalesce(patch ->> 'allowed_networks', allowed_networks),
+    tags = coalesce(patch ->> 'tags', tags),
     approved_at = coalesce(patch ->> 'approved_at', approved_at),
     approved_by = coalesce(patch ->> 'approved_by', approved_by),
     api_key_validity_days = coalesce(patch ->> 'api_key_validity_days', api_key_validity_days),
@@ -19,6 +20,18 @@ UPDATE devices SET
     status_reason = iif(patch ->> 'status' IS NULL, status_reason, patch ->> 'status_reason')
 FROM (SELECT key AS patched, value AS patch FROM jsonb_each($1))
 WHERE device_id = patched";
+
+/// Takes an object that maps device ids to their tags, which are all written anew.
+pub(super) const CLEAR_TAGS: &str = "
+DELETE FROM device_tags WHERE device_id IN (SELECT key FROM jsonb_each($1))";
+
+/// Takes the same object, once the devices themselves are there.
+pub(super) const INSERT_TAGS: &str = "
+INSERT INTO device_tags (device_id, tag, device_tenant_id, device_registered_at)
+SELECT devices.device_id, tag.value, devices.tenant_id, devices.registered_at
+FROM jsonb_each($1) AS tagged
+CROSS JOIN devices ON devices.device_id = tagged.key
+CROSS JOIN json_each(tagged.value) AS tag";
 
 /// By key id.
 pub(super) const PATCH_API_KEYS: &str = "

@@ -1,7 +1,7 @@
 //! Devices: listed, and one with what it authenticates by.
 
 use signalbeam_domain::{
-    AllowedNetworks, ApiKeyId, DeviceId, DeviceName, DeviceStatus, Digest, Metadata, Prefix, TenantId, Timestamp,
+    AllowedNetworks, ApiKeyId, DeviceId, DeviceName, DeviceStatus, Digest, Metadata, Prefix, Tags, TenantId, Timestamp,
 };
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -25,6 +25,8 @@ pub struct DeviceRow {
     pub status: DeviceStatus,
     /// What it told of itself.
     pub metadata: Metadata,
+    /// What it is found by.
+    pub tags: Tags,
     /// When it registered.
     pub registered_at: Timestamp,
     /// The prefix of the token that it registered with.
@@ -96,13 +98,42 @@ pub struct DeviceFilter {
     pub tenant_id: Option<TenantId>,
     /// Only those whose name contains this; ASCII letters in either case.
     pub name_contains: Option<String>,
+    /// Only those that have every one of these.
+    pub tags: Tags,
 }
 
-const DEVICES: &str = "SELECT *, (SELECT last_seen_at FROM device_usage WHERE device_usage.device_id = devices.device_id) \
-     AS last_seen_at FROM devices WHERE true";
+/// A device's columns, and when it was last seen.
+macro_rules! device_columns {
+    () => {
+        "SELECT devices.*, \
+         (SELECT last_seen_at FROM device_usage WHERE device_usage.device_id = devices.device_id) AS last_seen_at "
+    };
+}
+
+const DEVICES: &str = concat!(device_columns!(), "FROM devices WHERE true");
+
+const TAGGED_DEVICES: &str =
+    concat!(device_columns!(), "FROM device_tags AS tagged CROSS JOIN devices USING (device_id) WHERE true");
 
 const UNREVOKED_API_KEYS: &str = "SELECT id, device_id, tenant_id, key_prefix, created_at, expires_at, first_used_at, noticed_days \
      FROM device_api_keys WHERE revoked_at IS NULL";
+
+const RETIRABLE: &str = "
+SELECT device_id, tenant_id FROM devices AS device
+WHERE device_id > $1 AND status = 'Approved'
+  AND EXISTS (
+    SELECT 1 FROM device_api_keys AS key WHERE key.device_id = device.device_id AND key.revoked_at IS NULL
+  )
+  AND EXISTS (
+    SELECT 1 FROM device_certificates AS active
+    WHERE active.device_id = device.device_id AND active.revoked_at IS NULL AND active.first_used_at IS NOT NULL
+      AND active.not_before <= $2 AND active.expires_at > $2
+  )
+  AND EXISTS (
+    SELECT 1 FROM device_certificates AS used
+    WHERE used.device_id = device.device_id AND used.first_used_at <= $3
+  )
+ORDER BY device_id LIMIT $4";
 
 impl ReadModel {
     /// A page of devices, the newest first.
@@ -116,7 +147,7 @@ impl ReadModel {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Listed<DeviceRow>, ReadError> {
-        let mut listing = Listing::new(DEVICES);
+        let mut listing = devices_with(&filter.tags, confined_to.or(filter.tenant_id));
         listing.and_tenants(confined_to, filter.tenant_id);
         if let Some(status) = filter.status {
             listing.and("status = ", status.as_str());
@@ -125,7 +156,9 @@ impl ReadModel {
             listing.and("0 < instr(lower(name), lower(", part.clone());
             listing.push("))");
         }
-        listing.page(self.tables.readers(), ("registered_at", "device_id"), after, limit).await
+        let order =
+            if filter.tags.is_empty() { ("registered_at", "device_id") } else { ("device_registered_at", "device_id") };
+        listing.page(self.tables.readers(), order, after, limit).await
     }
 
     /// One device, with what it authenticates by.
@@ -148,7 +181,8 @@ impl ReadModel {
         }))
     }
 
-    /// A page of API keys that are not revoked and expire from `from` on and before `before`, the latest expiry first.
+    /// A page of API keys that are not revoked, expire from `from` on and before `before`, and of which nobody has been
+    /// told at this threshold or a smaller one; the latest expiry first.
     ///
     /// # Errors
     /// [`ReadError`] where the tables do not answer.
@@ -156,14 +190,61 @@ impl ReadModel {
         &self,
         from: Timestamp,
         before: Timestamp,
+        threshold_days: u16,
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Listed<ApiKeyRow>, ReadError> {
         let mut listing = Listing::new(UNREVOKED_API_KEYS);
         listing.and("expires_at >= ", from.to_string());
         listing.and("expires_at < ", before.to_string());
+        listing.and("coalesce(noticed_days, 65536) > ", i64::from(threshold_days));
         listing.page(self.tables.readers(), ("expires_at", "id"), after, limit).await
     }
+
+    /// Approved devices behind `after`, by their ids, that have an API key that is not revoked and a certificate in use at
+    /// this moment, and that first authenticated by any certificate at `used_until` or before; each with its tenant.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the tables do not answer.
+    pub async fn devices_with_retirable_keys(
+        &self,
+        used_until: Timestamp,
+        now: Timestamp,
+        after: Option<DeviceId>,
+        limit: usize,
+    ) -> Result<Vec<(DeviceId, TenantId)>, ReadError> {
+        let rows = sqlx::query(RETIRABLE)
+            .bind(after.map(|id| id.to_string()).unwrap_or_default())
+            .bind(now.to_string())
+            .bind(used_until.to_string())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(self.tables.readers())
+            .await?;
+        let device = |row: &SqliteRow| {
+            Ok((row.required("device_id", DeviceId::parse)?, row.required("tenant_id", TenantId::parse)?))
+        };
+        rows.iter().map(device).collect()
+    }
+}
+
+/// The devices that have all these tags. Where there are any, the list walks the index of one tag in its own order and
+/// looks each device up: it costs what the page costs, however many devices there are without the tag.
+fn devices_with(tags: &Tags, tenant: Option<TenantId>) -> Listing {
+    let mut tags = tags.iter();
+    let Some(first) = tags.next() else { return Listing::new(DEVICES) };
+    let mut listing = Listing::new(TAGGED_DEVICES);
+    listing.and("tagged.tag = ", first.as_str().to_owned());
+    if let Some(tenant) = tenant {
+        listing.and("tagged.device_tenant_id = ", tenant.to_string());
+    }
+    for other in tags {
+        listing.and(
+            "EXISTS (SELECT 1 FROM device_tags AS other WHERE other.device_id = tagged.device_id AND other.tag = ",
+            other.as_str().to_owned(),
+        );
+        listing.push(")");
+    }
+    listing
 }
 
 async fn newest_api_key(connection: &mut SqliteConnection, id: DeviceId) -> Result<Option<ApiKeyRow>, ReadError> {
@@ -192,6 +273,7 @@ impl Listable for DeviceRow {
             name: row.required("name", DeviceName::parse)?,
             status: row.required("status", |text| DeviceStatus::parse(text).ok_or(()))?,
             metadata: row.required("metadata", |json| serde_json::from_str(json))?,
+            tags: row.required("tags", |json| serde_json::from_str(json))?,
             registered_at: row.moment("registered_at")?,
             token_prefix: row.required("token_prefix", Prefix::parse)?,
             claim_secret_sha256: row.required("claim_secret_sha256", digest)?,

@@ -16,8 +16,8 @@ use signalbeam_domain::registration_token::{RegistrationToken, RegistrationToken
 use signalbeam_domain::{
     Actor, ActorKind, AdminTokenId, Aggregate, AllowedNetworks, ApiKeyId, AuthorityId, Context, CorrelationId,
     Description, DeviceId, DeviceName, Digest, Event, EventId, Fingerprint, Metadata, MetadataValue, Network, Position,
-    Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, TenantId, Timestamp, TokenIssuer,
-    ValidityBounds,
+    Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tag, Tags, TenantId, Timestamp,
+    TokenIssuer, ValidityBounds,
 };
 use signalbeam_event_store::{
     Batch, Clock, CommandMetadata, EventReader, EventStore, ExpectedVersion, Filter, MemoryEventStore, NewEvent,
@@ -112,7 +112,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
 pub(crate) fn admin_token(nth: usize) -> (AdminTokenId, TokenIssuer, Option<Timestamp>) {
     let issuers = ["signalbeam", "https://id.example", "https://other.example"];
     let start = Timestamp::parse(START).unwrap();
-    let expires_at = (nth % 3 > 0).then(|| start.plus_days(10 * i64::try_from(nth).unwrap()));
+    let expires_at = (!nth.is_multiple_of(3)).then(|| start.plus_days(10 * i64::try_from(nth).unwrap()));
     let jti = AdminTokenId::parse(&format!("token-{}", nth % 2)).unwrap();
     (jti, TokenIssuer::parse(issuers[nth / 2]).unwrap(), expires_at)
 }
@@ -200,13 +200,14 @@ impl Fleet {
             Step::Reject(nth) => self.decide_device(nth, DeviceCommand::Reject(said("unknown"))).await,
             Step::Rename(nth) => {
                 let device_name = Some(DeviceName::parse(&format!("renamed {}", self.draw())).unwrap());
-                let renamed = DeviceRenamed { device_name, metadata: None };
+                let tags = (self.draw().is_multiple_of(2)).then(|| self.draw_tags());
+                let renamed = DeviceRenamed { device_name, metadata: None, tags };
                 self.decide_device(nth, DeviceCommand::Rename(renamed)).await;
             }
             Step::Restrict(nth) => {
                 // Every other time everywhere.
                 let network = format!("10.0.{}.0/24", self.draw() % 256);
-                let bound = (self.drawn % 2 == 0).then(|| Network::parse(&network).unwrap());
+                let bound = self.drawn.is_multiple_of(2).then(|| Network::parse(&network).unwrap());
                 let networks = AllowedNetworks::new(bound.into_iter().collect()).unwrap();
                 self.decide_device(nth, DeviceCommand::RestrictNetworks(networks)).await;
             }
@@ -242,6 +243,19 @@ impl Fleet {
         }
     }
 
+    /// Gives a device these tags and no others.
+    pub(crate) async fn tag(&mut self, nth: usize, tags: &Tags) {
+        let renamed = DeviceRenamed { tags: Some(tags.clone()), ..DeviceRenamed::default() };
+        self.decide_device(nth, DeviceCommand::Rename(renamed)).await;
+    }
+
+    /// One or two of three, or none.
+    fn draw_tags(&mut self) -> Tags {
+        let number = self.draw();
+        let tags = ["site:east", "hall 3", "env=prod"].iter().take(usize::try_from(number % 3).unwrap());
+        Tags::new(tags.map(|tag| Tag::parse(tag).unwrap())).unwrap()
+    }
+
     async fn issue_token(&mut self) {
         let number = self.draw();
         let issued = TokenIssued {
@@ -268,6 +282,7 @@ impl Fleet {
             tenant_id,
             device_name: DeviceName::parse(&format!("Gateway {}", self.devices.len() % 3)).unwrap(),
             metadata: Metadata::new(facts.into()).unwrap(),
+            tags: self.draw_tags(),
             claim_secret_sha256: self.digest(),
         };
         let registered = DeviceRegistered {
@@ -275,6 +290,7 @@ impl Fleet {
             tenant_id,
             device_name: registration.device_name.clone(),
             metadata: registration.metadata.clone(),
+            tags: registration.tags.clone(),
             token_prefix: prefix,
             claim_secret_sha256: registration.claim_secret_sha256,
         };

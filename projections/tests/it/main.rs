@@ -3,6 +3,7 @@
 
 mod fleet;
 mod index;
+mod monitors;
 mod projector;
 mod read_model;
 mod rebuild;

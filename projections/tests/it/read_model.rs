@@ -2,7 +2,7 @@
 
 use signalbeam_domain::api_key::KeyOrigin;
 use signalbeam_domain::certificate::Standing;
-use signalbeam_domain::{DeviceId, DeviceStatus, SerialNumber, Timestamp};
+use signalbeam_domain::{DeviceId, DeviceStatus, SerialNumber, Tag, Tags, Timestamp};
 use signalbeam_event_store::Clock;
 use signalbeam_projections::{
     CertificateFilter, CertificateStatus, CertificateType, Cursor, DeviceFilter, ReadModel, RevokedTokens, TokenFilter,
@@ -63,6 +63,7 @@ async fn devices_are_found_by_status_tenant_and_part_of_the_name() {
         status,
         tenant_id,
         name_contains: name.map(ToOwned::to_owned),
+        tags: Tags::default(),
     };
     let approved = find(filter(Some(DeviceStatus::Approved), None, None)).await;
     assert_eq!(approved, [fleet.devices[4]]);
@@ -74,6 +75,43 @@ async fn devices_are_found_by_status_tenant_and_part_of_the_name() {
     let of_first = fleet.tokens.iter().filter(|token| token.tenant_id == tenant(0)).count();
     assert_eq!(find(filter(None, Some(tenant(0)), None)).await.len(), of_first);
     assert!(find(filter(None, Some(tenant(7)), None)).await.is_empty());
+}
+
+fn tags(texts: &[&str]) -> Tags {
+    Tags::new(texts.iter().map(|text| Tag::parse(text).unwrap())).unwrap()
+}
+
+#[tokio::test]
+async fn devices_are_found_by_every_one_of_their_tags_in_the_order_of_the_list() {
+    let mut fleet = six_devices().await;
+    let (east, both) = (tags(&["site:east"]), tags(&["rack 1", "site:east"]));
+    for (nth, tags) in [(0, &both), (1, &both), (2, &east), (3, &Tags::default()), (4, &both), (5, &east)] {
+        fleet.tag(nth, tags).await;
+    }
+    let (model, projected) = asked(&fleet).await;
+    let ids = |nths: &[usize]| ids_of(&fleet, nths);
+    let of = |tags: &Tags| DeviceFilter { tags: tags.clone(), ..DeviceFilter::default() };
+    for limit in [1, 2, 500] {
+        assert_eq!(device_pages(&model, &of(&east), limit).await.concat(), ids(&[5, 4, 2, 1, 0]), "{limit}");
+        assert_eq!(device_pages(&model, &of(&both), limit).await.concat(), ids(&[4, 1, 0]), "{limit}");
+    }
+    assert!(device_pages(&model, &of(&tags(&["site"])), 9).await.concat().is_empty(), "a part of a tag is no tag");
+    assert!(device_pages(&model, &of(&tags(&["SITE:east"])), 9).await.concat().is_empty(), "case counts");
+    let (own, other) = (fleet.tokens[0].tenant_id, fleet.tokens[1].tenant_id);
+    let confined = model.devices(Some(own), &of(&both), None, 9).await.unwrap().items;
+    assert_eq!(confined.iter().map(|row| row.device_id).collect::<Vec<_>>(), ids(&[4, 0]));
+    assert_eq!(confined[0].tags, both);
+    let asked_for_another = DeviceFilter { tenant_id: Some(other), ..of(&both) };
+    assert!(model.devices(Some(own), &asked_for_another, None, 9).await.unwrap().items.is_empty());
+    let of_other = DeviceFilter { tenant_id: Some(other), ..of(&both) };
+    assert_eq!(device_pages(&model, &of_other, 9).await.concat(), ids(&[1]));
+    fleet.tag(4, &east).await;
+    projected.catch_up(&fleet).await;
+    assert_eq!(device_pages(&model, &of(&both), 9).await.concat(), ids_of(&fleet, &[1, 0]), "tags are replaced");
+}
+
+fn ids_of(fleet: &Fleet, nths: &[usize]) -> Vec<DeviceId> {
+    nths.iter().map(|nth| fleet.devices[*nth]).collect()
 }
 
 #[tokio::test]
@@ -272,9 +310,9 @@ async fn expiring_api_keys_are_listed_once() {
     fleet.perform(Step::IssueKey(0, KeyOrigin::AdminRotation)).await;
     let (model, _projected) = asked(&fleet).await;
     let now = fleet.clock.now();
-    let found = model.api_keys_expiring(now, now.plus_days(61), None, 10).await.unwrap().items;
+    let found = model.api_keys_expiring(now, now.plus_days(61), 7, None, 10).await.unwrap().items;
     assert_eq!(found.iter().map(|key| key.device_id).collect::<Vec<_>>(), [device], "not the revoked one");
-    assert!(model.api_keys_expiring(now, now.plus_days(59), None, 10).await.unwrap().items.is_empty());
+    assert!(model.api_keys_expiring(now, now.plus_days(59), 7, None, 10).await.unwrap().items.is_empty());
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ pub(crate) async fn dump(path: &Path) -> BTreeMap<&'static str, Vec<TextRow>> {
     let tables = [
         "checkpoints",
         "devices",
+        "device_tags",
         "device_api_keys",
         "device_registration_tokens",
         "device_certificates",
@@ -52,7 +53,7 @@ pub(crate) async fn dump(path: &Path) -> BTreeMap<&'static str, Vec<TextRow>> {
     ];
     let mut dump = BTreeMap::new();
     for table in tables {
-        dump.insert(table, query(path, format!("SELECT * FROM {table} ORDER BY 1")).await);
+        dump.insert(table, query(path, format!("SELECT * FROM {table} ORDER BY 1, 2")).await);
     }
     dump
 }

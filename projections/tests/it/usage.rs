@@ -38,6 +38,7 @@ fn certificate(device_id: DeviceId, tenant_id: TenantId, timestamp: Timestamp) -
         api_key_prefix: None,
         certificate_serial_number: Some(SerialNumber::from_random([7; 20])),
         correlation_id: CorrelationId::parse("test").unwrap(),
+        attempts: 1,
     }
 }
 

@@ -67,7 +67,7 @@ attempt_parameters! {
 ///
 /// All that the parameters want, the oldest first, up to the last one that was recorded when the request came. Sent while
 /// it is read, so a failure in the middle ends the connection instead of the answer: an answer that has an end is complete.
-/// An admin of one tenant gets the attempts with that tenant's credentials. Needs any role.
+/// An admin of one tenant gets the attempts with that tenant's credentials.
 #[utoipa::path(
     get, path = "/api/authentication-logs/export", tag = "Authentication log",
     operation_id = "exportAuthenticationLogs",

@@ -29,7 +29,7 @@ attempt_parameters! {
 
 /// List authentication attempts.
 ///
-/// The newest first. An admin of one tenant sees the attempts with that tenant's credentials. Needs any role.
+/// The newest first. An admin of one tenant sees the attempts with that tenant's credentials.
 ///
 /// Found by an index: a device's attempts, a tenant's, failures by their code, and a span of time. By other parameters alone
 /// a page looks at 200,000 rows at most (20,000 where an index leads there), and may then be short, or empty, with a

@@ -17,7 +17,7 @@ const DER: &str = "application/pkix-cert";
 /// Get the authority's certificate.
 ///
 /// What devices trust. Whoever fetches it over a connection that nothing vouches for compares its fingerprint with one
-/// that came another way. Public.
+/// that came another way.
 #[utoipa::path(
     get, path = "/api/certificates/ca", tag = "Certificates", operation_id = "getCaCertificate",
     params(
@@ -30,15 +30,16 @@ const DER: &str = "application/pkix-cert";
             (Vec<u8> = "application/pkix-cert"),
         )),
         (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
+        (status = 503, body = ProblemBody, description = "`PROJECTION_BEHIND`"),
     ),
     security(()),
 )]
 pub async fn get_ca_certificate(
     State(api): State<QueryApi>,
     headers: HeaderMap,
-    // The certificate is the same at every position of the log.
-    _accepted: QueryParameters<AsOf>,
+    QueryParameters(query): QueryParameters<AsOf>,
 ) -> Result<Response, Problem> {
+    api.settle_index(query.min_position).await?;
     let (content_type, body) =
         if accepts_der(&headers) { (DER, api.ca.der.clone()) } else { (PEM, api.ca.pem.clone().into_bytes()) };
     let headers = [

@@ -14,7 +14,7 @@ use crate::state::QueryApi;
 
 /// Get a certificate.
 ///
-/// By its serial number, in either case, with or without colons. Needs any role.
+/// By its serial number, in either case, with or without colons.
 #[utoipa::path(
     get, path = "/api/certificates/{serialNumber}", tag = "Certificates", operation_id = "getCertificate",
     params(("serialNumber" = String, Path, description = "40 hex digits"), AsOf),

@@ -47,7 +47,6 @@ pub struct ListCertificates {
 /// List certificates.
 ///
 /// The newest first. An admin of one tenant sees that tenant's; the authority's own are listed for admins of all tenants.
-/// Needs any role.
 #[utoipa::path(
     get, path = "/api/certificates", tag = "Certificates", operation_id = "listCertificates",
     params(ListCertificates),

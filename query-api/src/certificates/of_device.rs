@@ -15,7 +15,7 @@ use crate::state::QueryApi;
 
 /// List a device's certificates.
 ///
-/// All that it ever had, the newest first, on one page. A device sees its own. Needs any role.
+/// All that it ever had, the newest first, on one page. A device sees its own.
 #[utoipa::path(
     get, path = "/api/certificates/device/{deviceId}", tag = "Certificates", operation_id = "listCertificatesOfDevice",
     params(("deviceId" = Uuid, Path, description = "The device"), AsOf),

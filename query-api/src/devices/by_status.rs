@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use signalbeam_authn::Caller;
-use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
+use signalbeam_authn::http::extract::PathParameter;
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_domain::{DeviceStatus, TenantId};
 use signalbeam_projections::DeviceFilter;
@@ -13,6 +13,7 @@ use utoipa::IntoParams;
 use super::{Asked, ListedDevice};
 use crate::listing::{Limit, List};
 use crate::state::QueryApi;
+use crate::tagged::TaggedQuery;
 
 /// Which devices of the status are listed.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -23,6 +24,9 @@ pub struct ListDevicesByStatus {
     #[serde(default)]
     #[param(value_type = Option<Uuid>)]
     tenant_id: Option<TenantId>,
+    /// Only those whose name contains this; ASCII letters in either case.
+    #[serde(default)]
+    q: Option<String>,
     /// How many at most: 1 to 500.
     #[serde(default)]
     #[param(value_type = u16, required = false, minimum = 1, maximum = 500, default = 50)]
@@ -37,12 +41,14 @@ pub struct ListDevicesByStatus {
 
 /// List devices by status.
 ///
-/// The newest first; `Pending` are those that wait for an admin. A device sees itself alone. Needs any role.
+/// The newest first; `Pending` are those that wait for an admin. A device sees itself alone.
 #[utoipa::path(
     get, path = "/api/devices/by-status/{status}", tag = "Devices", operation_id = "listDevicesByStatus",
     params(
         ("status" = String, Path, description = "`Pending`, `Approved`, `Rejected`, `Suspended` or `Decommissioned`"),
         ListDevicesByStatus,
+        ("tag" = Option<Vec<String>>, Query, description = "Only those that have this tag; given several times \
+            (`?tag=a&tag=b`), only those that have every one of them. At most 32; case counts."),
     ),
     responses(
         (status = 200, body = List<ListedDevice>, description = "A page of devices"),
@@ -57,9 +63,9 @@ pub async fn list_devices_by_status(
     State(api): State<QueryApi>,
     caller: Caller,
     PathParameter(status): PathParameter<DeviceStatus>,
-    QueryParameters(query): QueryParameters<ListDevicesByStatus>,
+    TaggedQuery { tags, others: query }: TaggedQuery<ListDevicesByStatus>,
 ) -> Result<Json<List<ListedDevice>>, Problem> {
-    let filter = DeviceFilter { status: Some(status), tenant_id: query.tenant_id, name_contains: None };
+    let filter = DeviceFilter { status: Some(status), tenant_id: query.tenant_id, name_contains: query.q, tags };
     let asked = Asked { filter, limit: query.limit, cursor: query.cursor, min_position: query.min_position };
     super::list(&api, &caller, asked).await
 }

@@ -75,7 +75,7 @@ impl ShownDevice {
 
 /// Get a device.
 ///
-/// With its API key, its certificate, and when it last authenticated. A device sees itself alone. Needs any role.
+/// With its API key, its certificate, and when it last authenticated. A device sees itself alone.
 #[utoipa::path(
     get, path = "/api/devices/{id}", tag = "Devices", operation_id = "getDevice",
     params(("id" = Uuid, Path, description = "The device"), AsOf),

@@ -34,7 +34,7 @@ pub struct DeviceHistory {
 
 /// Get a device's history.
 ///
-/// Every event of the device, its API keys and its certificates, oldest first. Needs any role.
+/// Every event of the device, its API keys and its certificates, oldest first.
 #[utoipa::path(
     get, path = "/api/devices/{id}/history", tag = "Events", operation_id = "getDeviceHistory",
     params(("id" = Uuid, Path, description = "The device"), DeviceHistory),

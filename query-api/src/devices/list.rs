@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use signalbeam_authn::Caller;
-use signalbeam_authn::http::extract::QueryParameters;
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_domain::{DeviceStatus, TenantId};
 use signalbeam_projections::DeviceFilter;
@@ -13,6 +12,7 @@ use utoipa::IntoParams;
 use super::{Asked, ListedDevice};
 use crate::listing::{Limit, List};
 use crate::state::QueryApi;
+use crate::tagged::TaggedQuery;
 
 /// Which devices are listed.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -44,10 +44,14 @@ pub struct ListDevices {
 
 /// List devices.
 ///
-/// The newest first. A device sees itself alone. Needs any role.
+/// The newest first. A device sees itself alone.
 #[utoipa::path(
     get, path = "/api/devices", tag = "Devices", operation_id = "listDevices",
-    params(ListDevices),
+    params(
+        ListDevices,
+        ("tag" = Option<Vec<String>>, Query, description = "Only those that have this tag; given several times \
+            (`?tag=a&tag=b`), only those that have every one of them. At most 32; case counts."),
+    ),
     responses(
         (status = 200, body = List<ListedDevice>, description = "A page of devices"),
         (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
@@ -60,9 +64,9 @@ pub struct ListDevices {
 pub async fn list_devices(
     State(api): State<QueryApi>,
     caller: Caller,
-    QueryParameters(query): QueryParameters<ListDevices>,
+    TaggedQuery { tags, others: query }: TaggedQuery<ListDevices>,
 ) -> Result<Json<List<ListedDevice>>, Problem> {
-    let filter = DeviceFilter { status: query.status, tenant_id: query.tenant_id, name_contains: query.q };
+    let filter = DeviceFilter { status: query.status, tenant_id: query.tenant_id, name_contains: query.q, tags };
     let asked = Asked { filter, limit: query.limit, cursor: query.cursor, min_position: query.min_position };
     super::list(&api, &caller, asked).await
 }

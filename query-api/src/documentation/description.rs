@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use signalbeam_authn::ErrorCode;
 use signalbeam_authn::http::problem::{FieldError, ProblemBody};
+use signalbeam_authn::{ErrorCode, access};
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{ArrayItems, ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
@@ -12,6 +13,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 const PROBLEM_JSON: &str = "application/problem+json";
 const ERROR_CODE: &str = "ErrorCode";
+/// Lists the credentials of which any one is enough; empty where the route is public.
+const ACCESS_EXTENSION: &str = "x-signalbeam-permission";
 
 const INTRODUCTION: &str = "SignalBeam gives edge devices an identity. A device registers with a one-time token, an admin \
 approves it, the device claims its API key and gets an X.509 certificate, and authenticates every request with either.
@@ -36,13 +39,14 @@ approves it, the device claims its API key and gets an X.509 certificate, and au
 const IDEMPOTENCY_KEY: &str = "Names the command, with 1 to 255 characters: the same name and body again get the first \
     outcome, and change nothing. Where that showed a secret once, `ALREADY_PROCESSED`.";
 
-const TAGS: [(&str, &str); 6] = [
+const TAGS: [(&str, &str); 7] = [
     ("Registration tokens", "One-time tokens with which devices register."),
     ("Devices", "Registered by themselves, decided on by admins."),
     ("API keys", "Claimed with the claim secret, rotated, revoked."),
     ("Certificates", "Issued, renewed, revoked; the authority's own certificate."),
     ("Authentication log", "Every attempt to authenticate, successful or not."),
     ("Events", "The event log: everything that happened, in order."),
+    ("Admin tokens", "Revoked one by one, or all that were issued before a moment."),
 ];
 
 /// Completes the merged document of all routes: what the API is, how callers authenticate, and every error there is.
@@ -52,7 +56,8 @@ pub fn describe(mut api: OpenApi) -> OpenApi {
     api.info.license = Some(License::new("MIT OR Apache-2.0"));
     api.servers = Some(vec![Server::new("/")]);
     api.tags = Some(tags(&api));
-    for item in api.paths.paths.values_mut() {
+    for (path, item) in &mut api.paths.paths {
+        add_access(path, item);
         operations(item).for_each(complete);
     }
     let components = api.components.get_or_insert_with(Components::new);
@@ -80,6 +85,27 @@ fn tags(api: &OpenApi) -> Vec<Tag> {
         }
     }
     tags
+}
+
+/// Who may call each route, from the one table that says so.
+fn add_access(path: &str, item: &mut PathItem) {
+    let PathItem { get, put, post, delete, options, head, patch, .. } = item;
+    for (method, operation) in [
+        ("GET", get),
+        ("PUT", put),
+        ("POST", post),
+        ("DELETE", delete),
+        ("OPTIONS", options),
+        ("HEAD", head),
+        ("PATCH", patch),
+    ] {
+        let (Some(operation), Some(access)) = (operation, access::of_route(method, path)) else { continue };
+        let text = operation.description.take().unwrap_or_default();
+        operation.description = Some(format!("{text}\n\n{}", access.sentence()).trim_start().to_owned());
+        let credentials: Vec<_> = access.credentials.iter().map(|credential| credential.name()).collect();
+        let extensions = operation.extensions.get_or_insert_default();
+        extensions.merge(Extensions::from_iter([(ACCESS_EXTENSION, credentials)]));
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

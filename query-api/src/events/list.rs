@@ -47,7 +47,7 @@ pub struct ListEvents {
 /// List events.
 ///
 /// Oldest first. A page may have fewer events than its limit; only a `nextCursor` of `null` says that the log ends. An
-/// admin of one tenant sees that tenant's events. Needs any role.
+/// admin of one tenant sees that tenant's events.
 #[utoipa::path(
     get, path = "/api/events", tag = "Events", operation_id = "listEvents",
     params(ListEvents),

@@ -43,7 +43,7 @@ pub struct ListRegistrationTokens {
 
 /// List registration tokens.
 ///
-/// The newest first. The tokens themselves were shown when they were created and are not kept. Needs any role.
+/// The newest first. The tokens themselves were shown when they were created and are not kept.
 #[utoipa::path(
     get, path = "/api/registration-tokens", tag = "Registration tokens", operation_id = "listRegistrationTokens",
     params(ListRegistrationTokens),

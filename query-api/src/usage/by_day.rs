@@ -48,7 +48,7 @@ pub struct ShownUsage {
 ///
 /// How many devices authenticated by which method on which day, and how many attempts succeeded and failed. Attempts with
 /// credentials that nobody has count for no tenant: only an admin of every tenant sees them. Counted from the authentication
-/// log, a second or so behind it. Needs any role.
+/// log, a second or so behind it.
 #[utoipa::path(
     get, path = "/api/usage", tag = "Authentication log", operation_id = "getUsage",
     params(Usage),

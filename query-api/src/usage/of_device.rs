@@ -89,7 +89,7 @@ impl ShownDeviceUsage {
 /// Get a device's usage.
 ///
 /// When and from where it last authenticated, how often with each credential, and by which method on which day. Counted from
-/// the authentication log, a second or so behind it. Needs any role.
+/// the authentication log, a second or so behind it.
 #[utoipa::path(
     get, path = "/api/devices/{id}/usage", tag = "Devices", operation_id = "getDeviceUsage",
     params(("id" = Uuid, Path, description = "The device"), Days),

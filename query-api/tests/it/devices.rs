@@ -33,6 +33,10 @@ async fn one_device_is_shown_with_what_it_authenticates_by() {
     assert_eq!(shown["apiKey"]["firstUsedAt"], day(1).to_string());
     assert_eq!(shown["certificate"]["serialNumber"], serial.to_string());
     assert_eq!(shown["nameIsDuplicate"], true);
+    assert!(shown.get("allowedNetworks").is_none(), "{shown}");
+    world.restrict(&device, &["192.0.2.0/24"]).await;
+    let restricted = world.get(&path, &world.admin()).await.ok();
+    assert_eq!(restricted["allowedNetworks"], serde_json::json!(["192.0.2.0/24"]));
     let text = shown.to_string();
     assert!(!text.contains("claimSecret") && !text.contains("$2b$") && !text.contains("mac_key"), "{text}");
 }
@@ -60,6 +64,43 @@ async fn lists_are_narrowed() {
     assert!(listed("/by-status/Suspended").await.is_empty());
     let confined = world.admin_of(Role::Auditor, Some(tenant(1)));
     assert_eq!(world.get("/api/devices?q=north", &confined).await.items()[0]["deviceId"], north.id.to_string());
+}
+
+#[tokio::test]
+async fn devices_are_found_by_their_tags() {
+    let world = World::new().await;
+    let (north, key) = world.enrol(tenant(1), "north").await;
+    let south = world.register(tenant(1), "south").await;
+    let other = world.register(tenant(2), "other").await;
+    world.tag(&north, &["site:a", "Halle 3"]).await;
+    world.tag(&south, &["site:a"]).await;
+    world.tag(&other, &["site:a", "Halle 3"]).await;
+    let listed = async |path: &str, caller: &As| {
+        let items = world.get(path, caller).await.items();
+        items.iter().map(|item| item["deviceName"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (admin, confined) = (world.admin(), world.admin_of(Role::Auditor, Some(tenant(1))));
+    assert_eq!(listed("/api/devices?tag=site:a", &admin).await, ["other", "south", "north"], "the newest first");
+    assert_eq!(listed("/api/devices?tag=site:a&tag=Halle%203", &admin).await, ["other", "north"], "every one of them");
+    assert_eq!(listed("/api/devices?tag=site:a&tag=Halle+3", &confined).await, ["north"]);
+    assert_eq!(listed("/api/devices?tag=site:a&q=SOU&status=Pending", &admin).await, ["south"]);
+    assert_eq!(listed(&format!("/api/devices?tag=site:a&tenantId={}", tenant(2)), &admin).await, ["other"]);
+    assert!(listed("/api/devices?tag=site:b", &admin).await.is_empty());
+    assert_eq!(listed("/api/devices/by-status/Pending?tag=site:a&q=o", &admin).await, ["other", "south"]);
+    let of_tenant = format!("/api/devices/by-status/Pending?tag=site:a&tenantId={}", tenant(1));
+    assert_eq!(listed(&of_tenant, &admin).await, ["south"]);
+    assert_eq!(listed("/api/devices?tag=site:a", &key).await, ["north"], "a device sees itself alone");
+    assert!(listed("/api/devices?tag=site:a&tag=x", &key).await.is_empty());
+    let pages = world.pages("/api/devices?tag=site:a&limit=1", &admin, "deviceName").await;
+    assert_eq!(pages, [["other"], ["south"], ["north"]]);
+    let shown = world.get(&format!("/api/devices/{}", north.id), &admin).await.ok();
+    assert_eq!(shown["tags"], serde_json::json!(["Halle 3", "site:a"]));
+    let bare = world.register(tenant(1), "bare").await;
+    assert_eq!(world.get(&format!("/api/devices/{}", bare.id), &admin).await.ok()["tags"], serde_json::json!([]));
+    for bad in ["tag=", "tag=a%0ab", "tag=a,b"] {
+        let answer = world.get(&format!("/api/devices?{bad}"), &admin).await;
+        assert_eq!(answer.json()["errors"][0]["pointer"], "/query/tag", "{bad}");
+    }
 }
 
 #[tokio::test]

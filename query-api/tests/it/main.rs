@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod access;
+mod admin_tokens;
 mod authentication_logs;
 mod authentication_logs_export;
 mod certificates;
@@ -9,6 +10,7 @@ mod devices;
 mod documentation;
 mod events;
 mod freshness;
+mod hostile;
 mod paging;
 mod refusals;
 mod registration_tokens;

@@ -1,7 +1,7 @@
 //! Registration tokens: where each stands, and nothing that verifies them.
 
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenConsumed, TokenRevoked};
-use signalbeam_domain::{DeviceId, DeviceName, Digest, Metadata, Reason, StreamId};
+use signalbeam_domain::{DeviceId, DeviceName, Digest, Metadata, Reason, StreamId, Tags};
 use uuid::Uuid;
 
 use crate::world::{World, day, tenant};
@@ -22,6 +22,7 @@ async fn each_token_tells_where_it_stands_and_nothing_that_verifies_it() {
         tenant_id: tenant(2),
         device_name: DeviceName::parse("gateway").unwrap(),
         metadata: Metadata::default(),
+        tags: Tags::default(),
         claim_secret_sha256: Digest([0xbb; 32]),
     };
     let event = RegistrationTokenEvent::Consumed(consumed);

@@ -148,6 +148,7 @@ impl World {
             keeper: keeper.clone(),
             verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
             policy: AuthenticationPolicy::default(),
+            limits: Arc::default(),
         }));
         let api = QueryApi::new(Parts {
             read_model: ReadModel::new(tables),

@@ -132,7 +132,8 @@ fn names_in(folder: &Path) -> Result<Vec<String>, BackupError> {
         let entry = entry.map_err(io_error("read", folder))?;
         let is_file = entry.file_type().map_err(io_error("inspect", folder))?.is_file();
         let name = entry.file_name().to_string_lossy().into_owned();
-        if is_file && !name.ends_with(".new") && !name.starts_with('.') {
+        let is_draft = Path::new(&name).extension().is_some_and(|kind| kind == "new") || name.starts_with('.');
+        if is_file && !is_draft {
             names.push(name);
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use signalbeam_authn::admin::is_subject;
 use signalbeam_authn::{AdminPrincipal, AdminTokens, Role};
 use signalbeam_domain::TenantId;
 use signalbeam_event_store::{Clock, SystemClock};
@@ -62,8 +63,10 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
 
 /// It is written into every event that the admin causes.
 fn parse_subject(text: &str) -> Result<String, String> {
-    let is_fine = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
-    if is_fine { Ok(text.to_owned()) } else { Err("expected 1 to 256 bytes without control characters".to_owned()) }
+    if is_subject(text) {
+        return Ok(text.to_owned());
+    }
+    Err("expected 1 to 256 bytes without control characters, and not the form of another issuer's: URL|name".to_owned())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
 use super::error::{Problem, WithoutEffect};
-use super::sections::Config;
+use super::sections::{Config, Tenants};
 
 /// Everything that `SIGNALBEAM__SECTION__KEY` starts with.
 const ENVIRONMENT_PREFIX: &str = "SIGNALBEAM__";
@@ -14,23 +14,18 @@ const ENVIRONMENT_PREFIX: &str = "SIGNALBEAM__";
 /// Keys (or whole sections) that belong to what this version cannot do, and whose absence somebody may rely on: they are
 /// refused.
 const UNSUPPORTED: &[(&str, &str)] = &[
-    ("authentication.api_key_retirement_days", "retiring API keys by age of the certificate"),
     ("ca.pkcs11", "a PKCS#11 key store"),
     ("azure_key_vault", "the Azure Key Vault key store"),
-    ("oidc", "an OIDC issuer for admin tokens"),
     ("nats", "publishing to NATS"),
     ("pki", "a plain HTTP listener for CRL and OCSP"),
-    ("tenants", "a configuration by tenant"),
 ];
 
 /// Keys (or whole sections) that belong to what this version does not do yet. A server without it is no different from one
 /// that has never heard of the key, so a configuration that is ahead of its server still starts, with a warning.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("api_key_expiration_check", "the monitor of API keys' expiry"),
     ("certificate_renewal.enabled", "the monitor of certificates' expiry"),
     ("certificate_renewal.check_interval_hours", "the monitor of certificates' expiry"),
     ("certificate_renewal.expiration_warning_days", "the monitor of certificates' expiry"),
-    ("rate_limit", "rate limiting"),
 ];
 
 /// Values from one place.
@@ -53,7 +48,8 @@ impl Layer {
             .into_iter()
             .filter_map(|(name, text)| {
                 let key = name.strip_prefix(ENVIRONMENT_PREFIX)?.replace("__", ".").to_ascii_lowercase();
-                let value = read_text(&text, known.get(&key));
+                let (key, alike) = Tenants::canonical(&key).unwrap_or_else(|| (key.clone(), key));
+                let value = read_text(&text, known.get(&alike));
                 Some(Self::new(name, figment::util::nest(&key, value).into_dict().unwrap_or_default()))
             })
             .collect();
@@ -64,7 +60,12 @@ impl Layer {
     /// Judges every key of the layer.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let known = flatten_config(&Config::default());
-        let unknown = self.keys().into_iter().filter(|key| !known.contains_key(key));
+        let is_known = |key: &String| match Tenants::canonical(key) {
+            // In a file a UUID has its one form.
+            Some((canonical, alike)) => canonical == *key && known.contains_key(&alike),
+            None => known.contains_key(key),
+        };
+        let unknown = self.keys().into_iter().filter(|key| !is_known(key));
         let refused = unknown.filter(|key| listed(key, WITHOUT_EFFECT).is_none());
         refused.map(|key| self.judge_unknown(key, known.keys())).collect()
     }

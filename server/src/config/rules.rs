@@ -1,5 +1,7 @@
 //! What values must hold beyond their types.
 
+mod limits;
+mod oidc;
 mod proxy;
 
 use std::net::IpAddr;
@@ -23,6 +25,9 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
         found.push(("log.level", format!("`{}`", config.log.level), allowed.to_owned()));
     }
     within("authentication.bcrypt_cost", config.authentication.bcrypt_cost, 4..=16, &mut found);
+    let check = &config.api_key_expiration_check;
+    within("api_key_expiration_check.check_interval_hours", check.check_interval_hours, 1..=8_760, &mut found);
+    within("api_key_expiration_check.warning_threshold_days", check.warning_threshold_days, 1..=730, &mut found);
     let threshold = config.certificate_renewal.renewal_threshold_days;
     within("certificate_renewal.renewal_threshold_days", threshold, 1..=397, &mut found);
     validity("registration_tokens.default_validity_days", &config.registration_tokens, &mut found);
@@ -31,7 +36,10 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
     audit(&config.audit, &mut found);
     authority(&config.ca, &mut found);
     tls(&config.tls, &mut found);
+    oidc::oidc(&config.oidc, &mut found);
     proxy::broken(config, &mut found);
+    limits::rate_limit(&config.rate_limit, &mut found);
+    limits::tenants(&config.tenants, &mut found);
     if config.store.url != Store::EMBEDDED {
         // A URL may hold a password: it is not shown.
         let allowed = "`embedded`; other stores are not supported by this version";
@@ -55,6 +63,8 @@ fn listener(listener: &Listener, found: &mut Vec<Broken>) {
     within("listener.header_timeout_seconds", listener.header_timeout_seconds, 1..=300, found);
     within("listener.body_timeout_seconds", listener.body_timeout_seconds, 1..=300, found);
     within("listener.request_timeout_seconds", listener.request_timeout_seconds, 1..=600, found);
+    within("listener.max_concurrent_requests", listener.max_concurrent_requests, 1..=1_000_000, found);
+    within("listener.max_concurrent_costly_requests", listener.max_concurrent_costly_requests, 1..=100_000, found);
     within("listener.max_body_bytes", listener.max_body_bytes, 1_024..=16_777_216, found);
 }
 

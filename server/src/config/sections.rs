@@ -1,7 +1,12 @@
 //! The sections of the configuration. Each field names its key, its environment variable and its default.
 
+mod api_key_expiration_check;
+mod api_key_retirement;
 mod audit;
+mod oidc;
 mod proxy;
+mod rate_limit;
+mod tenants;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -9,8 +14,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use api_key_expiration_check::ApiKeyExpirationCheck;
+pub use api_key_retirement::ApiKeyRetirement;
 pub use audit::{Audit, Durability};
+pub use oidc::Oidc;
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
+pub use rate_limit::RateLimit;
+pub use tenants::{TenantBounds, Tenants};
 
 /// `[mtls]`: client certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,11 +60,19 @@ pub struct Authentication {
     /// bcrypt's cost for stored verifiers, 4 to 16; each step doubles the time.
     /// `SIGNALBEAM__AUTHENTICATION__BCRYPT_COST`, default `12` (about 200 ms).
     pub bcrypt_cost: u32,
+    /// How many days after its first authentication by a certificate a device's API key is revoked, 0 to 730, or `off`:
+    /// never. Only while the device has a certificate that works. `SIGNALBEAM__AUTHENTICATION__API_KEY_RETIREMENT_DAYS`,
+    /// default `off`.
+    pub api_key_retirement_days: ApiKeyRetirement,
 }
 
 impl Default for Authentication {
     fn default() -> Self {
-        Self { api_key_fallback: ApiKeyFallback::Always, bcrypt_cost: 12 }
+        Self {
+            api_key_fallback: ApiKeyFallback::Always,
+            bcrypt_cost: 12,
+            api_key_retirement_days: ApiKeyRetirement::Off,
+        }
     }
 }
 
@@ -238,6 +256,12 @@ pub struct Listener {
     /// The most bytes of a request's body, 1,024 to 16,777,216. `SIGNALBEAM__LISTENER__MAX_BODY_BYTES`,
     /// default `262144`.
     pub max_body_bytes: u32,
+    /// The most requests that are answered at a time, 1 to 1,000,000, costly ones aside; further ones get 503 at once.
+    /// `SIGNALBEAM__LISTENER__MAX_CONCURRENT_REQUESTS`, default `1024`.
+    pub max_concurrent_requests: u32,
+    /// The most requests that hash secrets or make keys and certificates at a time, 1 to 100,000; further ones get 503 at
+    /// once. `SIGNALBEAM__LISTENER__MAX_CONCURRENT_COSTLY_REQUESTS`, default `256`.
+    pub max_concurrent_costly_requests: u32,
 }
 
 impl Default for Listener {
@@ -253,6 +277,8 @@ impl Default for Listener {
             body_timeout_seconds: 30,
             request_timeout_seconds: 60,
             max_body_bytes: 256 * 1024,
+            max_concurrent_requests: 1_024,
+            max_concurrent_costly_requests: 256,
         }
     }
 }
@@ -302,6 +328,8 @@ pub struct Config {
     pub api_keys: Validity,
     /// For how long certificates may be valid.
     pub certificates: Validity,
+    /// Warnings of API keys that are about to expire.
+    pub api_key_expiration_check: ApiKeyExpirationCheck,
     /// When certificates are renewed.
     pub certificate_renewal: CertificateRenewal,
     /// The log of authentication attempts.
@@ -314,6 +342,12 @@ pub struct Config {
     pub proxy: Proxy,
     /// The event log.
     pub store: Store,
+    /// How often clients and devices may do what costs something.
+    pub rate_limit: RateLimit,
+    /// What tenants may have and do.
+    pub tenants: Tenants,
+    /// An OIDC issuer of admin tokens.
+    pub oidc: Oidc,
 }
 
 impl Default for Config {
@@ -326,12 +360,16 @@ impl Default for Config {
             registration_tokens: Validity::REGISTRATION_TOKENS,
             api_keys: Validity::API_KEYS,
             certificates: Validity::CERTIFICATES,
+            api_key_expiration_check: ApiKeyExpirationCheck::default(),
             certificate_renewal: CertificateRenewal::default(),
             audit: Audit::default(),
             ca: CertificateAuthority::default(),
             tls: Tls::default(),
             proxy: Proxy::default(),
             store: Store::default(),
+            rate_limit: RateLimit::default(),
+            tenants: Tenants::default(),
+            oidc: Oidc::default(),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod limits;
+
 fn sources(toml: Option<&str>, environment: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
     let dir = tempfile::tempdir().unwrap();
     let file = toml.map(|text| {
@@ -85,7 +87,6 @@ fn an_unknown_key_names_its_place_and_its_nearest_neighbour() {
 #[test]
 fn what_this_version_cannot_do_is_refused_without_showing_values() {
     for (toml, capability) in [
-        ("[oidc]\nissuer = 'https://s3cret'\n", "an OIDC issuer"),
         ("[nats]\nurl = 'nats://u:s3cret@h'\n", "publishing to NATS"),
         ("[ca.pkcs11]\npin = 's3cret'\n", "a PKCS#11 key store"),
         ("[azure_key_vault]\nvault_uri = 's3cret'\n", "the Azure Key Vault key store"),
@@ -96,6 +97,8 @@ fn what_this_version_cannot_do_is_refused_without_showing_values() {
     }
     let said = complaint("[store]\nurl = 'postgres://u:s3cret@h/db'\n", &[]);
     assert!(said.contains("`store.url`") && said.contains("`embedded`") && !said.contains("s3cret"), "{said}");
+    let said = complaint("[oidc]\nissuer = 'https://u:s3cret@h'\njwks_url = 'https://u:s3cret@h'\n", &[]);
+    assert!(said.contains("`oidc.issuer`") && said.contains("`oidc.jwks_url`") && !said.contains("s3cret"), "{said}");
     assert!(complaint("[ca]\nkey_store = 'pkcs11'\n", &[]).contains("allowed is file"));
 }
 
@@ -103,22 +106,15 @@ fn what_this_version_cannot_do_is_refused_without_showing_values() {
 fn what_this_version_does_not_do_yet_is_accepted_and_named() {
     let sources = Sources {
         file: None,
-        environment: vec![
-            ("SIGNALBEAM__RATE_LIMIT__ENABLED".into(), "false".into()),
-            ("SIGNALBEAM__CERTIFICATE_RENEWAL__EXPIRATION_WARNING_DAYS".into(), "30,7".into()),
-        ],
+        environment: vec![("SIGNALBEAM__CERTIFICATE_RENEWAL__EXPIRATION_WARNING_DAYS".into(), "30,7".into())],
         flags: Flags::default(),
     };
     assert_eq!(sources.load().unwrap(), Config::default());
     let named: Vec<String> = sources.without_effect().unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(
         named,
-        [
-            "`certificate_renewal.expiration_warning_days` in SIGNALBEAM__CERTIFICATE_RENEWAL__EXPIRATION_WARNING_DAYS \
-             has no effect: the monitor of certificates' expiry is not supported by this version",
-            "`rate_limit.enabled` in SIGNALBEAM__RATE_LIMIT__ENABLED has no effect: rate limiting is not supported by this \
-             version",
-        ]
+        ["`certificate_renewal.expiration_warning_days` in SIGNALBEAM__CERTIFICATE_RENEWAL__EXPIRATION_WARNING_DAYS \
+             has no effect: the monitor of certificates' expiry is not supported by this version",]
     );
 }
 
@@ -155,6 +151,45 @@ fn a_wrong_value_names_key_value_place_and_what_is_allowed() {
     ] {
         let said = complaint(toml, &[]);
         assert!(said.starts_with(&format!("`{key}")) && said.contains("allowed is"), "{said}");
+    }
+}
+
+#[test]
+fn keys_are_retired_after_some_days_or_never() {
+    let read = |toml: &str, environment: &[(&str, &str)]| {
+        load(toml, environment).unwrap().authentication.api_key_retirement_days
+    };
+    let variable = "SIGNALBEAM__AUTHENTICATION__API_KEY_RETIREMENT_DAYS";
+    assert_eq!(read("", &[]), ApiKeyRetirement::Off);
+    assert_eq!(read("[authentication]\napi_key_retirement_days = 'off'\n", &[]), ApiKeyRetirement::Off);
+    assert_eq!(read("[authentication]\napi_key_retirement_days = 0\n", &[]), ApiKeyRetirement::AfterDays(0));
+    assert_eq!(read("[authentication]\napi_key_retirement_days = 730\n", &[]), ApiKeyRetirement::AfterDays(730));
+    assert_eq!(read("", &[(variable, "30")]), ApiKeyRetirement::AfterDays(30));
+    assert_eq!(read("[authentication]\napi_key_retirement_days = 3\n", &[(variable, "off")]), ApiKeyRetirement::Off);
+    for bad in ["-1", "731", "'never'", "true", "3.5", "''"] {
+        let said = complaint(&format!("[authentication]\napi_key_retirement_days = {bad}\n"), &[]);
+        assert!(
+            said.contains("`authentication.api_key_retirement_days`") && said.contains("0 to 730"),
+            "{bad}: {said}"
+        );
+    }
+}
+
+#[test]
+fn the_check_of_keys_expiry_is_on_and_bounded() {
+    let check = load("", &[]).unwrap().api_key_expiration_check;
+    assert_eq!((check.enabled, check.check_interval_hours, check.warning_threshold_days), (true, 24, 7));
+    let environment = [
+        ("SIGNALBEAM__API_KEY_EXPIRATION_CHECK__ENABLED", "false"),
+        ("SIGNALBEAM__API_KEY_EXPIRATION_CHECK__CHECK_INTERVAL_HOURS", "1"),
+        ("SIGNALBEAM__API_KEY_EXPIRATION_CHECK__WARNING_THRESHOLD_DAYS", "14"),
+    ];
+    let check = load("", &environment).unwrap().api_key_expiration_check;
+    assert_eq!((check.enabled, check.check_interval_hours, check.warning_threshold_days), (false, 1, 14));
+    for (key, value) in [("check_interval_hours", 0), ("check_interval_hours", 8_761), ("warning_threshold_days", 731)]
+    {
+        let said = complaint(&format!("[api_key_expiration_check]\n{key} = {value}\n"), &[]);
+        assert!(said.starts_with(&format!("`api_key_expiration_check.{key}` is {value}")), "{said}");
     }
 }
 

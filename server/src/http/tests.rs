@@ -22,7 +22,7 @@ fn app() -> Router {
         body_timeout: Duration::from_millis(100),
         max_body_bytes: 8,
     };
-    around(routes, TrustedProxies::default(), limits)
+    around(routes, TrustedProxies::default(), limits, Arc::new(Shedding::new(16, 16, Arc::default())))
 }
 
 async fn refused(request: axum::http::Request<Body>) -> (u16, Value) {

@@ -1,5 +1,7 @@
 //! What runs beside the listeners until the server ends.
 
+mod monitors;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::parts::Parts;
 use super::{audit_upkeep, gauges, intents, log_guard};
+use crate::config::Config;
 use crate::server_certificate::ServerCertificate;
 use crate::supervise::{Supervised, supervise};
 
@@ -21,11 +24,12 @@ pub(super) fn start(
     parts: &Arc<Parts>,
     certificate: &Arc<ServerCertificate>,
     handle: PrometheusHandle,
+    config: &Config,
 ) -> Vec<Supervised> {
     let (for_gauges, for_intents, for_guard) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(parts));
     let (for_counts, for_days) = (Arc::clone(parts), Arc::clone(parts));
     let certificate = Arc::clone(certificate);
-    vec![
+    let mut running = vec![
         supervise("gauges", move || gauges::keep_fresh(Arc::clone(&for_gauges), handle.clone())),
         supervise("server_certificate", move || keep_certificate_fresh(Arc::clone(&certificate))),
         supervise("audit_counts", move || audit_upkeep::write_counts(Arc::clone(&for_counts))),
@@ -35,7 +39,9 @@ pub(super) fn start(
             log_guard::keep(Arc::clone(guard), Arc::clone(store), Arc::clone(clock))
         }),
         supervise("open_intents", move || abandon_open_intents(Arc::clone(&for_intents))),
-    ]
+    ];
+    running.extend(monitors::start(parts, config));
+    running
 }
 
 async fn keep_certificate_fresh(certificate: Arc<ServerCertificate>) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
 use signalbeam_authn::secrets::SecretKeeper;
-use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Authenticator};
+use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Authenticator, Limits};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts as CommandParts};
 use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
 use signalbeam_event_store::audit::AuditDurability;
@@ -17,16 +17,17 @@ use signalbeam_pki::{
     AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, PublishedUrl,
     TrustDomain,
 };
-use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables, UsageProjector};
+use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables, UsageProjector};
 use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
 use tokio::sync::watch;
 
 use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE};
-use super::{StartError, audit_upkeep, authority};
+use super::{StartError, audit_upkeep, authority, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
+use crate::oidc;
 
 /// How often what the authentication log has gained is counted.
 const USAGE_ROUND: Duration = Duration::from_secs(1);
@@ -52,6 +53,7 @@ pub(super) struct Parts {
     freshness: Freshness,
     keeper: Arc<SecretKeeper>,
     authenticator: Arc<Authenticator>,
+    pub(super) limits: Arc<Limits>,
     policy: CommandPolicy,
 }
 
@@ -65,7 +67,11 @@ impl Parts {
         config: &Config,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StartError> {
-        let admins = AdminTokens::new(&data_dir.secret(ADMIN_KEY_FILE)?);
+        let built_in = AdminTokens::new(&data_dir.secret(ADMIN_KEY_FILE)?);
+        let admins = match oidc::verifier(&config.oidc)? {
+            Some(oidc) => built_in.with_oidc(oidc),
+            None => built_in,
+        };
         let slots = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mac_key = data_dir.secret(MAC_KEY_FILE)?;
         let keeper = Arc::new(SecretKeeper::new(&mac_key, &[], config.authentication.bcrypt_cost, slots));
@@ -90,6 +96,7 @@ impl Parts {
         let verifier = ChainVerifier::new([authority.certificate_der()])?;
 
         let index = CredentialIndex::start(Arc::clone(&store) as _, Some(tables));
+        let limits = Arc::new(limits::limits(config));
         let authenticator = Arc::new(Authenticator::new(AuthenticatorParts {
             store: Arc::clone(&store) as _,
             index: Arc::clone(&index),
@@ -99,6 +106,7 @@ impl Parts {
             keeper: Arc::clone(&keeper),
             verifier,
             policy: authentication_policy(config),
+            limits: Arc::clone(&limits),
         }));
         let guard = Arc::new(finding.into_guard(authenticator.log_lock().clone()));
         let policy = command_policy(config)?;
@@ -120,6 +128,7 @@ impl Parts {
             freshness,
             keeper,
             authenticator,
+            limits,
             policy,
         }))
     }
@@ -140,6 +149,16 @@ impl Parts {
         let queries = signalbeam_query_api::router(self.query_api());
         let (routes, document) = commands.merge(queries).split_for_parts();
         routes.merge(documentation(document))
+    }
+
+    /// What the monitors work with.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            store: Arc::clone(&self.store) as _,
+            read_model: ReadModel::new(self.projector.tables().clone()),
+            freshness: self.freshness.clone(),
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     fn command_api(&self) -> CommandApi {

@@ -6,7 +6,7 @@ use ring::hmac;
 use serde_json::{Value, json};
 
 use crate::device::TENANT;
-use crate::server::Site;
+use crate::server::{Site, remove_projections};
 
 fn part(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
@@ -78,5 +78,34 @@ fn a_token_is_made_of_what_the_contract_says_and_anything_else_is_refused() {
         let answer = server.anonymous().bearer(&token).get("/api/devices");
         assert_eq!(answer.status, 401, "{what}: {answer:?}");
         answer.refused(401, "INVALID_TOKEN");
+    }
+}
+
+#[test]
+fn a_revoked_token_stays_revoked_through_restarts_and_a_rebuilt_index() {
+    let site = Site::new();
+    let stolen;
+    {
+        let server = site.start();
+        stolen = site.admin_token(&["--subject", "mallory"]);
+        let middle = URL_SAFE_NO_PAD.decode(stolen.split('.').nth(1).unwrap()).unwrap();
+        let jti = serde_json::from_slice::<Value>(&middle).unwrap()["jti"].clone();
+        server.anonymous().bearer(&stolen).get("/api/devices").expect(200);
+        let body = json!({"jti": jti, "reason": "laptop stolen"});
+        server.admin().post("/api/admin-tokens/revoke", &body).expect(204);
+        server.anonymous().bearer(&stolen).get("/api/devices").refused(401, "INVALID_TOKEN");
+        let listed = server.admin().get("/api/admin-tokens/revocations").expect(200);
+        assert_eq!((&listed["items"][0]["jti"], &listed["items"][0]["reason"]), (&jti, &json!("laptop stolen")));
+        server.stop();
+    }
+    for is_rebuilt in [false, true] {
+        if is_rebuilt {
+            remove_projections(&site.data_dir());
+        }
+        let server = site.start();
+        server.anonymous().bearer(&stolen).get("/api/devices").refused(401, "INVALID_TOKEN");
+        let log = server.admin().get("/api/authentication-logs?failureCode=INVALID_TOKEN").expect(200);
+        assert_eq!(log["items"][0]["authenticationMethod"], "AdminToken");
+        server.stop();
     }
 }

@@ -1,36 +1,14 @@
 //! The real `signalbeam-agent` with a home directory of its own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::binaries::agents_binary;
 use crate::device::TENANT;
-
-/// The agent's binary, which stands beside the server's. It is built here unless a CI has done so before.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_BIN_EXE_signalbeam")).parent().unwrap();
-        let binary = folder.join(format!("signalbeam-agent{}", std::env::consts::EXE_SUFFIX));
-        if !(binary.exists() && std::env::var_os("CI").is_some()) {
-            let profile = match folder.file_name().unwrap().to_str().unwrap() {
-                "debug" => "dev",
-                other => other,
-            };
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--package", "signalbeam-agent", "--bin", "signalbeam-agent"]);
-            build.args(["--profile", profile, "--target-dir"]).arg(folder.parent().unwrap());
-            let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
-            assert!(status.success(), "the agent does not build: {status}");
-        }
-        binary
-    })
-}
 
 pub(crate) struct Agent {
     home: TempDir,
@@ -73,7 +51,7 @@ impl Agent {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(agents_binary("signalbeam-agent"));
         command.env_clear().env("HOME", self.home.path()).env("SIGNALBEAM_CERT_DIR", self.certs());
         command.args(["--output", "json"]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

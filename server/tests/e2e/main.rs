@@ -1,9 +1,10 @@
-//! End to end: the real binaries `signalbeam` and `signalbeam-agent`, over real TLS, on real files, killed for real.
+//! End to end: the real binaries `signalbeam`, `signalbeam-agent` and `signalbeam-simulator`, over real TLS, on real files, killed for real.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 #![allow(clippy::disallowed_methods, reason = "certificates are made for the clock of the programs, which nobody sets")]
 
 mod agent;
+mod binaries;
 mod client;
 mod device;
 mod keys;
@@ -13,19 +14,26 @@ mod waiting;
 mod wire;
 
 mod admin_tokens;
-mod authentication_log;
+mod backups;
 mod certificates;
 mod codes;
+mod doctor;
 mod full_disk;
+mod gone_back;
 mod hostile_input;
 mod kill;
+mod lifecycle;
+mod limits;
 mod lost_replies;
+mod oidc;
 mod operations;
+mod permissions;
 mod proxies;
 mod race;
 mod revocation;
 mod rollback;
 mod secrecy;
+mod simulator;
 mod starts;
 mod strangers;
 mod tampering;

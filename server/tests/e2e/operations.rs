@@ -6,7 +6,7 @@ use crate::device::{Device, TENANT, by_certificate};
 use crate::server::Site;
 use crate::waiting::eventually;
 
-const FAMILIES: [(&str, &str); 18] = [
+const FAMILIES: [(&str, &str); 20] = [
     ("signalbeam_certificates_issued_total", "counter"),
     ("signalbeam_certificates_renewed_total", "counter"),
     ("signalbeam_certificates_revoked_total", "counter"),
@@ -24,6 +24,8 @@ const FAMILIES: [(&str, &str); 18] = [
     ("signalbeam_certificates_active_count", "gauge"),
     ("signalbeam_certificate_renewal_failures_total", "counter"),
     ("signalbeam_http_request_duration_seconds", "histogram"),
+    ("signalbeam_rate_limited_total", "counter"),
+    ("signalbeam_requests_shed_total", "counter"),
     ("signalbeam_tls_handshake_failures_total", "counter"),
 ];
 

@@ -34,7 +34,7 @@ fn a_first_start_needs_nothing_and_says_what_comes_next() {
     assert_eq!(status, 200, "{body}");
     let ready: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(ready["status"], "ready");
-    assert_eq!(ready["components"].as_object().unwrap().len(), 5);
+    assert_eq!(ready["components"].as_object().unwrap().len(), 6);
     assert_eq!(server.ops("/health/live").0, 200);
     assert!(server.ops("/metrics").1.contains("signalbeam_certificates_issued_total 0"));
     assert_eq!(server.ops("/docs").0, 404, "the operations listener serves nothing else");
@@ -236,13 +236,17 @@ fn a_hangup_reloads_what_can_change_and_names_what_cannot() {
         server.http.post(format!("{}/api/devices", server.url)).send(body).unwrap().status().as_u16()
     };
     assert_eq!(too_large(), 400);
-    std::fs::write(&file, "[listener]\nmax_body_bytes = 2048\n[mtls]\nenabled = false\n").unwrap();
+    std::fs::write(
+        &file,
+        "[listener]\nmax_body_bytes = 2048\n[mtls]\nenabled = false\n[rate_limit]\nenabled = false\n",
+    )
+    .unwrap();
     server.signal("-HUP");
     eventually("the smaller body limit", || too_large() == 413);
     std::fs::write(&file, "[listener]\nmax_body_bites = 1\n").unwrap();
     server.signal("-HUP");
     let (status, said) = server.terminate();
     assert_eq!(status.code(), Some(0));
-    assert!(said.contains("listener.max_body_bytes"), "{said}");
+    assert!(said.contains("listener.max_body_bytes") && said.contains("rate_limit.enabled"), "{said}");
     assert!(said.contains("mtls.enabled") && said.contains("take a restart"), "{said}");
 }

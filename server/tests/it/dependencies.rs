@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("query-api", &["authn", "projections", "domain"]),
     ("server", &["command-api", "query-api", "authn", "projections", "event-store", "pki", "domain"]),
     ("agent", &["domain"]),
+    ("fuzz", &["server", "projections", "authn", "pki", "domain"]),
 ];
 
 /// Each crate's direct dependencies outside of tests, by name.

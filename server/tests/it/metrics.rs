@@ -27,6 +27,11 @@ fn every_family_is_there_from_the_start_and_counters_are_zero() {
         "# TYPE signalbeam_http_request_duration_seconds histogram",
         "signalbeam_unrecorded_certificates_total 0",
         "signalbeam_log_rolled_back 0",
+        "signalbeam_rate_limited_total{limit=\"failed_attempts\"} 0",
+        "signalbeam_rate_limited_total{limit=\"tenant_requests\"} 0",
+        "signalbeam_requests_shed_total{class=\"ordinary\"} 0",
+        "signalbeam_requests_shed_total{class=\"costly\"} 0",
+        "signalbeam_authentication_failures_total{code=\"ADDRESS_NOT_ALLOWED\"} 0",
         "signalbeam_tls_handshake_failures_total{reason=\"timeout\"} 0",
     ] {
         assert!(rendered.contains(family), "{family} is missing in\n{rendered}");

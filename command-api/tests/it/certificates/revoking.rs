@@ -23,7 +23,7 @@ async fn a_revocation_reaches_a_connection_that_is_open() {
     first.expect(204);
     heartbeat().send().await.problem(ErrorCode::CertificateRevoked);
     let again = revoke().send().await;
-    assert!(again.position().is_none());
+    assert!(again.position().is_some(), "whoever lost the first answer can wait for it");
     again.expect(204);
     assert_eq!(*world.types(&device.certificates()).await.last().unwrap(), "certificate.revoked");
     world.certificate_of(&device).await;

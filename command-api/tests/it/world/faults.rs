@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use signalbeam_domain::{Digest, EventId, Position, StreamId};
+use signalbeam_domain::{ActorKind, Digest, EventId, Position, StreamId};
 use signalbeam_event_store::{
     AppendError, Appended, AttemptFilter, AttemptPage, AttemptScan, AuditError, AuditLog, AuditReader,
     AuthenticationAttempt, Batch, EventReader, EventStore, Filter, MemoryAuditLog, MemoryEventStore, Page, Recorded,
@@ -35,6 +35,9 @@ pub(crate) struct FaultyStore {
     pub(crate) appends_fail: Switch,
     /// Subscribers get nothing while this holds.
     pub(crate) is_frozen: watch::Sender<bool>,
+    /// Whose appends wait.
+    held: watch::Sender<Option<ActorKind>>,
+    held_arrivals: Semaphore,
 }
 
 impl FaultyStore {
@@ -44,7 +47,23 @@ impl FaultyStore {
             reads_fail: Switch::default(),
             appends_fail: Switch::default(),
             is_frozen: watch::Sender::default(),
+            held: watch::Sender::default(),
+            held_arrivals: Semaphore::new(0),
         }
+    }
+
+    /// Lets every append by actors of this kind wait until [`Self::release`]: it has been decided by then.
+    pub(crate) fn hold(&self, kind: ActorKind) {
+        self.held.send_replace(Some(kind));
+    }
+
+    pub(crate) fn release(&self) {
+        self.held.send_replace(None);
+    }
+
+    /// Waits until somebody is held.
+    pub(crate) async fn held_arrival(&self) {
+        self.held_arrivals.acquire().await.unwrap().forget();
     }
 
     /// Gives way to other tasks first, as every store does that waits for a disk.
@@ -102,6 +121,11 @@ impl EventStore for FaultyStore {
         tokio::task::yield_now().await;
         if self.appends_fail.is_on() {
             return Err(broken().into());
+        }
+        let is_held = |held: &Option<ActorKind>| *held == Some(batch.metadata.actor.kind);
+        if is_held(&self.held.borrow()) {
+            self.held_arrivals.add_permits(1);
+            let _ = self.held.subscribe().wait_for(|held| !is_held(held)).await;
         }
         self.inner.append(batch).await
     }

@@ -5,10 +5,15 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use signalbeam_authn::{Role, draw};
-use signalbeam_domain::{DeviceId, SerialNumber, StreamId};
+use signalbeam_domain::device::{DeviceEvent, DeviceRegistered};
+use signalbeam_domain::{
+    Actor, CorrelationId, DeviceId, DeviceName, Digest, Metadata, Prefix, SerialNumber, StreamId, Tags, Version,
+};
+use signalbeam_event_store::{Batch, CommandMetadata, EventStore, ExpectedVersion, StreamWrite, new_events};
+use uuid::Uuid;
 
-use super::World;
 use super::call::Answer;
+use super::{World, tenant};
 
 /// A device that has registered; `api_key` is empty until it is approved.
 #[derive(Debug, Clone)]
@@ -116,6 +121,37 @@ impl World {
         let registered = self.register_with(&token, &claim_secret).await.expect(201);
         let id = registered["deviceId"].as_str().unwrap().to_owned();
         TestDevice { id, tenant_id: tenant_id.to_owned(), claim_secret, api_key: String::new() }
+    }
+
+    /// Pending devices, recorded without the routes, since a thousand registrations take their time.
+    pub(crate) async fn record_pending_devices(&self, tenant_id: &str, number: usize) -> Vec<String> {
+        let mut ids = vec![];
+        for _ in 0..number {
+            let device_id = DeviceId::from_uuid(Uuid::now_v7());
+            let registered = DeviceRegistered {
+                device_id,
+                tenant_id: tenant(tenant_id),
+                device_name: DeviceName::parse("sensor").unwrap(),
+                metadata: Metadata::default(),
+                tags: Tags::default(),
+                token_prefix: Prefix::parse("a1B2c3D4").unwrap(),
+                claim_secret_sha256: Digest([7; 32]),
+            };
+            let write = StreamWrite {
+                stream: StreamId::device(device_id),
+                expected: ExpectedVersion::Exact(Version(0)),
+                events: new_events(Some(registered.tenant_id), [DeviceEvent::from(registered)]),
+            };
+            let metadata = CommandMetadata {
+                actor: Actor::system("tests"),
+                correlation_id: CorrelationId::from_uuid(Uuid::now_v7()),
+                causation_id: None,
+                idempotency: None,
+            };
+            self.store.append(Batch { metadata, writes: vec![write] }).await.unwrap();
+            ids.push(device_id.to_string());
+        }
+        ids
     }
 
     pub(crate) async fn decide(&self, device: &TestDevice, action: &str) -> Answer {

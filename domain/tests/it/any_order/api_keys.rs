@@ -11,9 +11,14 @@ use crate::fixtures::{key, key_id};
 #[derive(Debug, Clone)]
 enum Step {
     Issue(KeyOrigin),
+    /// By the device, with the numbered key.
+    Succeed(u8),
     Use(u8),
     Revoke(KeyRevocationCause),
-    Notice { number: u8, days: u16 },
+    Notice {
+        number: u8,
+        days: u16,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -25,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]);
     prop_oneof![
         5 => origin.prop_map(Step::Issue),
+        3 => (0_u8..20).prop_map(Step::Succeed),
         5 => (0_u8..20).prop_map(Step::Use),
         1 => cause.prop_map(Step::Revoke),
         2 => (0_u8..20, 0_u16..40).prop_map(|(number, days)| Step::Notice { number, days }),
@@ -36,6 +42,9 @@ fn command(step: &Step, keys: &ApiKeys) -> Command {
     let newest = u8::try_from(keys.keys().len()).unwrap();
     match *step {
         Step::Issue(origin) => Command::Issue(key(newest, origin)),
+        Step::Succeed(number) => {
+            Command::Succeed { issued: key(newest, KeyOrigin::DeviceRotation), presented: key_id(number) }
+        }
         Step::Use(number) => Command::NoteFirstUse { key_id: key_id(number) },
         Step::Revoke(cause) => Command::RevokeAll { cause, reason: None },
         Step::Notice { number, days } => {
@@ -99,6 +108,10 @@ proptest! {
                 Step::Issue(KeyOrigin::DeviceRotation) => {
                     let has_key = before.keys().iter().any(|key| !key.is_revoked);
                     prop_assert_eq!(outcome.is_ok(), has_key, "a device replaces a key, it does not give itself one");
+                }
+                Step::Succeed(number) => {
+                    let is_alive = before.keys().get(usize::from(*number)).is_some_and(|key| !key.is_revoked);
+                    prop_assert_eq!(outcome.is_ok(), is_alive, "an ended key asks for nothing");
                 }
                 Step::Revoke(_) => prop_assert!(life.state.keys().iter().all(|key| key.is_revoked)),
                 Step::Use(_) | Step::Notice { .. } => {}

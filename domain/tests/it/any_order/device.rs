@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use signalbeam_domain::device::{
     Device, DeviceCommand as Command, DeviceEvent as Event, DeviceRegistered, DeviceRenamed,
 };
-use signalbeam_domain::{AllowedNetworks, DeviceStatus, Metadata, MetadataValue, Network, ValidityBounds};
+use signalbeam_domain::{AllowedNetworks, DeviceStatus, Metadata, MetadataValue, Network, Tag, Tags, ValidityBounds};
 
 use super::{Life, steps};
 use crate::fixtures::{because, digest, name, registered_device};
@@ -28,6 +28,11 @@ fn metadata() -> impl Strategy<Value = Metadata> {
         .prop_map(|entries| Metadata::new(entries).unwrap())
 }
 
+fn tags() -> impl Strategy<Value = Tags> {
+    prop::collection::btree_set("[a-c]", 0..3)
+        .prop_map(|tags| Tags::new(tags.iter().map(|tag| Tag::parse(tag).unwrap())).unwrap())
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let reason = || "[a-z]{1,8}".prop_map(|text| because(&text));
     prop_oneof![
@@ -38,13 +43,15 @@ fn command() -> impl Strategy<Value = Command> {
             api_key_validity_days: ValidityBounds::API_KEY.judge(Some(days)).unwrap()
         }),
         reason().prop_map(Command::Reject),
-        (prop::option::of("[a-c]"), prop::option::of(metadata())).prop_map(|(label, metadata)| {
-            Command::Rename(DeviceRenamed { device_name: label.as_deref().map(name), metadata })
-        }),
         prop::collection::vec(0_u8..3, 0..3).prop_map(|thirds| {
             let networks = thirds.into_iter().map(|third| Network::parse(&format!("10.0.{third}.0/24")).unwrap());
             Command::RestrictNetworks(AllowedNetworks::new(networks.collect()).unwrap())
         }),
+        (prop::option::of("[a-c]"), prop::option::of(metadata()), prop::option::of(tags())).prop_map(
+            |(label, metadata, tags)| {
+                Command::Rename(DeviceRenamed { device_name: label.as_deref().map(name), metadata, tags })
+            }
+        ),
         reason().prop_map(Command::Suspend),
         reason().prop_map(Command::Reinstate),
         reason().prop_map(Command::Decommission),

@@ -7,12 +7,14 @@ use signalbeam_domain::certificate::{
     CertificateEvent, CertificateIntended, CertificateIssued, CertificateRevoked, CertificateSuperseded,
 };
 use signalbeam_domain::device::{
-    DecisionReason, DeviceApproved, DeviceEvent, DeviceRegistered, DeviceRejected, DeviceSuspended,
+    DecisionReason, DeviceApproved, DeviceEvent, DeviceNetworksRestricted, DeviceRegistered, DeviceRejected,
+    DeviceRenamed, DeviceSuspended,
 };
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenIssued};
 use signalbeam_domain::{
-    ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint, Metadata, Prefix, Reason,
-    RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, TenantId, Timestamp, ValidityBounds,
+    AllowedNetworks, ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint, Metadata, Network,
+    Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tag, Tags, TenantId, Timestamp,
+    ValidityBounds,
 };
 use uuid::Uuid;
 
@@ -70,11 +72,26 @@ impl World {
             tenant_id,
             device_name: DeviceName::parse(name).unwrap(),
             metadata: serde_json::from_str::<Metadata>(r#"{"mac": "aa:bb:cc:dd:ee:ff"}"#).unwrap(),
+            tags: Tags::default(),
             token_prefix: prefix(),
             claim_secret_sha256: claim_secret_sha256(&claim),
         };
         self.device_event(tenant_id, id, DeviceEvent::Registered(registered)).await;
         Registered { id, tenant_id, claim: As::Bearer(claim.expose()) }
+    }
+
+    /// Gives a device these tags and no others.
+    pub(crate) async fn tag(&self, device: &Registered, tags: &[&str]) {
+        let tags = Tags::new(tags.iter().map(|tag| Tag::parse(tag).unwrap())).unwrap();
+        let renamed = DeviceRenamed { tags: Some(tags), ..DeviceRenamed::default() };
+        self.device_event(device.tenant_id, device.id, DeviceEvent::Renamed(renamed)).await;
+    }
+
+    /// Binds a device to networks.
+    pub(crate) async fn restrict(&self, device: &Registered, networks: &[&str]) {
+        let networks = networks.iter().map(|network| Network::parse(network).unwrap()).collect();
+        let restricted = DeviceNetworksRestricted { networks: AllowedNetworks::new(networks).unwrap() };
+        self.device_event(device.tenant_id, device.id, DeviceEvent::NetworksRestricted(restricted)).await;
     }
 
     async fn device_event(&self, tenant_id: TenantId, id: DeviceId, event: DeviceEvent) {

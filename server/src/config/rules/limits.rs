@@ -1,0 +1,56 @@
+//! The bounds of limits themselves.
+
+use super::super::sections::{RateLimit, Tenants};
+use super::{Broken, within};
+
+/// The most networks of a tenant.
+const MAX_NETWORKS: usize = 256;
+
+pub(super) fn rate_limit(limit: &RateLimit, found: &mut Vec<Broken>) {
+    let RateLimit {
+        enabled: _,
+        failed_attempts_burst,
+        failed_attempts_per_minute,
+        failed_attempts_per_credential_burst,
+        failed_attempts_per_credential_per_minute,
+        registrations_burst,
+        registrations_per_minute,
+        claims_burst,
+        claims_per_minute,
+        issuances_per_device_burst,
+        issuances_per_device_per_hour,
+        public_requests_per_minute,
+        max_tracked_keys,
+    } = *limit;
+    for (key, number) in [
+        ("rate_limit.failed_attempts_burst", failed_attempts_burst),
+        ("rate_limit.failed_attempts_per_minute", failed_attempts_per_minute),
+        ("rate_limit.failed_attempts_per_credential_burst", failed_attempts_per_credential_burst),
+        ("rate_limit.failed_attempts_per_credential_per_minute", failed_attempts_per_credential_per_minute),
+        ("rate_limit.registrations_burst", registrations_burst),
+        ("rate_limit.registrations_per_minute", registrations_per_minute),
+        ("rate_limit.claims_burst", claims_burst),
+        ("rate_limit.claims_per_minute", claims_per_minute),
+        ("rate_limit.issuances_per_device_burst", issuances_per_device_burst),
+        ("rate_limit.issuances_per_device_per_hour", issuances_per_device_per_hour),
+    ] {
+        within(key, number, 1..=1_000_000, found);
+    }
+    within("rate_limit.public_requests_per_minute", public_requests_per_minute, 0..=1_000_000, found);
+    within("rate_limit.max_tracked_keys", max_tracked_keys, 1_024..=1_048_576, found);
+}
+
+pub(super) fn tenants(tenants: &Tenants, found: &mut Vec<Broken>) {
+    let overrides = tenants.overrides.values().map(|own| own.over(&tenants.default));
+    for bounds in overrides.chain([tenants.default.clone()]) {
+        within("tenants.default.requests_per_second", bounds.requests_per_second, 0..=1_000_000, found);
+        if bounds.allowed_networks.len() > MAX_NETWORKS {
+            let allowed = format!("at most {MAX_NETWORKS} networks");
+            found.push((
+                "tenants.default.allowed_networks",
+                format!("{} networks", bounds.allowed_networks.len()),
+                allowed,
+            ));
+        }
+    }
+}

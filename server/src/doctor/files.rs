@@ -1,0 +1,115 @@
+//! The directory and its files: there, private, ours, and none left over.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::{Check, Subject};
+use crate::data_dir::RESTORE_FILE;
+use crate::restore::REPLACED_PREFIX;
+use crate::serve::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, TLS_FOLDER};
+
+const DATA_DIRECTORY: &str = "data-directory";
+const KEY_FILES: &str = "key-files";
+const OWNERS: &str = "file-owners";
+const INTERRUPTED_RESTORE: &str = "interrupted-restore";
+const LEFTOVER_FILES: &str = "leftover-files";
+
+/// What a server cannot do without once it has run.
+const NEEDED: [&str; 6] = [EVENTS_FILE, AUDIT_FILE, ADMIN_KEY_FILE, MAC_KEY_FILE, "ca/ca-key.pem", "ca/ca-cert.pem"];
+/// What only its owner may read.
+const PRIVATE: [&str; 6] = [EVENTS_FILE, AUDIT_FILE, ADMIN_KEY_FILE, MAC_KEY_FILE, "ca/ca-key.pem", "tls/server.pem"];
+
+pub(super) fn checks(subject: &Subject<'_>) -> Vec<Check> {
+    let data_dir = subject.data_dir;
+    let directory = data_directory(data_dir);
+    if !data_dir.is_dir() {
+        return vec![directory];
+    }
+    vec![directory, key_files(data_dir), owners(data_dir), interrupted_restore(data_dir), leftover_files(data_dir)]
+}
+
+fn data_directory(data_dir: &Path) -> Check {
+    let shown = data_dir.display();
+    let Ok(metadata) = fs::metadata(data_dir) else {
+        let action = "name the right one with --data-dir, or start a server on it first (`signalbeam serve`)";
+        return Check::error(DATA_DIRECTORY, format!("{shown} does not exist or cannot be entered"), action);
+    };
+    if !metadata.is_dir() {
+        return Check::error(DATA_DIRECTORY, format!("{shown} is no directory"), "name the right one with --data-dir");
+    }
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let message = format!("{shown} can be entered by others (mode {mode:03o})");
+        return Check::error(DATA_DIRECTORY, message, format!("run `chmod 700 {shown}`"));
+    }
+    let missing: Vec<_> = NEEDED.into_iter().filter(|name| !data_dir.join(name).exists()).collect();
+    if !missing.is_empty() {
+        let message = format!("{shown} lacks {}", missing.join(", "));
+        let action = "restore them from a backup; where no server ever ran here, start one (`signalbeam serve`)";
+        return Check::error(DATA_DIRECTORY, message, action);
+    }
+    Check::ok(DATA_DIRECTORY, format!("{shown} is there, private and complete"))
+}
+
+fn key_files(data_dir: &Path) -> Check {
+    let open: Vec<String> = PRIVATE
+        .into_iter()
+        .map(|name| data_dir.join(name))
+        .filter(|path| fs::metadata(path).is_ok_and(|file| file.mode() & 0o077 != 0))
+        .map(|path| path.display().to_string())
+        .collect();
+    if open.is_empty() {
+        return Check::ok(KEY_FILES, "keys and databases can be read by their owner alone");
+    }
+    let files = open.join(" ");
+    let action = format!("run `chmod 600 {files}`; whoever could read a key may have it, so think of replacing it");
+    Check::error(KEY_FILES, format!("others may read {}", open.join(", ")), action)
+}
+
+/// Everything belongs to whom the directory belongs to, or a server that runs as that user cannot use it.
+fn owners(data_dir: &Path) -> Check {
+    let owner = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.uid());
+    let Some(ours) = owner(data_dir) else { return Check::skipped(OWNERS, "the directory cannot be looked at") };
+    let foreign: Vec<String> = PRIVATE
+        .into_iter()
+        .map(|name| data_dir.join(name))
+        .filter(|path| owner(path).is_some_and(|uid| uid != ours))
+        .map(|path| path.display().to_string())
+        .collect();
+    if foreign.is_empty() {
+        return Check::ok(OWNERS, format!("everything belongs to the user {ours}"));
+    }
+    let action = format!("run `chown {ours} {}`, or the server may not be able to use them", foreign.join(" "));
+    Check::warning(OWNERS, format!("these do not belong to the user {ours}: {}", foreign.join(", ")), action)
+}
+
+fn interrupted_restore(data_dir: &Path) -> Check {
+    if data_dir.join(RESTORE_FILE).exists() {
+        let action = "run the same `signalbeam restore` command again: it goes on where it was";
+        return Check::error(INTERRUPTED_RESTORE, "a restore into this directory was not finished", action);
+    }
+    Check::ok(INTERRUPTED_RESTORE, "no restore is unfinished")
+}
+
+fn leftover_files(data_dir: &Path) -> Check {
+    let mut left: Vec<String> = ["", AUTHORITY_FOLDER, TLS_FOLDER]
+        .into_iter()
+        .flat_map(|folder| fs::read_dir(data_dir.join(folder)).into_iter().flatten().flatten())
+        .filter(|entry| is_leftover(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path().display().to_string())
+        .collect();
+    if left.is_empty() {
+        return Check::ok(LEFTOVER_FILES, "nothing was left behind");
+    }
+    left.sort();
+    let action = "where no server, rebuild or restore is at work, and you need nothing of it any more, remove it";
+    Check::warning(LEFTOVER_FILES, format!("left behind: {}", left.join(", ")), action)
+}
+
+fn is_leftover(name: &str) -> bool {
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    matches!(extension, Some("new" | "damaged" | "rebuild"))
+        || name.starts_with(REPLACED_PREFIX)
+        || name.starts_with(".unfinished-")
+}
