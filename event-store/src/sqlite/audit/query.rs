@@ -4,7 +4,7 @@ use signalbeam_domain::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 
 use super::row;
-use super::writer::BLOCK;
+use super::writer::{BLOCK, PART};
 use crate::audit::{AttemptFilter, AttemptPage, AttemptScan, AuthenticationMethod, RecordedAttempt};
 
 /// How many rows are looked at for a page where no index leads to the matches; then the page ends, full or not.
@@ -100,7 +100,7 @@ pub(super) async fn last_row_before(
     let mut query = QueryBuilder::new("SELECT logs.row FROM ");
     from_rows(&mut query, &filter, Span { first: after.saturating_add(1), last: i64::MAX });
     restrict(&mut query, &filter);
-    query.push(" ORDER BY blocks.block DESC, logs.row DESC LIMIT 1");
+    query.push(" ORDER BY parts.part DESC, logs.row DESC LIMIT 1");
     query.build_query_scalar().fetch_optional(readers).await
 }
 
@@ -147,7 +147,7 @@ async fn ways(
         "SELECT min(block), max(block), (SELECT max(block) FROM device_authentication_log_blocks)
          FROM device_authentication_log_blocks AS blocks WHERE TRUE",
     );
-    restrict_blocks(&mut query, filter);
+    restrict_moments(&mut query, filter, "blocks");
     let blocks: (Option<i64>, Option<i64>, Option<i64>) = query.build_query_as().fetch_one(readers).await?;
     let (Some(first), Some(last), Some(newest)) = blocks else { return Ok(vec![]) };
     let span = Span { first: wanted.first.max(first * BLOCK), last: wanted.last.min(last * BLOCK + BLOCK - 1) };
@@ -187,6 +187,24 @@ fn way(filter: &AttemptFilter) -> Way {
     Way::Scan
 }
 
+/// Whether all that the index of [`way`] leads to is wanted.
+fn finds_all(filter: &AttemptFilter) -> bool {
+    let mut rest = filter.clone();
+    match way(filter) {
+        Way::Index { table: FAILURES, .. } => {
+            rest.failure_code = None;
+            rest.success = rest.success.filter(|success| *success);
+        }
+        Way::Index { .. } => {
+            rest.device_id = None;
+            // A device has one tenant.
+            rest.tenant_id = None;
+        }
+        Way::Scan => {}
+    }
+    rest == AttemptFilter::default()
+}
+
 impl Order {
     const fn direction(self) -> &'static str {
         match self {
@@ -220,7 +238,7 @@ async fn look(
     from_rows(&mut query, filter, looked_at);
     restrict(&mut query, filter);
     let direction = order.direction();
-    query.push(format!(" ORDER BY blocks.block {direction}, logs.row {direction} LIMIT "));
+    query.push(format!(" ORDER BY parts.part {direction}, logs.row {direction} LIMIT "));
     query.push_bind(column_of(limit));
     let stopped_at = (looked_at != span).then_some(match order {
         Order::NewestFirst => looked_at.first,
@@ -240,7 +258,7 @@ async fn follow(
     limit: usize,
 ) -> Result<Found, sqlx::Error> {
     let mut found = Found::default();
-    let (mut followed, mut step) = (0, limit.max(FOLLOWED_FIRST));
+    let (mut followed, mut step) = (0, if finds_all(filter) { limit } else { limit.max(FOLLOWED_FIRST) });
     loop {
         let rows: Vec<i64> =
             entries(filter, table, key.as_ref(), span, order, step).build_query_scalar().fetch_all(readers).await?;
@@ -273,13 +291,21 @@ fn entries(
     limit: usize,
 ) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new("SELECT found.row FROM device_authentication_log_blocks AS blocks CROSS JOIN ");
-    query.push(table).push(" AS found ON found.block = blocks.block WHERE blocks.block >= ");
+    query.push(table).push(" AS found ON found.block = blocks.block");
+    let is_timed = filter.start.is_some() || filter.end.is_some();
+    if is_timed {
+        query.push(format!(" CROSS JOIN device_authentication_log_parts AS parts ON parts.part = found.row / {PART}"));
+    }
+    query.push(" WHERE blocks.block >= ");
     query.push_bind(span.first / BLOCK).push(" AND blocks.block <= ").push_bind(span.last / BLOCK);
     if let Some((column, value)) = key {
         query.push(" AND found.").push(column).push(" = ").push_bind(value.clone());
     }
     query.push(" AND found.row >= ").push_bind(span.first).push(" AND found.row <= ").push_bind(span.last);
-    restrict_blocks(&mut query, filter);
+    restrict_moments(&mut query, filter, "blocks");
+    if is_timed {
+        restrict_moments(&mut query, filter, "parts");
+    }
     let direction = order.direction();
     query.push(format!(" ORDER BY blocks.block {direction}, found.row {direction} LIMIT "));
     query.push_bind(column_of(limit));
@@ -291,29 +317,33 @@ fn select() -> QueryBuilder<Sqlite> {
     QueryBuilder::new(format!("SELECT {} FROM ", columns.join(", ")))
 }
 
-/// The rows of a span, block by block, without the blocks that do not touch the span of time.
+/// The rows of a span, part by part, without the parts that do not touch the span of time. One bound on each side: given
+/// two, the engine may seek by the one that is further away.
 fn from_rows(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter, span: Span) {
-    query.push("device_authentication_log_blocks AS blocks CROSS JOIN device_authentication_logs AS logs");
-    query.push(format!(" ON logs.row >= blocks.block * {BLOCK} AND logs.row < (blocks.block + 1) * {BLOCK}"));
-    query.push(" WHERE blocks.block >= ").push_bind(span.first / BLOCK);
-    query.push(" AND blocks.block <= ").push_bind(span.last / BLOCK);
-    query.push(" AND logs.row >= ").push_bind(span.first).push(" AND logs.row <= ").push_bind(span.last);
-    restrict_blocks(query, filter);
+    let last = PART - 1;
+    query.push("device_authentication_log_parts AS parts CROSS JOIN device_authentication_logs AS logs");
+    query.push(format!(" ON logs.row >= max(parts.part * {PART}, ")).push_bind(span.first);
+    query.push(format!(") AND logs.row <= min(parts.part * {PART} + {last}, ")).push_bind(span.last);
+    query.push(") WHERE parts.part >= ").push_bind(span.first / PART);
+    query.push(" AND parts.part <= ").push_bind(span.last / PART);
+    restrict_moments(query, filter, "parts");
 }
 
-fn restrict_blocks(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
+/// Leaves out the blocks, or the parts, that do not touch the span of time.
+fn restrict_moments(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter, table: &str) {
     if let Some(start) = filter.start {
-        query.push(" AND blocks.latest >= ").push_bind(start.to_string());
+        query.push(" AND ").push(table).push(".latest >= ").push_bind(start.to_string());
     }
     if let Some(end) = filter.end {
-        query.push(" AND blocks.earliest < ").push_bind(end.to_string());
+        query.push(" AND ").push(table).push(".earliest < ").push_bind(end.to_string());
     }
 }
 
+/// The plus signs keep the engine from making an index of the whole table for one query.
 fn restrict(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
     let mut equal = |column: &str, value: Option<String>| {
         if let Some(value) = value {
-            query.push(" AND logs.").push(column).push(" = ").push_bind(value);
+            query.push(" AND +logs.").push(column).push(" = ").push_bind(value);
         }
     };
     equal("device_id", filter.device_id.map(|id| id.to_string()));
@@ -325,13 +355,13 @@ fn restrict(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
     equal("certificate_serial_number", filter.certificate_serial_number.map(|serial| serial.to_string()));
     equal("correlation_id", filter.correlation_id.as_ref().map(|id| id.as_str().to_owned()));
     if let Some(start) = filter.start {
-        query.push(" AND logs.timestamp >= ").push_bind(start.to_string());
+        query.push(" AND +logs.timestamp >= ").push_bind(start.to_string());
     }
     if let Some(end) = filter.end {
-        query.push(" AND logs.timestamp < ").push_bind(end.to_string());
+        query.push(" AND +logs.timestamp < ").push_bind(end.to_string());
     }
     if let Some(success) = filter.success {
-        query.push(" AND logs.success = ").push_bind(success);
+        query.push(" AND +logs.success = ").push_bind(success);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
-use super::writer::BLOCK;
+use super::writer::{BLOCK, PART};
 
 /// How many rows of each table go in one transaction: a few milliseconds.
 const STEP: i64 = 500;
@@ -26,6 +26,11 @@ pub(super) async fn step(connection: &mut SqliteConnection, through: i64) -> Res
     .execute(&mut *transaction)
     .await?
     .rows_affected();
+    let parts = sqlx::query(
+        "DELETE FROM device_authentication_log_parts WHERE part IN
+             (SELECT part FROM device_authentication_log_parts WHERE part < ? ORDER BY part LIMIT ?)",
+    );
+    dropped += parts.bind(end / PART).bind(STEP).execute(&mut *transaction).await?.rows_affected();
     for (table, column) in [("devices", "device_id"), ("tenants", "tenant_id"), ("failures", "failure_code")] {
         let key = format!("block, {column}, row");
         let sql = format!(

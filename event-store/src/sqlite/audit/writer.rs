@@ -27,10 +27,17 @@ const ROWS_PER_STATEMENT: usize = 2_048;
 const LINGER: Duration = Duration::from_millis(200);
 /// How many rows share an entry in the table of moments, and are indexed together.
 pub(super) const BLOCK: i64 = 16_384;
+/// How many rows share an entry in the finer table of moments.
+pub(super) const PART: i64 = 512;
 
 const NOTE_BLOCK: &str = "
 INSERT INTO device_authentication_log_blocks (block, earliest, latest) VALUES (?, ?, ?)
     ON CONFLICT (block) DO UPDATE SET earliest = min(earliest, excluded.earliest), latest = max(latest, excluded.latest);";
+
+const NOTE_PARTS: &str = "
+INSERT INTO device_authentication_log_parts (part, earliest, latest)
+    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?) WHERE TRUE
+    ON CONFLICT (part) DO UPDATE SET earliest = min(earliest, excluded.earliest), latest = max(latest, excluded.latest);";
 
 const NOTE_FAILURES: &str = "
 INSERT OR ROLLBACK INTO device_authentication_log_failures (block, failure_code, row)
@@ -258,12 +265,15 @@ fn statement(last_row: i64, rows: &[Row]) -> Result<(String, SqliteArguments), B
     let mut arguments = SqliteArguments::default();
     arguments.reserve(rows.len() * row::COLUMN_COUNT, 0);
     let mut sql = String::from("BEGIN IMMEDIATE;");
-    for (block, (earliest, latest)) in blocks(last_row, rows) {
+    for (block, (earliest, latest)) in moments(last_row, rows, BLOCK) {
         arguments.add(block)?;
         arguments.add(earliest.to_string())?;
         arguments.add(latest.to_string())?;
         sql.push_str(NOTE_BLOCK);
     }
+    let parts: Vec<_> = moments(last_row, rows, PART).into_iter().map(|(part, (from, to))| (part, from, to)).collect();
+    arguments.add(serde_json::to_string(&parts)?)?;
+    sql.push_str(NOTE_PARTS);
     if let Some(failures) = failures(last_row, rows)? {
         arguments.add(failures)?;
         sql.push_str(NOTE_FAILURES);
@@ -288,16 +298,16 @@ fn failures(last_row: i64, rows: &[Row]) -> Result<Option<String>, serde_json::E
     if entries.is_empty() { Ok(None) } else { serde_json::to_string(&entries).map(Some) }
 }
 
-/// The blocks that these rows fall into, with their earliest and latest moments.
-fn blocks(last_row: i64, rows: &[Row]) -> BTreeMap<i64, (Timestamp, Timestamp)> {
-    let mut blocks = BTreeMap::new();
+/// The stretches of `size` numbers that these rows fall into, with their earliest and latest moments.
+fn moments(last_row: i64, rows: &[Row], size: i64) -> BTreeMap<i64, (Timestamp, Timestamp)> {
+    let mut moments = BTreeMap::new();
     for (row, number) in rows.iter().zip(last_row + 1..) {
         let moment = row.attempt.timestamp;
-        let (earliest, latest) = blocks.entry(number / BLOCK).or_insert((moment, moment));
+        let (earliest, latest) = moments.entry(number / size).or_insert((moment, moment));
         *earliest = moment.min(*earliest);
         *latest = moment.max(*latest);
     }
-    blocks
+    moments
 }
 
 fn number(rows: usize) -> i64 {
