@@ -130,6 +130,9 @@ fn complete(operation: &mut Operation) {
             parameter.description.get_or_insert_with(|| IDEMPOTENCY_KEY.to_owned());
         }
     }
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        body.content.values_mut().for_each(unwrap_optional);
+    }
     let responses = &mut operation.responses.responses;
     for (status, response) in responses.iter_mut() {
         if let RefOr::T(response) = response
@@ -141,6 +144,17 @@ fn complete(operation: &mut Operation) {
     }
     for (status, name) in [("429", "RateLimited"), ("default", "Problem")] {
         responses.entry(status.to_owned()).or_insert_with(|| RefOr::Ref(Ref::from_response_name(name)));
+    }
+}
+
+/// That a body may be left out is said by `required`; the generator says it again by "this or null", behind which readers
+/// do not see its fields.
+fn unwrap_optional(content: &mut RefOr<Content>) {
+    if let RefOr::T(content) = content
+        && let Some(RefOr::T(Schema::OneOf(alternatives))) = &content.schema
+        && let Some(stated) = alternatives.items.iter().find(|item| matches!(item, RefOr::Ref(_)))
+    {
+        content.schema = Some(stated.clone());
     }
 }
 
