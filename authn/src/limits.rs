@@ -112,11 +112,11 @@ pub struct LimitSettings {
 impl Default for LimitSettings {
     fn default() -> Self {
         Self {
-            failed_attempts: Quota::per_minute(120, 60),
-            failed_attempts_per_credential: Quota::per_minute(20, 10),
+            failed_attempts: Quota::per_minute(600, 300),
+            failed_attempts_per_credential: Quota::per_minute(300, 60),
             registrations: Quota::per_minute(1_000, 600),
             claims: Quota::per_minute(1_000, 600),
-            issuances_per_device: Quota::new(10, 30, Duration::from_hours(1)),
+            issuances_per_device: Quota::new(60, 60, Duration::from_hours(1)),
             public_requests: None,
             max_tracked_keys: 65_536,
         }

@@ -7,6 +7,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 use signalbeam_authn::client_address::{AddressHeader, TrustedProxies};
 use signalbeam_authn::forwarded_certificate::ClientCertificateHeader;
+use signalbeam_authn::limits::tenants::TenantPolicy;
 use signalbeam_authn::{Connection, Role};
 
 use crate::world::call::Call;
@@ -61,6 +62,8 @@ struct Fleet {
 impl Fleet {
     async fn new() -> Self {
         let mut world = World::new().await;
+        // A refusal of too many would hide what is looked for.
+        world.limits.reconfigure(None, TenantPolicy::default());
         world.trust(
             TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()])
                 .with_address_header(AddressHeader::Forwarded)

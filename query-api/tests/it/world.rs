@@ -17,9 +17,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use signalbeam_authn::client_address::TrustedProxies;
 use signalbeam_authn::http::context::provide_request_context;
+use signalbeam_authn::limits::tenants::TenantPolicy;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
 use signalbeam_authn::{
-    AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Connection, Role, authenticator,
+    AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Connection, Limits, Role, authenticator,
 };
 use signalbeam_domain::{
     Actor, ActorKind, CorrelationId, Event, Position, SerialNumber, StreamId, TenantId, Timestamp,
@@ -148,7 +149,8 @@ impl World {
             keeper: keeper.clone(),
             verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
             policy: AuthenticationPolicy::default(),
-            limits: Arc::default(),
+            // Rates are tested where they are limited; here a refusal is never hidden by one of too many.
+            limits: Arc::new(Limits::new(None, TenantPolicy::default())),
         }));
         let api = QueryApi::new(Parts {
             read_model: ReadModel::new(tables),

@@ -15,6 +15,9 @@ const OWNERS: &str = "file-owners";
 const INTERRUPTED_RESTORE: &str = "interrupted-restore";
 const LEFTOVER_FILES: &str = "leftover-files";
 
+/// What is younger may be a file that is just being written.
+const DRAFT_SECONDS: i64 = 60;
+
 /// What a server cannot do without once it has run.
 const NEEDED: [&str; 6] = [EVENTS_FILE, AUDIT_FILE, ADMIN_KEY_FILE, MAC_KEY_FILE, "ca/ca-key.pem", "ca/ca-cert.pem"];
 /// What only its owner may read.
@@ -26,7 +29,7 @@ pub(super) fn checks(subject: &Subject<'_>) -> Vec<Check> {
     if !data_dir.is_dir() {
         return vec![directory];
     }
-    vec![directory, key_files(data_dir), owners(data_dir), interrupted_restore(data_dir), leftover_files(data_dir)]
+    vec![directory, key_files(data_dir), owners(data_dir), interrupted_restore(data_dir), leftover_files(subject)]
 }
 
 fn data_directory(data_dir: &Path) -> Check {
@@ -92,11 +95,13 @@ fn interrupted_restore(data_dir: &Path) -> Check {
     Check::ok(INTERRUPTED_RESTORE, "no restore is unfinished")
 }
 
-fn leftover_files(data_dir: &Path) -> Check {
+fn leftover_files(subject: &Subject<'_>) -> Check {
+    let data_dir = subject.data_dir;
     let mut left: Vec<String> = ["", AUTHORITY_FOLDER, TLS_FOLDER]
         .into_iter()
         .flat_map(|folder| fs::read_dir(data_dir.join(folder)).into_iter().flatten().flatten())
         .filter(|entry| is_leftover(&entry.file_name().to_string_lossy()))
+        .filter(|entry| entry.metadata().is_ok_and(|file| subject.now.unix_seconds() - file.mtime() >= DRAFT_SECONDS))
         .map(|entry| entry.path().display().to_string())
         .collect();
     if left.is_empty() {

@@ -12,7 +12,7 @@ use issuer::{Issuer, SigningKey};
 
 /// A site that believes the issuer, which runs on this machine.
 fn site_of(issuer: &Issuer) -> Site {
-    let mut site = Site::new();
+    let mut site = Site::new().with("rate_limit.enabled", "false");
     for (key, value) in [
         ("oidc.issuer", issuer.url()),
         ("oidc.audience", "signalbeam".to_owned()),

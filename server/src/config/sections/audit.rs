@@ -24,7 +24,7 @@ pub struct Audit {
     pub retention_days: u32,
     /// How many failed attempts of an address are recorded one by one in a minute, 1 to 10,000, and of all addresses
     /// together a hundred times as many; those beyond are counted, in a row for each address, prefix, method and code.
-    /// `SIGNALBEAM__AUDIT__MAX_FAILURES_PER_ADDRESS_PER_MINUTE`, default `60`.
+    /// `SIGNALBEAM__AUDIT__MAX_FAILURES_PER_ADDRESS_PER_MINUTE`, default `240`.
     pub max_failures_per_address_per_minute: u32,
     /// While the data directory's file system has fewer MiB free, failed attempts are only counted, in memory, until
     /// there is room or the server stops: the rest is for successes and for the event log. 0 to 16,777,216; 0 turns it off.
@@ -37,7 +37,7 @@ impl Default for Audit {
         Self {
             durability: Durability::Strict,
             retention_days: 0,
-            max_failures_per_address_per_minute: 60,
+            max_failures_per_address_per_minute: 240,
             disk_reserve_mib: 64,
         }
     }

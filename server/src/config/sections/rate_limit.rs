@@ -11,16 +11,16 @@ pub struct RateLimit {
     /// `SIGNALBEAM__RATE_LIMIT__ENABLED`, default `true`.
     pub enabled: bool,
     /// Failed attempts to authenticate of one client at once, 1 to 1,000,000. Whoever authenticates is never refused for
-    /// them. `SIGNALBEAM__RATE_LIMIT__FAILED_ATTEMPTS_BURST`, default `120`.
+    /// them. `SIGNALBEAM__RATE_LIMIT__FAILED_ATTEMPTS_BURST`, default `600`.
     pub failed_attempts_burst: u32,
     /// Failed attempts of one client in each minute, 1 to 1,000,000.
-    /// `SIGNALBEAM__RATE_LIMIT__FAILED_ATTEMPTS_PER_MINUTE`, default `60`.
+    /// `SIGNALBEAM__RATE_LIMIT__FAILED_ATTEMPTS_PER_MINUTE`, default `300`.
     pub failed_attempts_per_minute: u32,
     /// Failed attempts with one prefix of an API key or a registration token at once, from wherever, 1 to 1,000,000.
-    /// `SIGNALBEAM__RATE_LIMIT__FAILED_ATTEMPTS_PER_CREDENTIAL_BURST`, default `20`.
+    /// `SIGNALBEAM__RATE_LIMIT__FAILED_ATTEMPTS_PER_CREDENTIAL_BURST`, default `300`.
     pub failed_attempts_per_credential_burst: u32,
     /// Failed attempts with one prefix in each minute, 1 to 1,000,000.
-    /// `SIGNALBEAM__RATE_LIMIT__FAILED_ATTEMPTS_PER_CREDENTIAL_PER_MINUTE`, default `10`.
+    /// `SIGNALBEAM__RATE_LIMIT__FAILED_ATTEMPTS_PER_CREDENTIAL_PER_MINUTE`, default `60`.
     pub failed_attempts_per_credential_per_minute: u32,
     /// Registrations from one client at once, 1 to 1,000,000: a factory enrols a batch from one address.
     /// `SIGNALBEAM__RATE_LIMIT__REGISTRATIONS_BURST`, default `1000`.
@@ -35,10 +35,10 @@ pub struct RateLimit {
     /// `SIGNALBEAM__RATE_LIMIT__CLAIMS_PER_MINUTE`, default `600`.
     pub claims_per_minute: u32,
     /// API keys and certificates that one device gets at once, 1 to 1,000,000. Repetitions of a lost answer do not count.
-    /// `SIGNALBEAM__RATE_LIMIT__ISSUANCES_PER_DEVICE_BURST`, default `10`.
+    /// `SIGNALBEAM__RATE_LIMIT__ISSUANCES_PER_DEVICE_BURST`, default `60`.
     pub issuances_per_device_burst: u32,
     /// API keys and certificates that one device gets in each hour, 1 to 1,000,000.
-    /// `SIGNALBEAM__RATE_LIMIT__ISSUANCES_PER_DEVICE_PER_HOUR`, default `30`.
+    /// `SIGNALBEAM__RATE_LIMIT__ISSUANCES_PER_DEVICE_PER_HOUR`, default `60`.
     pub issuances_per_device_per_hour: u32,
     /// Requests that need no credential (certificate of the authority, renewal information, documentation) of one client
     /// in each minute, and at once, 0 to 1,000,000; 0 for no limit.
@@ -54,16 +54,16 @@ impl Default for RateLimit {
     fn default() -> Self {
         Self {
             enabled: true,
-            failed_attempts_burst: 120,
-            failed_attempts_per_minute: 60,
-            failed_attempts_per_credential_burst: 20,
-            failed_attempts_per_credential_per_minute: 10,
+            failed_attempts_burst: 600,
+            failed_attempts_per_minute: 300,
+            failed_attempts_per_credential_burst: 300,
+            failed_attempts_per_credential_per_minute: 60,
             registrations_burst: 1_000,
             registrations_per_minute: 600,
             claims_burst: 1_000,
             claims_per_minute: 600,
-            issuances_per_device_burst: 10,
-            issuances_per_device_per_hour: 30,
+            issuances_per_device_burst: 60,
+            issuances_per_device_per_hour: 60,
             public_requests_per_minute: 0,
             max_tracked_keys: 65_536,
         }
