@@ -56,10 +56,13 @@ impl ExportFormat {
 attempt_parameters! {
     /// Which attempts are exported, and how.
     ExportAuthenticationLogs {
-        /// `csv` or `ndjson`.
+        /// `csv`, the default, or `ndjson`.
         #[serde(default)]
-        #[param(value_type = ExportFormat, inline, required = false, default = "csv")]
+        #[param(value_type = ExportFormat, inline, required = false)]
         format: ExportFormat,
+        /// Answer only from this position of the log on; waits up to 2 s for it.
+        #[serde(default)]
+        min_position: Option<u64>,
     }
 }
 
@@ -80,7 +83,7 @@ attempt_parameters! {
         (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
         (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`"),
         (status = 403, body = ProblemBody, description = "`FORBIDDEN`"),
-        (status = 503, body = ProblemBody, description = "`AUDIT_UNAVAILABLE`"),
+        (status = 503, body = ProblemBody, description = "`PROJECTION_BEHIND`, `AUDIT_UNAVAILABLE`"),
     ),
     security(("adminToken" = [])),
 )]
@@ -92,6 +95,9 @@ pub async fn export_authentication_logs(
     admin.require(Permission::Read)?;
     let filter = query.filter(&admin)?;
     let format = query.format;
+    if let Some(position) = query.min_position {
+        api.settle(Some(position)).await?;
+    }
     let through = api.audit.head().await.map_err(|error| audit_unavailable(&error))?;
     let mut export = Export { audit: Arc::clone(&api.audit), filter, format, after: 0, through };
     // What fails before anything is sent can still be told.
