@@ -14,6 +14,7 @@ mod waiting;
 mod wire;
 
 mod admin_tokens;
+mod authentication_log;
 mod backups;
 mod certificates;
 mod codes;
