@@ -68,11 +68,15 @@ impl Hooks {
         if self.running.is_some() || !self.backoff.allows(elapsed) {
             return;
         }
-        let Ok(Some(installed)) = session.installed() else { return };
-        let digest = installed.digest();
+        let installed = session.installed().ok().flatten();
         let done = self.done.clone().or_else(|| session.certs().hooks_done());
-        if done.as_ref() != Some(&digest) {
-            self.running = Some(Running { digest, outcome: self.start(session, &installed) });
+        match installed.filter(|installed| done != Some(installed.digest())) {
+            Some(installed) => {
+                let digest = installed.digest();
+                self.running = Some(Running { digest, outcome: self.start(session, &installed) });
+            }
+            // What failed is there no more: nothing is due for it.
+            None => self.backoff.succeeded(),
         }
     }
 

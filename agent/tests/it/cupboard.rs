@@ -7,6 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use signalbeam_agent::locations::Locations;
+use signalbeam_agent::runner::hooks::Hooks;
+use signalbeam_agent::session::Session;
+use signalbeam_agent::settings;
 use time::format_description::well_known::Rfc3339;
 
 use crate::authority::{Life, serial_hex};
@@ -47,6 +51,20 @@ fn the_hook_runs_once_for_each_certificate_and_again_after_a_failure() {
     device.run(&["request-certificate"]).expect(0);
     device.run(&["run", "--once", "--exec", &hook]).expect(0);
     assert!(fs::read_to_string(&seen).unwrap().contains(&serial_hex(2)));
+}
+
+#[test]
+fn a_hook_that_failed_for_a_certificate_that_is_gone_is_not_due() {
+    let device = Device::certified(1, Life::days(0, 90));
+    let locations = Locations::new(Some(device.credentials_path()), Some(device.cert_dir()), None).unwrap();
+    let session = Session::open(&locations).unwrap();
+    let mut hooks = Hooks::new(settings::Hooks { exec: Some("exit 3".to_owned()), ..settings::Hooks::default() });
+    hooks.tend(&session, Duration::ZERO, 0);
+    hooks.finish(session.certs(), Duration::from_secs(60), Duration::ZERO);
+    let due = hooks.next_due().expect("it is tried again");
+    fs::remove_file(device.cert_dir().join("current")).unwrap();
+    hooks.tend(&session, due, 0);
+    assert_eq!(hooks.next_due(), None, "what is never due holds up no pause between passes");
 }
 
 #[test]

@@ -204,11 +204,16 @@ async fn consume(
             expected: ExpectedVersion::Exact(version),
             events: new_events(tenant_id, events),
         };
-        match api.append(cause, vec![token_write, device]).await? {
-            Some(appended) if !appended.is_repeat => return Ok((registration, appended.position)),
-            // Others were faster, perhaps with the same command: what they recorded decides.
-            Some(_) | None => api.authenticator.limits().registration_failed(client),
+        let appended = api.append(cause, vec![token_write, device]).await;
+        if let Ok(Some(appended)) = &appended
+            && !appended.is_repeat
+        {
+            return Ok((registration, appended.position));
         }
+        // Others were faster, perhaps with the same command: what they recorded decides. Or nothing could be recorded now:
+        // a fleet that tries again behind one address must not find it used up afterwards.
+        api.authenticator.limits().registration_failed(client);
+        appended?;
     }
     Err(contended())
 }

@@ -125,6 +125,22 @@ async fn registrations_beyond_the_limit_wait_and_their_tokens_stay_good() {
 }
 
 #[tokio::test]
+async fn a_registration_that_could_not_be_recorded_does_not_count() {
+    let world = World::new().await;
+    let token = world.token(TENANT_A).await;
+    world.limits.reconfigure(
+        Some(LimitSettings { registrations: few(1), ..LimitSettings::default() }),
+        TenantPolicy::default(),
+    );
+    world.log_lock.engage();
+    for _ in 0..3 {
+        world.register_with(&token, &new_claim_secret()).await.problem(ErrorCode::LogRolledBack);
+    }
+    world.log_lock.release();
+    world.register_with(&token, &new_claim_secret()).await.expect(201);
+}
+
+#[tokio::test]
 async fn a_thousand_devices_of_a_factory_register_from_one_address() {
     let world = World::new().await;
     for _ in 0..1_000 {

@@ -96,7 +96,7 @@ impl FloodGuard {
     pub async fn flush(&self, now: Timestamp) -> Result<(), AuditError> {
         let rows = {
             let mut state = self.state();
-            let rows = state.take_before(minute_of(now));
+            let rows = state.take_ended(minute_of(now));
             if state.is_sparing {
                 state.count_again(rows, minute_of(now));
                 return Ok(());
@@ -111,7 +111,7 @@ impl FloodGuard {
     /// # Errors
     /// As for [`AuditLog::record`].
     pub async fn flush_all(&self) -> Result<(), AuditError> {
-        let rows = self.state().take_before(i64::MAX);
+        let rows = self.state().take_ended(i64::MAX);
         self.write(rows, i64::MIN).await
     }
 
@@ -217,9 +217,12 @@ impl State {
         counter
     }
 
-    fn take_before(&mut self, minute: i64) -> Vec<AuthenticationAttempt> {
+    /// Takes the counts of the minutes before this one; also of those that a clock has left behind that was set back, for
+    /// they would wait until it gets there again.
+    fn take_ended(&mut self, minute: i64) -> Vec<AuthenticationAttempt> {
+        let has_ended = |counter: &Counter| counter.minute < minute || counter.minute > minute.saturating_add(1);
         let mut rows: Vec<_> =
-            self.counters.extract_if(|counter, _| counter.minute < minute).map(|(_, counted)| counted.0).collect();
+            self.counters.extract_if(|counter, _| has_ended(counter)).map(|(_, counted)| counted.0).collect();
         self.prefixes.clear();
         for counter in self.counters.keys() {
             if let Counter { address: Some(address), prefix: Some(_), .. } = counter {

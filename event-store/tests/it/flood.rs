@@ -154,6 +154,23 @@ async fn a_clock_around_the_end_of_a_minute_or_set_back_opens_no_door() {
 }
 
 #[tokio::test]
+async fn counts_from_before_the_clock_was_set_back_are_written_at_once() {
+    let (log, guard) = guarded(1);
+    for second in [86_400, 86_401, 86_402, 60, 61, 62] {
+        guard.record(vec![from("192.0.2.1", second)]).await.unwrap();
+    }
+    guard.flush(at(60)).await.unwrap();
+    let written = rows(&*log).await;
+    assert_eq!(
+        (written.len(), attempts(&written)),
+        (3, 4),
+        "one of each minute by itself, and the count of the later one"
+    );
+    guard.flush(at(120)).await.unwrap();
+    assert_eq!(attempts(&rows(&*log).await), 6);
+}
+
+#[tokio::test]
 async fn while_the_disk_is_nearly_full_failures_are_only_counted() {
     let (log, guard) = guarded(10);
     guard.set_sparing(true);

@@ -16,7 +16,6 @@ use super::Moment;
 use crate::standing::{CertificateType, StandingName};
 
 /// A value as the text of its JSON, so that SQLite keeps it as it is: metadata with its numbers, lists.
-/// A value as JSON text in a column, so that SQLite keeps its numbers as they are.
 #[derive(Debug)]
 pub(super) struct Json<T>(pub(super) T);
 

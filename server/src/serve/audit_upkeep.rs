@@ -61,13 +61,17 @@ fn has_less_than(folder: &Path, octets: u64) -> bool {
     statistics.f_bavail.saturating_mul(statistics.f_frsize) < octets
 }
 
-/// Seals each day after its end, also those that ended while the server did not run, and drops what is old.
+/// Seals each day after its end, also those that ended while the server did not run, and drops what is old. While the event
+/// log is not relied on nothing is sealed, for seals may be missing from it, and no evidence goes.
 pub(super) async fn seal_days(parts: Arc<Parts>) {
     let mut rounds = interval(DAYS_ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut done = None;
     loop {
         rounds.tick().await;
+        if parts.guard.is_engaged() {
+            continue;
+        }
         let now = parts.clock.now();
         let retention_days = parts.audit_settings.borrow().retention_days;
         let due = Some((UtcDay::of(now.plus_seconds(-GRACE_SECONDS)), retention_days));

@@ -123,6 +123,12 @@ impl LogGuard {
         value(&self.rollback)
     }
 
+    /// Whether the log is not relied on. What the server records of itself rests then: it would judge by a history that may
+    /// be missing its end.
+    pub(super) fn is_engaged(&self) -> bool {
+        self.lock.is_engaged()
+    }
+
     fn keep_out(&self, rollback: Rollback) {
         self.lock.engage();
         metrics::gauge!(LOG_ROLLED_BACK).set(1.0);

@@ -20,12 +20,12 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-fn days_ago(days: i64) -> Timestamp {
+pub(crate) fn days_ago(days: i64) -> Timestamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     Timestamp::from_unix_seconds(i64::try_from(now).unwrap()).plus_days(-days)
 }
 
-fn success(timestamp: Timestamp) -> AuthenticationAttempt {
+pub(crate) fn success(timestamp: Timestamp) -> AuthenticationAttempt {
     AuthenticationAttempt {
         id: Uuid::now_v7(),
         device_id: Some(DeviceId::from_uuid(Uuid::now_v7())),
@@ -45,7 +45,7 @@ fn success(timestamp: Timestamp) -> AuthenticationAttempt {
 }
 
 /// Writes into the log of a server that does not run.
-fn record(site: &Site, attempts: Vec<AuthenticationAttempt>) {
+pub(crate) fn record(site: &Site, attempts: Vec<AuthenticationAttempt>) {
     runtime().block_on(async {
         let path = site.data_dir().join("audit.db");
         let log = SqliteAuditLog::open(path, AuditDurability::Strict).await.unwrap();

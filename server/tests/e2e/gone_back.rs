@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::authentication_log::{days_ago, record, success};
 use crate::backups::{beside, manifest, succeed};
 use crate::client::Client;
 use crate::device::{Device, by_certificate, draw_claim_secret, new_token, registration};
@@ -129,6 +130,30 @@ fn an_old_log_over_a_newer_one_lets_nobody_in_until_that_is_acknowledged() {
     assert_eq!(site.run(&["restore", "acknowledge"]).status.code(), Some(1), "there is nothing left to acknowledge");
     let server = site.start();
     revoked.device.beat(&revoked.device.by_key(&server)).expect(200);
+}
+
+#[test]
+fn what_the_server_records_of_itself_waits_for_the_acknowledgement() {
+    let mut site = Site::new();
+    let revoked = Revoked::on(&site);
+    std::fs::copy(revoked.kept.join("events.db"), site.data_dir().join("events.db")).unwrap();
+    site.set("api_key_expiration_check.warning_threshold_days", "120");
+    record(&site, vec![success(days_ago(2))]);
+
+    let server = site.launch().unwrap();
+    revoked.is_kept_out(&server);
+    let position = found_position(&site);
+    succeed(&site, &["restore", "acknowledge", "--position", &position, "--operator", "alice"]);
+    server.stop();
+
+    let _server = site.start();
+    let first = |events: &[Value], kind: &str| events.iter().position(|event| event["type"] == kind);
+    let own = eventually("a day is sealed, and a key's end is noticed", || {
+        let events = site.export();
+        Some([first(&events, "audit_segment.sealed")?, first(&events, "api_key.expiry_noticed")?])
+    });
+    let acknowledged = first(&site.export(), "event_log.rollback_acknowledged").unwrap();
+    assert!(own.iter().all(|at| *at > acknowledged), "{own:?} behind {acknowledged}");
 }
 
 #[test]
