@@ -141,7 +141,7 @@ fn parse(text: &str) -> Option<IpAddr> {
 }
 
 /// A network of IPv4-mapped IPv6 addresses as what it is, since addresses are compared in that form.
-fn canonical(network: IpNet) -> IpNet {
+pub fn canonical(network: IpNet) -> IpNet {
     let IpNet::V6(v6) = network else { return network };
     let mapped = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
     mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4)

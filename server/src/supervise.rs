@@ -27,6 +27,9 @@ pub fn supervise<F>(name: &'static str, mut task: impl FnMut() -> F + Send + 'st
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    let restarts = metrics::counter!(TASK_RESTARTS, "task" => name);
+    // The series is there before anything has failed.
+    restarts.absolute(0);
     Supervised(tokio::spawn(async move {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -38,7 +41,7 @@ where
             if started.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
-            metrics::counter!(TASK_RESTARTS, "task" => name).increment(1);
+            restarts.increment(1);
             tracing::error!(task = name, pause_ms = pause.as_millis(), "a background task panicked; starting it again");
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

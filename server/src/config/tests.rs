@@ -145,6 +145,10 @@ fn a_wrong_value_names_key_value_place_and_what_is_allowed() {
         ("[proxy]\nclient_certificate_header = 'client-cert'\n", "proxy.client_certificate_header"),
         ("[proxy]\nclient_certificate_header = 'client-cert'\ntrusted = ['::/0']\n", "proxy.client_certificate_header"),
         (
+            "[proxy]\nclient_certificate_header = 'client-cert'\ntrusted = ['::ffff:0:0/96']\n",
+            "proxy.client_certificate_header",
+        ),
+        (
             "[mtls]\nenabled = false\n[proxy]\nclient_certificate_header = 'x-forwarded-client-cert'\ntrusted = ['::1/128']\n",
             "proxy.client_certificate_header",
         ),

@@ -1,5 +1,7 @@
 //! Settings that are right and yet seldom what somebody wants.
 
+use signalbeam_authn::client_address::canonical;
+
 use super::{Check, Subject};
 use crate::config::{ApiKeyFallback, Config, Durability, Sources, WithoutEffect as WithoutEffectKey};
 
@@ -75,12 +77,12 @@ fn api_key_fallback(config: &Config) -> Check {
 fn trusted_proxies(config: &Config) -> Check {
     let trusted = &config.proxy.trusted;
     let named = |nets: Vec<&ipnet::IpNet>| nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let everybody: Vec<_> = trusted.iter().filter(|net| net.prefix_len() == 0).collect();
+    let everybody: Vec<_> = trusted.iter().filter(|net| canonical(**net).prefix_len() == 0).collect();
     let action = "name the proxies' own addresses in proxy.trusted: whoever is trusted can claim any client address";
     if !everybody.is_empty() {
         return Check::error(TRUSTED_PROXIES, format!("{} trusts everybody", named(everybody)), action);
     }
-    let wide: Vec<_> = trusted.iter().filter(|net| net.prefix_len() < WIDE_NETWORK_PREFIX).collect();
+    let wide: Vec<_> = trusted.iter().filter(|net| canonical(**net).prefix_len() < WIDE_NETWORK_PREFIX).collect();
     if !wide.is_empty() {
         return Check::warning(TRUSTED_PROXIES, format!("{} is a very wide network", named(wide)), action);
     }

@@ -281,7 +281,7 @@ type Trap = (&'static [(&'static str, &'static str)], &'static str, &'static str
 
 #[test]
 fn settings_that_are_traps_are_found_one_by_one() {
-    let cases: [Trap; 10] = [
+    let cases: [Trap; 11] = [
         (&[("mtls.enabled", "perhaps")], "configuration", "error", "mtls.enabled"),
         (
             &[("mtls.enabled", "false"), ("authentication.api_key_fallback", "never")],
@@ -290,6 +290,7 @@ fn settings_that_are_traps_are_found_one_by_one() {
             "uses its API key",
         ),
         (&[("proxy.trusted", "0.0.0.0/0")], "trusted-proxies", "error", "trusts everybody"),
+        (&[("proxy.trusted", "::ffff:0:0/96")], "trusted-proxies", "error", "trusts everybody"),
         (&[("proxy.trusted", "10.0.0.0/7")], "trusted-proxies", "warning", "very wide"),
         (&[("proxy.trusted", "10.1.0.0/16")], "trusted-proxies", "ok", "1 networks"),
         (&[("authentication.bcrypt_cost", "9")], "bcrypt-cost", "warning", "is 9"),

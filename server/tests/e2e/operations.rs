@@ -42,6 +42,8 @@ fn every_family_is_there_from_the_start_with_its_counters_at_zero() {
         "signalbeam_authentication_method_total{method=\"certificate\",result=\"success\"} 0",
         "signalbeam_authentication_method_total{method=\"apikey\",result=\"failure\"} 0",
         "signalbeam_certificates_expiring_count{threshold=\"30d\"} 0",
+        "signalbeam_background_task_restarts_total{task=\"log_guard\"} 0",
+        "signalbeam_authentication_failures_total{code=\"REGISTRATION_TOKEN_USED\"} 0",
     ] {
         assert!(metrics.lines().any(|line| line == series), "{series} is missing in\n{metrics}");
     }

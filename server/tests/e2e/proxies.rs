@@ -141,7 +141,7 @@ fn assert_closed(mut socket: TcpStream) {
 /// Bytes that keep coming do not help.
 fn trickle(address: SocketAddr, header: &[u8]) {
     let mut socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     for byte in header {
         if socket.write_all(&[*byte]).is_err() {
             return;
@@ -193,7 +193,7 @@ fn the_proxy_protocol_names_the_peer() {
 
 #[test]
 fn who_does_not_begin_with_a_proxy_header_in_time_is_closed() {
-    let site = Site::new().with("listener.handshake_timeout_seconds", "1");
+    let site = Site::new().with("listener.handshake_timeout_seconds", "3");
     let with = |trusted: &str, protocol: &str| format!("[proxy]\ntrusted = ['{trusted}']\nprotocol = '{protocol}'\n");
     site.configure(&with("127.0.0.1/32", "none"));
     let server = site.start();
@@ -205,7 +205,7 @@ fn who_does_not_begin_with_a_proxy_header_in_time_is_closed() {
     eventually("the header is wanted", || Wire::open(server.address, &balanced.tls).is_err().then_some(()));
 
     let good = proxy_header([203, 0, 113, 9], &[]);
-    let soon = Duration::from_millis(900);
+    let soon = Duration::from_millis(2_500);
     for (what, bytes) in [
         ("version 1", b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 8443\r\n".to_vec()),
         ("plain HTTP", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),

@@ -1,5 +1,7 @@
 //! What `[proxy]` must hold: settings that would lock everybody out, or that nobody would ever notice, are refused.
 
+use signalbeam_authn::client_address::canonical;
+
 use super::Broken;
 use crate::config::sections::{ClientCertificateHeader, Config, ProxyProtocol};
 
@@ -19,7 +21,7 @@ pub(super) fn broken(config: &Config, found: &mut Vec<Broken>) {
         |allowed: &str| found.push(("proxy.client_certificate_header", header.to_owned(), allowed.to_owned()));
     if trusts_nobody {
         refuse("`none`, or networks in `proxy.trusted`: from nobody else is it taken");
-    } else if proxy.trusted.iter().any(|network| network.prefix_len() == 0) {
+    } else if proxy.trusted.iter().any(|network| canonical(*network).prefix_len() == 0) {
         refuse("`none`, or proxies in `proxy.trusted`: with all addresses there, everybody could be any device");
     }
     if !config.mtls.enabled {
