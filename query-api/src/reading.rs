@@ -5,6 +5,7 @@ use std::time::Duration;
 use signalbeam_authn::{ErrorCode, Problem};
 use signalbeam_domain::Position;
 use signalbeam_projections::{AuditError, Behind};
+use tokio::sync::Semaphore;
 
 use crate::state::QueryApi;
 
@@ -20,9 +21,9 @@ impl QueryApi {
     /// # Errors
     /// 503 `PROJECTION_BEHIND` where the named position is not reached in time.
     pub(crate) async fn settle(&self, min_position: Option<u64>) -> Result<(), Problem> {
-        if let Some(position) = min_position {
-            let reached = self.freshness.wait_for(Position(position), NAMED_POSITION_TIMEOUT).await;
-            return reached.map_err(|behind| projection_behind(&behind));
+        if let Some(position) = min_position.map(Position) {
+            let wait = |timeout| self.freshness.wait_for(position, timeout);
+            return wait_within(&self.waits, wait).await;
         }
         if let Err(behind) = self.freshness.wait_for_own_writes(OWN_WRITES_TIMEOUT).await {
             tracing::warn!(reached = behind.reached.0, wanted = behind.wanted.0, "a query is answered from old tables");
@@ -35,10 +36,31 @@ impl QueryApi {
     /// # Errors
     /// 503 `PROJECTION_BEHIND` where it does not in time.
     pub(crate) async fn settle_index(&self, min_position: Option<u64>) -> Result<(), Problem> {
-        let Some(position) = min_position else { return Ok(()) };
-        let reached = self.index.wait_for(Position(position), NAMED_POSITION_TIMEOUT).await;
-        reached.map_err(|behind| projection_behind(&behind))
+        self.settle_index_within(&self.waits, min_position).await
     }
+
+    /// The same for a query that needs no credential.
+    ///
+    /// # Errors
+    /// 503 `PROJECTION_BEHIND` where it does not in time.
+    pub(crate) async fn settle_index_for_strangers(&self, min_position: Option<u64>) -> Result<(), Problem> {
+        self.settle_index_within(&self.strangers_waits, min_position).await
+    }
+
+    async fn settle_index_within(&self, waits: &Semaphore, min_position: Option<u64>) -> Result<(), Problem> {
+        let Some(position) = min_position.map(Position) else { return Ok(()) };
+        wait_within(waits, |timeout| self.index.wait_for(position, timeout)).await
+    }
+}
+
+/// Waits for a position, where it is not there already and not too many wait.
+async fn wait_within<F>(waits: &Semaphore, wait: impl Fn(Duration) -> F) -> Result<(), Problem>
+where
+    F: Future<Output = Result<(), Behind>>,
+{
+    let Err(behind) = wait(Duration::ZERO).await else { return Ok(()) };
+    let Ok(_permit) = waits.try_acquire() else { return Err(projection_behind(&behind)) };
+    wait(NAMED_POSITION_TIMEOUT).await.map_err(|behind| projection_behind(&behind))
 }
 
 fn projection_behind(behind: &Behind) -> Problem {

@@ -7,6 +7,7 @@ use signalbeam_authn::Authenticator;
 use signalbeam_domain::Timestamp;
 use signalbeam_domain::certificate::renewable_from;
 use signalbeam_projections::{AuditLog, Clock, CredentialIndex, EventReader, Freshness, ReadModel};
+use tokio::sync::Semaphore;
 
 /// The certificate authority's certificate, in both of its forms.
 #[derive(Debug, Clone)]
@@ -39,14 +40,25 @@ pub struct Parts {
     pub renewal_window_days: u16,
 }
 
+/// How many queries may wait for a position at a time. A query that waits is one of those that the server answers at a
+/// time: without a bound, whoever names positions that never come would keep everybody else out.
+const WAITS: usize = 256;
+/// The same for queries that need no credential.
+const STRANGERS_WAITS: usize = 32;
+
 /// The routes' state: cheap to clone.
 #[derive(Clone)]
-pub struct QueryApi(Arc<Parts>);
+pub struct QueryApi {
+    parts: Arc<Parts>,
+    pub(crate) waits: Arc<Semaphore>,
+    pub(crate) strangers_waits: Arc<Semaphore>,
+}
 
 impl QueryApi {
     /// Takes its parts.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self { parts: Arc::new(parts), waits: semaphore(WAITS), strangers_waits: semaphore(STRANGERS_WAITS) }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -61,7 +73,7 @@ impl QueryApi {
 
 impl std::fmt::Debug for QueryApi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QueryApi").field("renewal_window_days", &self.0.renewal_window_days).finish_non_exhaustive()
+        f.debug_struct("QueryApi").field("renewal_window_days", &self.renewal_window_days).finish_non_exhaustive()
     }
 }
 
@@ -69,7 +81,7 @@ impl std::ops::Deref for QueryApi {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 }
 

@@ -66,6 +66,26 @@ async fn a_position_that_does_not_come_is_told_in_time() {
 }
 
 #[tokio::test]
+async fn strangers_who_name_positions_that_never_come_keep_nobody_else_waiting() {
+    let world = std::sync::Arc::new(World::new().await);
+    world.register(tenant(1), "gateway").await;
+    let started = Instant::now();
+    let mut strangers = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let world = world.clone();
+        strangers.spawn(async move {
+            let answer = world.get("/api/certificates/ca?minPosition=999999999", &As::Nobody).await;
+            (answer.refusal(), started.elapsed())
+        });
+    }
+    let answers = strangers.join_all().await;
+    assert!(answers.iter().all(|(refusal, _)| *refusal == (503, "PROJECTION_BEHIND".to_owned())));
+    let waited = answers.iter().filter(|(_, took)| *took >= Duration::from_secs(2)).count();
+    assert_eq!(waited, 32, "no more wait at a time");
+    world.get("/api/certificates/ca?minPosition=1", &As::Nobody).await;
+}
+
+#[tokio::test]
 async fn old_tables_are_answered_from_rather_than_waited_for_without_end() {
     let world = World::new().await;
     world.register(tenant(1), "gateway").await;

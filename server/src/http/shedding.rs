@@ -42,9 +42,6 @@ pub const CLASSES: &[&str] = &[Class::Ordinary.as_str(), Class::Costly.as_str()]
 #[derive(Debug, Clone, Copy)]
 struct Route {
     class: Class,
-    /// Whether anybody may send its body. It is read to its end before the request counts as being answered, so that
-    /// strangers cannot take up room by sending slowly.
-    takes_strangers_bodies: bool,
     /// Whether it needs no credential.
     is_public: bool,
 }
@@ -52,18 +49,20 @@ struct Route {
 impl Route {
     fn of(method: &Method, path: Option<&str>) -> Self {
         let is_post = *method == Method::POST;
-        let (class, takes_strangers_bodies) = match path {
-            Some("/api/registration-tokens" | "/api/devices/{id}/rotate-api-key") if is_post => (Class::Costly, false),
-            Some("/api/certificates/{deviceId}/issue") => (Class::Costly, false),
-            Some("/api/certificates/{serialNumber}/renew" | "/api/devices/{id}/api-key/claim") => (Class::Costly, true),
-            Some("/api/devices") if is_post => (Class::Ordinary, true),
-            _ => (Class::Ordinary, false),
+        let class = match path {
+            Some("/api/registration-tokens" | "/api/devices/{id}/rotate-api-key") if is_post => Class::Costly,
+            Some(
+                "/api/certificates/{deviceId}/issue"
+                | "/api/certificates/{serialNumber}/renew"
+                | "/api/devices/{id}/api-key/claim",
+            ) => Class::Costly,
+            _ => Class::Ordinary,
         };
         let is_public = path.is_none_or(|path| {
             let is_documentation = path == "/openapi.json" || path.starts_with("/docs");
             is_documentation || path == "/api/certificates/ca" || path.ends_with("/renewal-info")
         });
-        Self { class, takes_strangers_bodies, is_public }
+        Self { class, is_public }
     }
 }
 
@@ -142,15 +141,12 @@ pub async fn shed(State(shedding): State<Arc<Shedding>>, request: Request, next:
     {
         return problem.into_response();
     }
-    let request = if route.takes_strangers_bodies {
-        let (parts, body) = request.into_parts();
-        // The body is bounded by now: in size, in time, and in what is answered where it exceeds either.
-        match to_bytes(body, usize::MAX).await {
-            Ok(bytes) => Request::from_parts(parts, Body::from(bytes)),
-            Err(_) => return Problem::new(ErrorCode::InvalidRequest, "the body could not be read").into_response(),
-        }
-    } else {
-        request
+    let (parts, body) = request.into_parts();
+    // Read to its end before the request counts as being answered, so that nobody takes up room by sending slowly. The body
+    // is bounded by now: in size, in time, and in what is answered where it exceeds either.
+    let request = match to_bytes(body, usize::MAX).await {
+        Ok(bytes) => Request::from_parts(parts, Body::from(bytes)),
+        Err(_) => return Problem::new(ErrorCode::InvalidRequest, "the body could not be read").into_response(),
     };
     let Some(_running) = shedding.bound(route.class).enter() else {
         return shedding.overloaded(route.class).into_response();
