@@ -1,5 +1,6 @@
 //! What stands between a good credential and being let in: from where its holder comes, and how often its tenant asks.
 
+use signalbeam_domain::device::KnownDevice;
 use signalbeam_domain::{DeviceId, TenantId};
 
 use crate::authenticator::Authenticator;
@@ -27,9 +28,18 @@ impl Authenticator {
         device_id: Option<DeviceId>,
     ) -> Result<(), Problem> {
         if !self.permits_address(context, tenant_id, device_id) {
-            return Err(Problem::new(ErrorCode::AddressNotAllowed, advice(ErrorCode::AddressNotAllowed)));
+            return Err(address_not_allowed());
         }
         self.limits.tenant_request(tenant_id)
+    }
+
+    /// As [`Self::admit`], for a device that was read from its stream: its networks are those that the stream tells, since
+    /// this node's index may be behind, or not yet complete.
+    pub(crate) fn admit_known(&self, context: &RequestContext, device: &KnownDevice) -> Result<(), Problem> {
+        if !device.allowed_networks.permit(context.client_address) {
+            return Err(address_not_allowed());
+        }
+        self.admit(context, device.registered.tenant_id, None)
     }
 
     /// Whether the request comes from where the device and its tenant may come from.
@@ -43,4 +53,8 @@ impl Authenticator {
         self.limits.tenant_permits_address(tenant_id, address)
             && device_id.is_none_or(|device_id| self.index.permits_address(device_id, address))
     }
+}
+
+fn address_not_allowed() -> Problem {
+    Problem::new(ErrorCode::AddressNotAllowed, advice(ErrorCode::AddressNotAllowed))
 }

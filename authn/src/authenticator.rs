@@ -109,8 +109,8 @@ impl Authenticator {
     /// Authenticates a device by certificate, or by API key as the policy allows, and records every attempt.
     ///
     /// # Errors
-    /// 401 or 403 with the code of the credential that was refused (the API key's where both were); 503
-    /// `AUTH_STATE_STALE`, `AUDIT_UNAVAILABLE` or `STORE_UNAVAILABLE` where nobody can be let in.
+    /// 401 or 403 with the code of the credential that was refused (the API key's where both were); 429 `RATE_LIMITED`;
+    /// 503 `LOG_ROLLED_BACK`, `AUTH_STATE_STALE`, `AUDIT_UNAVAILABLE` or `STORE_UNAVAILABLE` where nobody can be let in.
     pub(crate) async fn device(
         &self,
         context: &RequestContext,
@@ -154,7 +154,7 @@ impl Authenticator {
     /// authenticated by that: the only thing it may still do is repeat the renewal that superseded it.
     ///
     /// # Errors
-    /// 503 `AUTH_STATE_STALE`
+    /// 503 `LOG_ROLLED_BACK` or `AUTH_STATE_STALE`
     pub async fn superseded_device(&self, context: &RequestContext) -> Result<Option<DevicePrincipal>, Problem> {
         self.require_current_state().await?;
         let Some(verdict) = self.certificate_verdict(context) else { return Ok(None) };

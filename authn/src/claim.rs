@@ -1,6 +1,6 @@
 //! Claim secrets: whoever registered a device may follow its registration and fetch its first API key.
 
-use signalbeam_domain::device::Device;
+use signalbeam_domain::device::{Device, KnownDevice};
 use signalbeam_domain::{ClaimSecret, DeviceId, StreamId, Version};
 use signalbeam_event_store::audit::AuthenticationMethod;
 use signalbeam_event_store::load;
@@ -16,7 +16,7 @@ use crate::secrets::claim_secret_matches;
 #[derive(Debug)]
 pub struct ClaimedDevice {
     /// The device.
-    pub device: signalbeam_domain::device::KnownDevice,
+    pub device: KnownDevice,
     /// The version of its stream that this was read at.
     pub version: Version,
 }
@@ -41,7 +41,7 @@ impl Authenticator {
         let problem = if let (Ok(secret), Some(device)) = (ClaimSecret::parse(presented), &known)
             && claim_secret_matches(&secret, &device.registered.claim_secret_sha256)
         {
-            match self.admit(context, device.registered.tenant_id, Some(device_id)) {
+            match self.admit_known(context, device) {
                 Ok(()) => return Ok(ClaimedDevice { device: device.clone(), version }),
                 Err(problem) => problem,
             }

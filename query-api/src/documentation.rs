@@ -1,6 +1,7 @@
 //! The API's documentation: `/openapi.json`, and `/docs`, a page that needs nothing but this server.
 
 mod description;
+mod examples;
 mod script;
 
 use std::sync::Arc;

@@ -55,6 +55,7 @@ pub struct ShownEvent {
     #[schema(value_type = Option<Uuid>)]
     causation_id: Option<EventId>,
     /// What happened in detail; what verifies a secret reads `[redacted]`.
+    #[schema(value_type = Object)]
     data: Value,
     /// The SHA-256 of the event as it was recorded, in hex.
     #[schema(value_type = String)]

@@ -64,9 +64,15 @@ const FAILURE_CODES: &[&str] = &[
     ErrorCode::InvalidToken.as_str(),
     ErrorCode::IdentityProviderUnavailable.as_str(),
     ErrorCode::InvalidRegistrationToken.as_str(),
+    ErrorCode::RegistrationTokenUsed.as_str(),
+    ErrorCode::RegistrationTokenExpired.as_str(),
+    ErrorCode::RegistrationTokenRevoked.as_str(),
     ErrorCode::InvalidClaimSecret.as_str(),
     ErrorCode::AddressNotAllowed.as_str(),
     ErrorCode::RateLimited.as_str(),
+    // A good credential whose first use could not be made durable, or not be seen in time.
+    ErrorCode::StoreUnavailable.as_str(),
+    ErrorCode::AuthStateStale.as_str(),
 ];
 const RENEWAL_FAILURE_CODES: &[&str] = &[
     ErrorCode::CertificateNotRenewable.as_str(),

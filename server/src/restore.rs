@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use signalbeam_domain::event_log::RollbackCause;
-use signalbeam_domain::{Position, Timestamp};
+use signalbeam_domain::{Digest, Position, Timestamp};
 use signalbeam_event_store::witness::{event_at, newest};
 use signalbeam_event_store::{LogPoint, SqliteEventReader};
 
-use crate::backup::manifest::{FileEntry, Manifest};
+use crate::backup::manifest::{FileEntry, MANIFEST_FILE, Manifest};
 use crate::backup::progress::Progress;
 use crate::backup::verify::{compare, verify};
 use crate::backup::{BackupError, digest, io_error};
@@ -50,6 +50,17 @@ pub enum RestoreError {
     OtherInstallation {
         /// The directory.
         path: PathBuf,
+    },
+    /// Another backup is half restored there: what is there may be of neither installation alone.
+    #[error(
+        "a restore of {} into {} was interrupted: finish that one first, or restore into a new directory",
+        backup.display(), path.display()
+    )]
+    OtherRestore {
+        /// The directory.
+        path: PathBuf,
+        /// The backup that was being restored.
+        backup: PathBuf,
     },
     /// What is kept of an interrupted restore, or of the rollback, cannot be read or written.
     #[error(transparent)]
@@ -94,6 +105,8 @@ pub struct Restored {
 #[serde(rename_all = "camelCase")]
 struct Plan {
     backup: PathBuf,
+    /// The SHA-256 of the backup's manifest, which tells one backup from another wherever it lies.
+    manifest: Digest,
     started_at: Timestamp,
     /// The folder for what was there before; absent where nothing was.
     replaced: Option<String>,
@@ -132,7 +145,8 @@ pub async fn restore(request: Request<'_>, now: Timestamp, progress: &mut Progre
     let data_dir = DataDir::lock(request.data_dir)?;
     let folder = data_dir.path().to_owned();
     let mut plan = match Plan::read(&folder)? {
-        Some(interrupted) => interrupted,
+        Some(interrupted) if interrupted.manifest == manifest_digest(request.backup)? => interrupted,
+        Some(Plan { backup, .. }) => return Err(RestoreError::OtherRestore { path: folder, backup }),
         None => begin(request, &folder, &manifest, now).await?,
     };
     plan.write(&folder)?;
@@ -155,8 +169,15 @@ pub async fn restore(request: Request<'_>, now: Timestamp, progress: &mut Progre
 }
 
 async fn begin(request: Request<'_>, folder: &Path, manifest: &Manifest, now: Timestamp) -> Result<Plan, RestoreError> {
-    let backup = request.backup.to_owned();
-    let mut plan = Plan { backup, started_at: now, replaced: None, is_moved: true, witnessed: None, witness: None };
+    let mut plan = Plan {
+        backup: request.backup.to_owned(),
+        manifest: manifest_digest(request.backup)?,
+        started_at: now,
+        replaced: None,
+        is_moved: true,
+        witnessed: None,
+        witness: None,
+    };
     if entries(folder)?.is_empty() {
         return Ok(plan);
     }
@@ -172,6 +193,12 @@ async fn begin(request: Request<'_>, folder: &Path, manifest: &Manifest, now: Ti
         (plan.witness, plan.witnessed) = (Some(witness), Some(point));
     }
     Ok(plan)
+}
+
+fn manifest_digest(backup: &Path) -> Result<Digest, BackupError> {
+    let path = backup.join(MANIFEST_FILE);
+    let (_, sha256) = digest::of_file(&path).map_err(io_error("read", &path))?;
+    Ok(sha256)
 }
 
 /// A name that nothing has, so that nothing is moved over anything.

@@ -28,6 +28,7 @@ use crate::session::{Method, Session};
 use crate::simulator::admin::{Admin, Attempt, token_request};
 use crate::simulator::plan::{OnePlan, Origin};
 use crate::simulator::stopping::Stop;
+use crate::transport::CallError;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The pause between two looks is doubled so often: 16 s at most.
@@ -113,7 +114,7 @@ impl Simulation<'_> {
         let prefix = token.expose().get(4..12).unwrap_or_default();
         let staging = self.plan.directory.join(format!("sim-credentials-registering-{prefix}"));
         if let Err(failure) = self.register(&token, &locations(&staging)?) {
-            if !matches!(&failure, Failure::Call(error) if may_pass(error)) {
+            if !matches!(&failure, Failure::Call(error) if is_worth_repeating(error)) {
                 perform(&SystemDisk, &Step::RemoveTree(staging))?;
             }
             return Err(failure);
@@ -148,7 +149,7 @@ impl Simulation<'_> {
             let output = Output::new(Format::Text, &mut silence);
             let mut context = Context { locations: locations.clone(), output, clock: self.clock };
             match register::execute(&arguments, &mut context) {
-                Err(Failure::Call(error)) if may_pass(&error) && failures + 1 < REGISTRATION_ATTEMPTS => {
+                Err(Failure::Call(error)) if is_worth_repeating(&error) && failures + 1 < REGISTRATION_ATTEMPTS => {
                     failures += 1;
                     warn!(reason = %error, "registering again");
                     if self.stop.wait(pause(FIRST_PAUSE, failures, None, u8::MAX / 2)) {
@@ -201,7 +202,7 @@ impl Simulation<'_> {
             let standing = Session::open(locations)?.require_approval(self.clock.now());
             match standing {
                 Err(Failure::Pending) => info!(waited_seconds = begun.elapsed().as_secs(), "not approved yet"),
-                Err(Failure::Call(error)) if may_pass(&error) => {
+                Err(Failure::Call(error)) if is_worth_repeating(&error) => {
                     warn!(reason = %error, "the server cannot be asked now");
                 }
                 other => return other,
@@ -279,7 +280,7 @@ impl Simulation<'_> {
                     self.tell_beat(sent, &answer, method)?;
                     Ok(())
                 }
-                Err(Failure::Call(error)) if may_pass(&error) => {
+                Err(Failure::Call(error)) if is_worth_repeating(&error) => {
                     warn!(reason = %error, "the heartbeat failed; the next one may do");
                     Err(error.into())
                 }
@@ -355,4 +356,9 @@ fn serial_number(session: &Session) -> Option<&str> {
 
 fn time_of(at: OffsetDateTime) -> String {
     at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+}
+
+/// A simulator is told whom to trust and started by somebody who watches: a server that is not trusted stays so.
+fn is_worth_repeating(error: &CallError) -> bool {
+    may_pass(error) && !matches!(error, CallError::ServerNotTrusted { .. })
 }

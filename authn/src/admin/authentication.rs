@@ -14,8 +14,8 @@ impl Authenticator {
     /// strangers are turned away whatever the state of this node; then what is known of revocations must be current.
     ///
     /// # Errors
-    /// 401 `INVALID_TOKEN`, also where it was revoked; 429 `RATE_LIMITED`; 503 `AUTH_STATE_STALE` or `IDENTITY_PROVIDER_UNAVAILABLE` where that
-    /// cannot be told.
+    /// 401 `INVALID_TOKEN`, also where it was revoked; 429 `RATE_LIMITED`; 503 `AUTH_STATE_STALE` or
+    /// `IDENTITY_PROVIDER_UNAVAILABLE` where that cannot be told.
     pub(crate) async fn admin(&self, context: &RequestContext, token: &str) -> Result<AdminSession, Problem> {
         let verified = match self.admins.verify(token, self.clock.now()).await {
             Ok(session) => {

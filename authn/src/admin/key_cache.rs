@@ -4,12 +4,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use super::key_set::KeySet;
 
 /// The shortest that keys are kept, whatever the issuer says of caching.
 const SHORTEST_LIFETIME: Duration = Duration::from_mins(1);
+
+/// How many callers wait for the issuer at a time: whoever sends tokens under unknown keys must not fill this server with
+/// waiting requests where the issuer is slow.
+const PLACES: usize = 64;
+/// How long whoever has an old key that still counts waits for the issuer to confirm or withdraw it.
+const PATIENCE_WITH_OLD_KEYS: Duration = Duration::from_secs(2);
 
 /// A key set as an issuer answered it.
 #[derive(Debug, Clone)]
@@ -55,6 +62,7 @@ struct Inner {
     source: Box<dyn KeySetSource>,
     lifetimes: KeyLifetimes,
     state: Mutex<State>,
+    places: Semaphore,
 }
 
 #[derive(Default)]
@@ -78,7 +86,7 @@ struct Fetch {
 
 impl KeyCache {
     pub(super) fn new(source: Box<dyn KeySetSource>, lifetimes: KeyLifetimes) -> Self {
-        Self(Arc::new(Inner { source, lifetimes, state: Mutex::default() }))
+        Self(Arc::new(Inner { source, lifetimes, state: Mutex::default(), places: Semaphore::new(PLACES) }))
     }
 
     /// The issuer's keys: asked for again where they are old or `has_wanted` misses one.
@@ -89,7 +97,21 @@ impl KeyCache {
         {
             return Ok(held.keys);
         }
-        self.refresh().await;
+        let Some(mut end) = self.refresh() else { return self.usable(has_wanted) };
+        if let Ok(_place) = self.0.places.try_acquire() {
+            // The error is the end.
+            let ended = end.changed();
+            if self.usable(&has_wanted).is_ok_and(|keys| has_wanted(&keys)) {
+                let _in_time = timeout(PATIENCE_WITH_OLD_KEYS, ended).await;
+            } else {
+                let _ended = ended.await;
+            }
+        }
+        self.usable(has_wanted)
+    }
+
+    /// What is held, where it may still be relied on.
+    fn usable(&self, has_wanted: impl Fn(&KeySet) -> bool) -> Result<Arc<KeySet>, NoKeys> {
         let held = self.0.state().held.clone().ok_or(NoKeys)?;
         // A key that old keys lack may well be among the present ones: nobody can tell until the issuer answers.
         let is_usable =
@@ -97,28 +119,24 @@ impl KeyCache {
         if is_usable { Ok(held.keys) } else { Err(NoKeys) }
     }
 
-    /// Waits for the fetch that runs, or starts one unless the last one was just now. It runs to its end even where nobody
-    /// waits for it any longer, so that a caller who hangs up spoils it for nobody.
-    async fn refresh(&self) {
-        let mut end = {
-            let mut state = self.0.state();
-            match &state.last_fetch {
-                Some(fetch) if fetch.end.has_changed().is_ok() => fetch.end.clone(),
-                Some(fetch) if fetch.started.elapsed() < self.0.lifetimes.between_fetches => return,
-                _ => {
-                    let (running, end) = watch::channel(());
-                    state.last_fetch = Some(Fetch { started: Instant::now(), end: end.clone() });
-                    let inner = Arc::clone(&self.0);
-                    tokio::spawn(async move {
-                        inner.fetch().await;
-                        drop(running);
-                    });
-                    end
-                }
+    /// The end of the fetch that runs, or of one that is started unless the last one was just now. It runs to its end even
+    /// where nobody waits for it any longer, so that a caller who hangs up spoils it for nobody.
+    fn refresh(&self) -> Option<watch::Receiver<()>> {
+        let mut state = self.0.state();
+        match &state.last_fetch {
+            Some(fetch) if fetch.end.has_changed().is_ok() => Some(fetch.end.clone()),
+            Some(fetch) if fetch.started.elapsed() < self.0.lifetimes.between_fetches => None,
+            _ => {
+                let (running, end) = watch::channel(());
+                state.last_fetch = Some(Fetch { started: Instant::now(), end: end.clone() });
+                let inner = Arc::clone(&self.0);
+                tokio::spawn(async move {
+                    inner.fetch().await;
+                    drop(running);
+                });
+                Some(end)
             }
-        };
-        // The error is the end.
-        let _ended = end.changed().await;
+        }
     }
 }
 

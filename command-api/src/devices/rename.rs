@@ -63,9 +63,10 @@ pub(crate) struct RenamedDevice {
     allowed_networks: AllowedNetworks,
 }
 
-/// Rename a device, replace its metadata or its tags, or bind it to networks.
+/// Change a device.
 ///
-/// From outside of its networks a device gets `ADDRESS_NOT_ALLOWED`, from the next request on, whatever its credential.
+/// Renames it, replaces its metadata or its tags, or binds it to networks; what the body leaves out stays as it is. From
+/// outside of its networks a device gets `ADDRESS_NOT_ALLOWED`, from the next request on, whatever its credential.
 #[utoipa::path(
     patch, path = "/api/devices/{id}", tag = "Devices", operation_id = "renameDevice",
     params(("id" = Uuid, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header)),

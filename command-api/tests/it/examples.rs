@@ -1,16 +1,21 @@
 //! The JSON examples that the agent is built against: what they send is accepted, what they expect is what is answered.
 
-use std::path::{Path, PathBuf};
+mod shape;
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use signalbeam_authn::{ErrorCode, Role};
-use signalbeam_domain::{ApiKey, ClaimSecret, Fingerprint, Prefix, RegistrationToken, SerialNumber, Timestamp};
+use signalbeam_domain::Timestamp;
 
+use self::shape::{assert_same_shape, example, folder, kind};
+use crate::world::call::Call;
 use crate::world::fleet::{DeviceCertificate, TestDevice, csr};
 use crate::world::{TENANT_A, World};
 
-/// The examples that routes of this crate accept or answer.
-const OURS: [&str; 14] = [
+/// The examples of what devices send and get, by the tests that hold them.
+const OF_DEVICES: [&str; 15] = [
+    "claim-api-key.request.json",
     "claim-api-key.response.json",
     "heartbeat.request.json",
     "heartbeat.response.json",
@@ -26,59 +31,28 @@ const OURS: [&str; 14] = [
     "renew-certificate.request.json",
     "renew-certificate.response.json",
 ];
-/// The examples of routes that only read.
-const OF_QUERIES: [&str; 2] = ["registration-status.", "ca-certificate."];
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api/examples")
-}
-
-fn example(name: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(folder().join(name)).unwrap()).unwrap()
-}
-
-/// What kind of text it is.
-fn kind(text: &str) -> &'static str {
-    if Timestamp::parse(text).is_ok() {
-        "time"
-    } else if uuid(text) {
-        "id"
-    } else if SerialNumber::from_hex(text).is_ok() {
-        "serial number"
-    } else if text.starts_with("SHA256:") && Fingerprint::parse(text).is_ok() {
-        "fingerprint"
-    } else if ApiKey::parse(text).is_ok() {
-        "API key"
-    } else if ClaimSecret::parse(text).is_ok() {
-        "claim secret"
-    } else if RegistrationToken::parse(text).is_ok() {
-        "token"
-    } else if Prefix::parse(text).is_ok() {
-        "prefix"
-    } else if text.starts_with("-----BEGIN CERTIFICATE-----\n") && text.ends_with("-----END CERTIFICATE-----\n") {
-        "certificate"
-    } else {
-        "text"
-    }
-}
-
-fn uuid(text: &str) -> bool {
-    signalbeam_domain::DeviceId::parse(text).is_ok()
-}
-
-/// The same names, with the same kinds of values under them.
-#[track_caller]
-fn assert_same_shape(answered: &Value, example: &Value) {
-    match (answered, example) {
-        (Value::Object(a), Value::Object(b)) => {
-            assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
-            a.iter().for_each(|(name, value)| assert_same_shape(value, &b[name]));
-        }
-        (Value::Array(a), Value::Array(b)) => a.iter().zip(b).for_each(|(a, b)| assert_same_shape(a, b)),
-        (Value::String(a), Value::String(b)) => assert_eq!(kind(a), kind(b), "{a} against {b}"),
-        (a, b) => assert_eq!(std::mem::discriminant(a), std::mem::discriminant(b), "{a} against {b}"),
-    }
-}
+/// What admins do that is answered.
+const ANSWERED: [&str; 9] = [
+    "create-registration-token",
+    "approve-device",
+    "reject-device",
+    "suspend-device",
+    "reinstate-device",
+    "decommission-device",
+    "decide-devices",
+    "rename-device",
+    "rotate-api-key",
+];
+/// What admins do that is answered with nothing.
+const DONE: [&str; 5] = [
+    "revoke-registration-token",
+    "revoke-api-key",
+    "revoke-certificate",
+    "revoke-admin-tokens.one",
+    "revoke-admin-tokens.all",
+];
+/// The examples of routes that only read; that crate's tests hold them.
+const OF_QUERIES: [&str; 4] = ["list-", "get-", "registration-status.", "ca-certificate."];
 
 /// The same problem, its correlation id aside, and the moment that it names.
 #[track_caller]
@@ -110,11 +84,28 @@ async fn registered(world: &World) -> (TestDevice, Value) {
 
 #[test]
 fn every_example_is_held_against_a_route() {
-    for entry in std::fs::read_dir(folder()).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        let is_known = OURS.contains(&name.as_str()) || OF_QUERIES.iter().any(|prefix| name.starts_with(prefix));
-        assert!(is_known, "{name} is held against nothing");
+    let requests = ANSWERED.iter().chain(&DONE).map(|name| format!("{name}.request.json"));
+    let responses = ANSWERED.iter().map(|name| format!("{name}.response.json"));
+    let held: BTreeSet<_> = OF_DEVICES.map(ToOwned::to_owned).into_iter().chain(requests).chain(responses).collect();
+    let names = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let ours: BTreeSet<_> = names.filter(|name| !OF_QUERIES.iter().any(|prefix| name.starts_with(prefix))).collect();
+    assert_eq!(ours, held);
+}
+
+/// Sends the example of this name as an admin, with these of its fields replaced, and holds the answer against the example.
+async fn follow(call: Call<'_>, name: &str, replaced: Value) -> Value {
+    let mut request = example(&format!("{name}.request.json"));
+    request.as_object_mut().unwrap().extend(replaced.as_object().unwrap().clone());
+    let answer = call.admin(Role::Admin).json(&request).send().await;
+    if DONE.contains(&name) {
+        return answer.expect(204);
     }
+    assert!(ANSWERED.contains(&name), "{name} is held against nothing");
+    let expected = example(&format!("{name}.response.json"));
+    assert!(answer.status.is_success(), "{name}: {answer:?}");
+    assert_same_shape(&answer.body, &expected);
+    assert_eq!(answer.body["status"], expected["status"], "{name}");
+    answer.body
 }
 
 #[tokio::test]
@@ -128,7 +119,8 @@ async fn a_device_s_life_goes_by_the_examples() {
     }
 
     world.decide(&device, "approve").await.expect(200);
-    let claimed = world.claim(&device).await.expect(200);
+    let claim = world.post(device.route("api-key/claim")).bearer(&device.claim_secret);
+    let claimed = claim.json(&example("claim-api-key.request.json")).send().await.expect(200);
     assert_same_shape(&claimed, &example("claim-api-key.response.json"));
     device.api_key = claimed["apiKey"].as_str().unwrap().to_owned();
 
@@ -148,6 +140,48 @@ async fn a_device_s_life_goes_by_the_examples() {
     let renew = world.post(certificate.renew_route()).certificate(&certificate);
     let renewed = renew.json(&example("renew-certificate.request.json")).send().await.expect(201);
     assert_same_shape(&renewed, &example("renew-certificate.response.json"));
+}
+
+#[tokio::test]
+async fn an_admin_decides_by_the_examples() {
+    let world = World::new().await;
+    let nothing = || json!({});
+    let created = follow(world.post("/api/registration-tokens"), "create-registration-token", nothing()).await;
+    let token = format!("/api/registration-tokens/{}", created["id"].as_str().unwrap());
+    follow(world.delete(token), "revoke-registration-token", nothing()).await;
+
+    let unwanted = world.pending_device(TENANT_A).await;
+    follow(world.post(unwanted.route("reject")), "reject-device", nothing()).await;
+    let device = world.pending_device(TENANT_A).await;
+    let path = format!("/api/devices/{}", device.id);
+    follow(world.post(device.route("approve")), "approve-device", nothing()).await;
+    let renamed = follow(world.patch(&path), "rename-device", nothing()).await;
+    let expected = example("rename-device.response.json");
+    for name in ["deviceName", "metadata", "tags", "allowedNetworks"] {
+        assert_eq!(renamed[name], expected[name]);
+    }
+    follow(world.post(device.route("suspend")), "suspend-device", nothing()).await;
+    follow(world.post(device.route("reinstate")), "reinstate-device", nothing()).await;
+
+    let pending = world.pending_device(TENANT_A).await;
+    let both = json!({"deviceIds": [device.id, pending.id]});
+    let decided = follow(world.post("/api/devices/bulk"), "decide-devices", both).await;
+    let expected = example("decide-devices.response.json");
+    assert_eq!(decided["results"][1]["code"], expected["results"][1]["code"]);
+    assert_eq!(decided["results"][1]["detail"], expected["results"][1]["detail"]);
+    follow(world.post(device.route("decommission")), "decommission-device", nothing()).await;
+}
+
+#[tokio::test]
+async fn an_admin_renews_and_withdraws_credentials_by_the_examples() {
+    let world = World::new().await;
+    let (device, certificate) = world.device_with_certificate(TENANT_A).await;
+    follow(world.post(device.route("rotate-api-key")), "rotate-api-key", json!({})).await;
+    follow(world.post(device.route("revoke-api-key")), "revoke-api-key", json!({})).await;
+    follow(world.delete(certificate.route()), "revoke-certificate", json!({})).await;
+    let route = "/api/admin-tokens/revoke";
+    follow(world.post(route), "revoke-admin-tokens.one", json!({})).await;
+    follow(world.post(route), "revoke-admin-tokens.all", json!({})).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use signalbeam_authn::{ErrorCode, Role};
-use signalbeam_domain::device::{DecisionReason, DeviceSuspended};
+use signalbeam_domain::device::{DecisionReason, DeviceEvent, DeviceSuspended};
 use signalbeam_domain::{Actor, CorrelationId, Version};
 use signalbeam_event_store::{Batch, CommandMetadata, EventStore as _, ExpectedVersion, StreamWrite, new_events};
 
@@ -104,10 +104,8 @@ async fn a_store_that_fails_is_told_as_such_and_recovers() {
     world.heartbeat_by_certificate(&device, &certificate).await.expect(200);
 }
 
-/// Suspends a device behind this node's back, as another node would.
-async fn suspend_elsewhere(world: &World, device: &TestDevice) {
-    let suspended = DeviceSuspended(DecisionReason { reason: None });
-    let event = signalbeam_domain::device::DeviceEvent::from(suspended);
+/// What happens to an approved device behind this node's back, as on another node.
+pub(crate) async fn happens_elsewhere(world: &World, device: &TestDevice, event: impl Into<DeviceEvent>) {
     let batch = Batch {
         metadata: CommandMetadata {
             actor: Actor::system("another-node"),
@@ -118,7 +116,7 @@ async fn suspend_elsewhere(world: &World, device: &TestDevice) {
         writes: vec![StreamWrite {
             stream: device.stream(),
             expected: ExpectedVersion::Exact(Version(2)),
-            events: new_events(Some(tenant(TENANT_A)), [event]),
+            events: new_events(Some(tenant(TENANT_A)), [event.into()]),
         }],
     };
     world.store.append(batch).await.unwrap();
@@ -132,7 +130,7 @@ async fn nobody_is_let_in_on_a_state_that_may_be_out_of_date() {
     world.heartbeat_by_key(&device).await.expect(200);
     world.assert_projections_follow().await;
     world.store.is_frozen.send_replace(true);
-    suspend_elsewhere(&world, &device).await;
+    happens_elsewhere(&world, &device, DeviceSuspended(DecisionReason { reason: None })).await;
     until("the index ages", || world.index.age() > Duration::from_secs(2)).await;
     world.heartbeat_by_certificate(&device, &certificate).await.problem(ErrorCode::AuthStateStale);
     world.heartbeat_by_key(&device).await.problem(ErrorCode::AuthStateStale);

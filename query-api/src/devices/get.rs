@@ -26,7 +26,7 @@ pub struct ShownDevice {
     name_is_duplicate: bool,
     /// Its newest API key that is not revoked, whether or not it has expired.
     #[serde(skip_serializing_if = "Option::is_none")]
-    api_key: Option<ShownApiKey>,
+    api_key: Option<ListedApiKey>,
     /// Its certificate that is neither superseded nor revoked, whether or not it has expired.
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<ListedCertificate>,
@@ -35,7 +35,7 @@ pub struct ShownDevice {
 /// A device's API key, without its secret.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ShownApiKey {
+pub struct ListedApiKey {
     /// Its public prefix.
     #[schema(value_type = String)]
     key_prefix: Prefix,
@@ -51,7 +51,7 @@ pub struct ShownApiKey {
     first_used_at: Option<Timestamp>,
 }
 
-impl From<ApiKeyRow> for ShownApiKey {
+impl From<ApiKeyRow> for ListedApiKey {
     fn from(row: ApiKeyRow) -> Self {
         Self {
             key_prefix: row.prefix,
@@ -67,7 +67,7 @@ impl ShownDevice {
         Self {
             device: detail.device.into(),
             name_is_duplicate: detail.name_is_duplicate,
-            api_key: detail.api_key.map(ShownApiKey::from),
+            api_key: detail.api_key.map(ListedApiKey::from),
             certificate: detail.certificate.map(|row| ListedCertificate::new(row, now)),
         }
     }

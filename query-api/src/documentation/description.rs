@@ -11,6 +11,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::openapi::{Components, Content, Info, License, OpenApi, Ref, RefOr, Response, Server, Tag};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::examples;
+
 const PROBLEM_JSON: &str = "application/problem+json";
 const ERROR_CODE: &str = "ErrorCode";
 /// Lists the credentials of which any one is enough; empty where the route is public.
@@ -21,7 +23,7 @@ approves it, the device claims its API key and gets an X.509 certificate, and au
 
 ## First steps
 
-1. `signalbeam admin-token` prints an admin token. Send it as `Authorization: Bearer ...`.
+1. `signalbeam admin-token` prints an admin token. Send it in `Authorization`, as `Bearer` and the token.
 2. `POST /api/registration-tokens` makes a one-time token for a device of a tenant.
 3. The device registers with it (`POST /api/devices`) and follows `GET /api/devices/{id}/registration-status`.
 4. `POST /api/devices/{id}/approve` lets it in; the device claims its API key and requests its certificate.
@@ -58,7 +60,10 @@ pub fn describe(mut api: OpenApi) -> OpenApi {
     api.tags = Some(tags(&api));
     for (path, item) in &mut api.paths.paths {
         add_access(path, item);
-        operations(item).for_each(complete);
+        operations(item).for_each(|operation| {
+            complete(operation);
+            examples::attach(operation);
+        });
     }
     let components = api.components.get_or_insert_with(Components::new);
     name_listed_items(components);
@@ -125,6 +130,9 @@ fn complete(operation: &mut Operation) {
             parameter.description.get_or_insert_with(|| IDEMPOTENCY_KEY.to_owned());
         }
     }
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        body.content.values_mut().for_each(unwrap_optional);
+    }
     let responses = &mut operation.responses.responses;
     for (status, response) in responses.iter_mut() {
         if let RefOr::T(response) = response
@@ -136,6 +144,17 @@ fn complete(operation: &mut Operation) {
     }
     for (status, name) in [("429", "RateLimited"), ("default", "Problem")] {
         responses.entry(status.to_owned()).or_insert_with(|| RefOr::Ref(Ref::from_response_name(name)));
+    }
+}
+
+/// That a body may be left out is said by `required`; the generator says it again by "this or null", behind which readers
+/// do not see its fields.
+fn unwrap_optional(content: &mut RefOr<Content>) {
+    if let RefOr::T(content) = content
+        && let Some(RefOr::T(Schema::OneOf(alternatives))) = &content.schema
+        && let Some(stated) = alternatives.items.iter().find(|item| matches!(item, RefOr::Ref(_)))
+    {
+        content.schema = Some(stated.clone());
     }
 }
 

@@ -9,6 +9,7 @@ mod certificates;
 mod devices;
 mod documentation;
 mod events;
+mod examples;
 mod freshness;
 mod hostile;
 mod paging;

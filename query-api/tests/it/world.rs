@@ -1,6 +1,6 @@
 //! A small installation: two tenants, a log, its tables and its index, and the routes over them.
 
-mod facts;
+pub(crate) mod facts;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -186,6 +186,16 @@ impl World {
         events: impl IntoIterator<Item = E>,
     ) -> Position {
         let actor = Actor { kind: ActorKind::Admin, id: "ada".to_owned() };
+        self.record_by(actor, tenant_id, stream, events).await
+    }
+
+    async fn record_by<E: Into<Event>>(
+        &self,
+        actor: Actor,
+        tenant_id: Option<TenantId>,
+        stream: StreamId,
+        events: impl IntoIterator<Item = E>,
+    ) -> Position {
         let metadata =
             CommandMetadata { actor, correlation_id: correlation_id(), causation_id: None, idempotency: None };
         let events = new_events(tenant_id, events.into_iter().map(Into::into).collect::<Vec<Event>>());

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod client;
+mod flood;
 mod phases;
 mod world;
 
@@ -50,8 +51,34 @@ async fn run(durability: Durability, long: Duration, short: Duration, report: &m
     report.line("new mTLS connection and heartbeat, full handshake", &full);
     let resumed = handshakes(&world, 16, short, true).await;
     report.line("new mTLS connection and heartbeat, resumed", &resumed);
+    under_a_flood(&world, short, report).await;
     println!("server's resident memory at the end: {} MiB", world.resident_mebibytes());
     world.stop();
+}
+
+/// What good devices notice of strangers who try keys, and what that leaves behind.
+async fn under_a_flood(world: &World, duration: Duration, report: &Report) {
+    let (quiet, _) = flood::paced(world, duration, None).await;
+    report.line("16 devices, a heartbeat each 20 ms, quiet", &quiet);
+    for (what, pause) in [
+        ("the same, 64 strangers try a key each 20 ms", Duration::from_millis(20)),
+        ("the same, 64 strangers as fast as they are answered", Duration::ZERO),
+    ] {
+        let (memory, octets) = (world.resident_mebibytes(), world.audit_octets());
+        let (flooded, refusals) = flood::paced(world, duration, Some(pause)).await;
+        report.line(what, &flooded);
+        let [unauthorized, limited, other] = [&refusals.unauthorized, &refusals.limited, &refusals.other]
+            .map(|counter| counter.load(std::sync::atomic::Ordering::Relaxed));
+        println!(
+            "    p99 {:.1} times the quiet one; strangers got 401 {unauthorized}, 429 {limited}, other {other}; memory {} -> {} MiB, \
+             authentication log {} -> {} KiB",
+            flooded.p99_ms / quiet.p99_ms,
+            memory,
+            world.resident_mebibytes(),
+            octets / 1_024,
+            world.audit_octets() / 1_024,
+        );
+    }
 }
 
 /// Prints one line a phase, with the ratio to the first.

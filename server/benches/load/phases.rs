@@ -20,7 +20,7 @@ pub(crate) struct Figure {
 
 impl Figure {
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    fn new(mut microseconds: Vec<u32>, errors: u64, took: Duration) -> Self {
+    pub(crate) fn new(mut microseconds: Vec<u32>, errors: u64, took: Duration) -> Self {
         microseconds.sort_unstable();
         let at = |share: f64| {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index into the samples")]

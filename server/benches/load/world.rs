@@ -129,6 +129,27 @@ impl World {
         Load { request: request("POST", &path, &key, "{}"), tls: Arc::clone(&self.anonymous) }
     }
 
+    /// A heartbeat with a key that nobody has.
+    pub(crate) fn guess(&self, number: u8) -> Vec<u8> {
+        let path = format!("/api/devices/{}/heartbeat", self.devices[0].id);
+        let key = format!("X-API-Key: sb_device_Guess{number:03}_{}\r\n", "A".repeat(43));
+        request("POST", &path, &key, "{}")
+    }
+
+    pub(crate) fn nobody(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.anonymous)
+    }
+
+    /// The octets of the authentication log's file and of what waits beside it.
+    pub(crate) fn audit_octets(&self) -> u64 {
+        let files = ["data/audit.db", "data/audit.db-wal"];
+        files
+            .iter()
+            .filter_map(|file| std::fs::metadata(self.folder.path().join(file)).ok())
+            .map(|file| file.len())
+            .sum()
+    }
+
     /// How many attempts the authentication log holds, read from its file.
     pub(crate) async fn audit_rows(&self) -> u64 {
         let url = format!("sqlite://{}?mode=ro", self.folder.path().join("data/audit.db").display());

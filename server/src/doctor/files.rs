@@ -7,7 +7,12 @@ use std::path::Path;
 use super::{Check, Subject};
 use crate::data_dir::RESTORE_FILE;
 use crate::restore::REPLACED_PREFIX;
-use crate::serve::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, TLS_FOLDER};
+use crate::rollback::ROLLBACK_FILE;
+use crate::rollback::acknowledgement::ACKNOWLEDGEMENT_FILE;
+use crate::rollback::witness::WITNESS_FILE;
+use crate::serve::{
+    ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE, TLS_FOLDER,
+};
 
 const DATA_DIRECTORY: &str = "data-directory";
 const KEY_FILES: &str = "key-files";
@@ -22,6 +27,9 @@ const DRAFT_SECONDS: i64 = 60;
 const NEEDED: [&str; 6] = [EVENTS_FILE, AUDIT_FILE, ADMIN_KEY_FILE, MAC_KEY_FILE, "ca/ca-key.pem", "ca/ca-cert.pem"];
 /// What only its owner may read.
 const PRIVATE: [&str; 6] = [EVENTS_FILE, AUDIT_FILE, ADMIN_KEY_FILE, MAC_KEY_FILE, "ca/ca-key.pem", "tls/server.pem"];
+
+/// What a command that ran as somebody else may have left to a server that cannot read it.
+const SHARED: [&str; 4] = [PROJECTIONS_FILE, WITNESS_FILE, ROLLBACK_FILE, ACKNOWLEDGEMENT_FILE];
 
 pub(super) fn checks(subject: &Subject<'_>) -> Vec<Check> {
     let data_dir = subject.data_dir;
@@ -76,6 +84,7 @@ fn owners(data_dir: &Path) -> Check {
     let Some(ours) = owner(data_dir) else { return Check::skipped(OWNERS, "the directory cannot be looked at") };
     let foreign: Vec<String> = PRIVATE
         .into_iter()
+        .chain(SHARED)
         .map(|name| data_dir.join(name))
         .filter(|path| owner(path).is_some_and(|uid| uid != ours))
         .map(|path| path.display().to_string())

@@ -16,7 +16,6 @@ use uuid::Uuid;
 
 use super::*;
 use crate::backup::create;
-use crate::backup::manifest::MANIFEST_FILE;
 use crate::serve::{AUDIT_FILE, MAC_KEY_FILE};
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
@@ -202,6 +201,14 @@ async fn an_interrupted_restore_lets_no_server_start_and_goes_on_when_repeated()
     make_private_dir(&replaced).unwrap();
     fs::rename(ours.join(EVENTS_FILE), replaced.join(EVENTS_FILE)).unwrap();
 
+    let (theirs, foreign) = (installation(&parent, "theirs", 1).await, parent.path().join("foreign"));
+    back_up(&theirs, &foreign, true).await.unwrap();
+    let before = contents(&ours);
+    let refused = restore_into(&foreign, &ours, true).await.unwrap_err();
+    assert!(matches!(&refused, RestoreError::OtherRestore { backup: first, .. } if *first == backup), "{refused:?}");
+    let unlocked = |(path, _): &(PathBuf, _)| !path.ends_with(LOCK_FILE);
+    let without_lock = |found: BTreeMap<_, _>| found.into_iter().filter(unlocked).collect::<BTreeMap<_, _>>();
+    assert_eq!(without_lock(contents(&ours)), without_lock(before), "nothing is mixed");
     let refused = DataDir::open(&ours).unwrap_err();
     assert!(matches!(refused, DataDirError::HalfRestored { .. }) && refused.to_string().contains("again"));
     let restored = restore_into(&backup, &ours, false).await.unwrap();

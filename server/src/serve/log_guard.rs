@@ -153,10 +153,12 @@ impl LogGuard {
             if let Err(error) = &done
                 && !is_failing
             {
-                tracing::error!(
-                    error = &**error as &dyn std::error::Error,
-                    "the witness of the event log cannot be kept"
-                );
+                let error = &**error as &dyn std::error::Error;
+                if self.lock.is_engaged() {
+                    tracing::error!(error, "the acknowledgement of the rollback cannot be taken up; trying again");
+                } else {
+                    tracing::error!(error, "the witness of the event log cannot be kept");
+                }
             }
             is_failing = done.is_err();
             sleep(if is_failing { RETRY_PAUSE } else { pause }).await;

@@ -158,12 +158,12 @@ fn files_that_are_missing_open_or_left_over_are_found() {
 #[test]
 fn files_of_another_user_are_found() {
     let site = stopped();
-    let file = site.data_dir().join("admin-jwt.key");
+    let file = site.data_dir().join("witness.json");
     if std::os::unix::fs::chown(&file, Some(12_345), None).is_err() {
         // Only root can give a file away; then there is nothing to find.
         return finds(&site, "file-owners", "ok", "belongs to the user");
     }
-    finds(&site, "file-owners", "warning", "admin-jwt.key");
+    finds(&site, "file-owners", "warning", "witness.json");
 }
 
 #[test]

@@ -113,6 +113,43 @@ async fn many_at_a_time_wait_for_one_fetch() {
 }
 
 #[tokio::test]
+async fn no_more_wait_for_a_slow_issuer_than_there_are_places() {
+    let script = Script::new([Some(set("a")), Some(set("b"))]);
+    let cache = Arc::new(cache(&script, HOUR, NEVER, HOUR));
+    assert_eq!(has(&cache, "a").await, Ok(true));
+    script.gate.forget_permits(1_000);
+    let waiting: Vec<_> = (0..PLACES)
+        .map(|number| {
+            let cache = Arc::clone(&cache);
+            tokio::spawn(async move { has(&cache, &format!("unknown-{number}")).await })
+        })
+        .collect();
+    while cache.0.places.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(has(&cache, "one-too-many").await, Ok(false), "answered at once");
+    assert_eq!(has(&cache, "a").await, Ok(true), "good tokens pass all the while");
+    script.gate.add_permits(1);
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap(), Ok(false));
+    }
+    assert_eq!((cache.0.places.available_permits(), script.asked()), (PLACES, 2));
+}
+
+#[tokio::test]
+async fn an_old_key_that_still_counts_does_not_wait_for_long() {
+    let script = Script::new([Some(set("a")), Some(set("b"))]);
+    let cache = cache(&script, NEVER, NEVER, HOUR);
+    assert_eq!(has(&cache, "a").await, Ok(true));
+    script.gate.forget_permits(1_000);
+    let begun = Instant::now();
+    assert_eq!(has(&cache, "a").await, Ok(true), "the issuer does not answer");
+    assert!(begun.elapsed() >= PATIENCE_WITH_OLD_KEYS, "it was given the time to");
+    script.gate.add_permits(1);
+    assert_eq!(has(&cache, "a").await, Err(NoKeys), "it has answered: the key was withdrawn");
+}
+
+#[tokio::test]
 async fn a_caller_who_hangs_up_does_not_end_the_fetch() {
     let script = Script::new([Some(set("a"))]);
     script.gate.forget_permits(1_000);

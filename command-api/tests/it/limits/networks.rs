@@ -3,7 +3,10 @@
 use serde_json::json;
 use signalbeam_authn::limits::tenants::TenantBounds;
 use signalbeam_authn::{ErrorCode, Role};
-use signalbeam_domain::Network;
+use signalbeam_domain::device::DeviceNetworksRestricted;
+use signalbeam_domain::{AllowedNetworks, Network};
+
+use crate::failures::happens_elsewhere;
 
 use super::{TENANT_A, TENANT_B, World, certificate_from, csr, from, new_claim_secret, one_tenant};
 
@@ -68,6 +71,22 @@ async fn a_superseded_certificate_repeats_its_renewal_from_nowhere_else_either()
     let outside = certificate_from(renew(), &certificate, OUTSIDE).send().await;
     outside.problem(ErrorCode::CertificateRevoked);
     certificate_from(renew(), &certificate, INSIDE).send().await.expect(200);
+}
+
+#[tokio::test]
+async fn a_claim_is_held_to_networks_that_this_node_has_not_heard_of_yet() {
+    let world = World::new().await;
+    let device = world.approved_device(TENANT_A).await;
+    world.assert_projections_follow().await;
+    world.store.is_frozen.send_replace(true);
+    let networks = AllowedNetworks::try_from(vec![Network::parse("192.0.2.0/24").unwrap()]).unwrap();
+    happens_elsewhere(&world, &device, DeviceNetworksRestricted { networks }).await;
+    let claim = || world.post(device.route("api-key/claim")).bearer(&device.claim_secret);
+    from(claim(), OUTSIDE).send().await.problem(ErrorCode::AddressNotAllowed);
+    world.store.is_frozen.send_replace(false);
+    world.assert_projections_follow().await;
+    from(claim(), OUTSIDE).send().await.problem(ErrorCode::AddressNotAllowed);
+    from(claim(), INSIDE).send().await.expect(200);
 }
 
 #[tokio::test]

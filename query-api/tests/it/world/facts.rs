@@ -12,9 +12,9 @@ use signalbeam_domain::device::{
 };
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenIssued};
 use signalbeam_domain::{
-    AllowedNetworks, ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint, Metadata, Network,
-    Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tag, Tags, TenantId, Timestamp,
-    ValidityBounds,
+    Actor, ActorKind, AllowedNetworks, ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint,
+    Metadata, Network, Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tag, Tags,
+    TenantId, Timestamp, ValidityBounds,
 };
 use uuid::Uuid;
 
@@ -67,16 +67,18 @@ impl World {
     pub(crate) async fn register(&self, tenant_id: TenantId, name: &str) -> Registered {
         let claim = draw::claim_secret().unwrap();
         let id = DeviceId::from_uuid(Uuid::now_v7());
+        let token_prefix = prefix();
         let registered = DeviceRegistered {
             device_id: id,
             tenant_id,
             device_name: DeviceName::parse(name).unwrap(),
             metadata: serde_json::from_str::<Metadata>(r#"{"mac": "aa:bb:cc:dd:ee:ff"}"#).unwrap(),
             tags: Tags::default(),
-            token_prefix: prefix(),
+            token_prefix,
             claim_secret_sha256: claim_secret_sha256(&claim),
         };
-        self.device_event(tenant_id, id, DeviceEvent::Registered(registered)).await;
+        let actor = Actor { kind: ActorKind::RegistrationToken, id: token_prefix.to_string() };
+        self.record_by(actor, Some(tenant_id), StreamId::device(id), [DeviceEvent::Registered(registered)]).await;
         Registered { id, tenant_id, claim: As::Bearer(claim.expose()) }
     }
 
