@@ -60,7 +60,7 @@ fn a_hook_that_failed_for_a_certificate_that_is_gone_is_not_due() {
     let session = Session::open(&locations).unwrap();
     let mut hooks = Hooks::new(settings::Hooks { exec: Some("exit 3".to_owned()), ..settings::Hooks::default() });
     hooks.tend(&session, Duration::ZERO, 0);
-    hooks.finish(session.certs(), Duration::from_secs(60), Duration::ZERO);
+    hooks.finish(session.certs(), Duration::from_mins(1), Duration::ZERO);
     let due = hooks.next_due().expect("it is tried again");
     fs::remove_file(device.cert_dir().join("current")).unwrap();
     hooks.tend(&session, due, 0);

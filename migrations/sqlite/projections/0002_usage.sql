@@ -47,3 +47,5 @@ CREATE TABLE tenant_usage_by_day (
     failures  INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, day, method)
 ) WITHOUT ROWID;
+
+CREATE INDEX tenant_usage_by_day_of_all ON tenant_usage_by_day (day, method);

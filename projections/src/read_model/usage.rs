@@ -9,6 +9,16 @@ use sqlx::sqlite::SqliteRow;
 use super::ReadModel;
 use crate::columns::{Columns, ReadError};
 
+/// By the primary key.
+const TENANTS_DAYS: &str = "
+SELECT day, method, devices, successes, failures FROM tenant_usage_by_day
+WHERE tenant_id = $3 AND day BETWEEN $1 AND $2 ORDER BY day DESC, method";
+
+/// By the index of days.
+const ALL_DAYS: &str = "
+SELECT day, method, sum(devices) AS devices, sum(successes) AS successes, sum(failures) AS failures
+FROM tenant_usage_by_day WHERE day BETWEEN $1 AND $2 AND $3 IS NULL GROUP BY day, method ORDER BY day DESC, method";
+
 /// When a device last authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastSeen {
@@ -99,13 +109,10 @@ impl ReadModel {
     /// # Errors
     /// [`ReadError`] where the tables do not answer.
     pub async fn usage_by_day(&self, tenant_id: Option<TenantId>, span: &DaySpan) -> Result<Vec<DayUsage>, ReadError> {
-        let query = "SELECT day, method, sum(devices) AS devices, sum(successes) AS successes, sum(failures) AS failures \
-                     FROM tenant_usage_by_day WHERE ($1 IS NULL OR tenant_id = $1) AND day BETWEEN $2 AND $3 \
-                     GROUP BY day, method ORDER BY day DESC, method";
-        let rows = sqlx::query(query)
-            .bind(tenant_id.map(|tenant| tenant.to_string()))
+        let rows = sqlx::query(if tenant_id.is_some() { TENANTS_DAYS } else { ALL_DAYS })
             .bind(&span.first)
             .bind(&span.last)
+            .bind(tenant_id.map(|tenant| tenant.to_string()))
             .fetch_all(self.tables.readers())
             .await?;
         rows.iter().map(day).collect()
@@ -142,4 +149,25 @@ fn day(row: &SqliteRow) -> Result<DayUsage, ReadError> {
         successes: row.integer("successes")?,
         failures: row.integer("failures")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Row};
+
+    use super::*;
+    use crate::tables::Tables;
+
+    #[tokio::test]
+    async fn days_are_found_without_looking_at_those_of_other_tenants_or_times() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = Tables::create_anew(&folder.path().join("projections.db")).await.unwrap();
+        for (query, constraint) in [(TENANTS_DAYS, "tenant_id=? AND day>? AND day<?"), (ALL_DAYS, "day>? AND day<?")] {
+            let explained = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}")));
+            let rows = explained.fetch_all(tables.readers()).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+            let is_searched = |step: &String| step.starts_with("SEARCH") && step.contains(constraint);
+            assert!(plan.iter().any(is_searched) && !plan.iter().any(|step| step.starts_with("SCAN")), "{plan:?}");
+        }
+    }
 }

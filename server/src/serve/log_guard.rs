@@ -123,7 +123,7 @@ impl LogGuard {
         value(&self.rollback)
     }
 
-    /// Whether the log is not relied on. What the server records of itself rests then: it would judge by a history that may
+    /// Whether the log is not relied on. Monitors, sealer and retention rest then: they would judge by a history that may
     /// be missing its end.
     pub(super) fn is_engaged(&self) -> bool {
         self.lock.is_engaged()
