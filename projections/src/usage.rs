@@ -5,9 +5,11 @@
 mod write;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use signalbeam_domain::{DeviceId, TenantId, Timestamp};
 use signalbeam_event_store::AuditLog;
@@ -41,7 +43,13 @@ enum CountError {
 impl UsageProjector {
     /// Starts counting, from where the tables stand; once everything is counted, the log is looked at every `round`.
     pub fn start(audit: Arc<dyn AuditLog>, tables: Tables, round: Duration) -> Self {
-        Self(tokio::spawn(follow(audit, tables, round)))
+        Self(tokio::spawn(async move {
+            // It remembers nothing between rounds, so after a panic it goes on where the tables stand.
+            while AssertUnwindSafe(follow(&*audit, &tables, round)).catch_unwind().await.is_err() {
+                tracing::error!("counting usage panicked; going on");
+                tokio::time::sleep(LONGEST_PAUSE).await;
+            }
+        }))
     }
 }
 
@@ -51,10 +59,10 @@ impl Drop for UsageProjector {
     }
 }
 
-async fn follow(audit: Arc<dyn AuditLog>, tables: Tables, round: Duration) {
+async fn follow(audit: &dyn AuditLog, tables: &Tables, round: Duration) {
     let mut pause = round;
     loop {
-        match count_all(&*audit, &tables).await {
+        match count_all(audit, tables).await {
             Ok(()) => pause = round,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, ?pause, "usage cannot be counted");

@@ -51,6 +51,33 @@ impl LogControl {
     }
 }
 
+/// What a peer can make a library say as often as it likes is kept out, unless the filter names the library: a line for
+/// each connection that breaks off would let strangers fill the disk. Metrics count such connections.
+const QUIET: [&str; 3] = ["rustls", "h2", "hyper"];
+
 fn filter(log: &Log) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(&log.level).map_err(|_| LogError::Level(log.level.clone()))
+    let quiet = QUIET.into_iter().filter(|library| !log.level.contains(library));
+    let directives: Vec<_> = quiet.map(|library| format!("{library}=error")).collect();
+    let unreadable = || LogError::Level(log.level.clone());
+    EnvFilter::try_new(&log.level).map_err(|_| unreadable())?;
+    EnvFilter::try_new(format!("{},{}", directives.join(","), log.level)).map_err(|_| unreadable())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LogFormat;
+
+    #[test]
+    fn libraries_that_strangers_make_talk_are_quiet_unless_they_are_named() {
+        let filtered =
+            |level: &str| filter(&Log { level: level.to_owned(), format: LogFormat::Human }).unwrap().to_string();
+        for level in ["info", "debug", "info,signalbeam_server=debug"] {
+            for library in QUIET {
+                assert!(filtered(level).contains(&format!("{library}=error")), "{level}: {}", filtered(level));
+            }
+        }
+        assert!(!filtered("info,rustls=debug").contains("rustls=error"));
+        assert!(filter(&Log { level: "loud=very".to_owned(), format: LogFormat::Human }).is_err());
+    }
 }

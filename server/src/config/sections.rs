@@ -298,7 +298,8 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Log {
-    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a filter such as `info,signalbeam_server=debug`.
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a filter such as `info,signalbeam_server=debug`. The libraries
+    /// `rustls`, `h2` and `hyper` report errors alone unless the filter names them.
     /// `SIGNALBEAM__LOG__LEVEL`, default `info`.
     pub level: String,
     /// How lines look: `human` or `json`. `SIGNALBEAM__LOG__FORMAT`, default `human`.

@@ -69,7 +69,8 @@ fn table() -> String {
         let (of, _) = setting.key.split_once('.').unwrap();
         if of != section {
             of.clone_into(&mut section);
-            write!(table, "\n### `[{section}]`\n\n| key | meaning | default | variable |\n|---|---|---|---|\n").unwrap();
+            write!(table, "\n### `[{section}]`\n\n| key | meaning | default | variable |\n|---|---|---|---|\n")
+                .unwrap();
         }
         let Setting { key, variable, default, meaning } = setting;
         let meaning = meaning.replace('|', "\\|");
