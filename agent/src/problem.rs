@@ -85,6 +85,11 @@ impl Problem {
         matches!(self.code.as_str(), "INVALID_API_KEY" | "API_KEY_EXPIRED" | "API_KEY_REVOKED")
     }
 
+    /// Whether the registration token was refused for good.
+    pub fn ends_registration_token(&self) -> bool {
+        self.code == "INVALID_REGISTRATION_TOKEN" || self.code.starts_with("REGISTRATION_TOKEN_")
+    }
+
     /// The exit code that a command ends with when it ends on this problem.
     pub fn exit(&self) -> Exit {
         match self.code.as_str() {
