@@ -126,6 +126,9 @@ impl Problem {
                 "Run 'signalbeam-agent request-certificate' for a new certificate."
             }
             "CERTIFICATE_NOT_YET_VALID" => "Compare this machine's clock with the server's.",
+            "CERTIFICATE_NOT_RENEWABLE" if !matches!(self.renewable_from, RenewableFrom::At(_)) => {
+                "Run 'signalbeam-agent request-certificate' for a new certificate; if an administrator revoked this one, ask him first."
+            }
             "CERTIFICATE_NOT_RENEWABLE" => {
                 "Renew from that date on, or run 'signalbeam-agent request-certificate' for a new certificate now."
             }

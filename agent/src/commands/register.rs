@@ -16,17 +16,22 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::printable;
 use crate::secret::{Secret, draw_claim_secret, parse_registration_token};
+use crate::server_url::ServerUrl;
 use crate::transport::{CallError, Client, Credential};
 use crate::trust::{CaFingerprint, FetchError, PinnedCa, Roots};
+
+const NO_SERVER: &str =
+    "the server is not known: give --cloud-url, or set SIGNALBEAM_CLOUD_URL; the token is sent there";
 
 /// Registers this device with the server.
 pub fn execute(args: &RegisterArgs, context: &mut Context<'_>) -> Outcome {
     let token =
         parse_registration_token(args.token.expose()).map_err(|reason| Failure::Usage(format!("--token: {reason}")))?;
+    let server = args.cloud_url.as_ref().ok_or_else(|| Failure::Usage(NO_SERVER.to_owned()))?;
     let file = CredentialsFile::open_on(context.locations.disk().clone(), &context.locations.credentials)?;
     let former = file.load()?;
     refuse_to_overwrite(args, former.as_ref(), &file)?;
-    let (roots, ca_fingerprint) = establish_trust(args, &file)?;
+    let (roots, ca_fingerprint) = establish_trust(args, server, &file)?;
 
     let replaced = former.as_ref().and_then(|former| Some((former.device_id?, former)));
     let begun = if replaced.is_some() { file.load_attempt()? } else { former.clone() };
@@ -40,7 +45,7 @@ pub fn execute(args: &RegisterArgs, context: &mut Context<'_>) -> Outcome {
         device_id: None,
         tenant_id: args.tenant_id,
         device_name: args.device_name.clone(),
-        cloud_url: args.cloud_url.clone(),
+        cloud_url: server.clone(),
         status: DeviceStatus::Unregistered,
         claim_secret,
         registration_token: Some(token),
@@ -96,10 +101,14 @@ fn unfinished_claim_secret(former: &Credentials, token: &Secret) -> Option<Secre
         .then(|| former.claim_secret.clone())
 }
 
-fn establish_trust(args: &RegisterArgs, file: &CredentialsFile) -> Result<(Roots, Option<CaFingerprint>), Failure> {
+fn establish_trust(
+    args: &RegisterArgs,
+    server: &ServerUrl,
+    file: &CredentialsFile,
+) -> Result<(Roots, Option<CaFingerprint>), Failure> {
     let pinned = match (&args.ca_cert, &args.ca_fingerprint) {
         (Some(path), _) => Roots::from_file(path)?,
-        (None, Some(fingerprint)) => PinnedCa::fetch(&args.cloud_url, fingerprint).map_err(|error| match error {
+        (None, Some(fingerprint)) => PinnedCa::fetch(server, fingerprint).map_err(|error| match error {
             FetchError::Call(error) => Failure::from(error),
             FetchError::Trust(error) => Failure::from(error),
         })?,

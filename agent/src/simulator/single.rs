@@ -138,7 +138,7 @@ impl Simulation<'_> {
             tenant_id: self.plan.tenant_id,
             token: token.clone(),
             device_name: self.plan.device_name.clone(),
-            cloud_url: target.server().clone(),
+            cloud_url: Some(target.server().clone()),
             ca_cert: target.ca_cert().cloned(),
             ca_fingerprint: target.ca_fingerprint().cloned(),
             force: false,

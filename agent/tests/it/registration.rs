@@ -144,6 +144,8 @@ fn a_malformed_token_or_url_is_a_usage_error_that_shows_no_secret() {
         "http://localhost",
     ];
     device.run(&plain).expect(2);
+    let ended = device.run(&plain[..7]).expect(2);
+    assert!(ended.err.contains("--cloud-url") && ended.err.contains("SIGNALBEAM_CLOUD_URL"), "{ended:?}");
     device.run(&["register"]).expect(2);
     assert!(device.server.all_seen().is_empty());
     for arguments in [&["--output", "json", "register"][..], &["status", "--output=json", "--nonsense"]] {
