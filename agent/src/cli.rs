@@ -39,12 +39,13 @@ With --force the identity in force stays so until the server has answered, and
 is then kept beside credentials.json. The server goes on accepting the former
 device until an administrator decommissions it.
 
-If the answer is lost, run the same command again: it continues the same registration.";
+If the answer is lost, run the same command again: it goes on with the same
+registration.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
   signalbeam-agent run            # heartbeats until SIGTERM or Ctrl-C
-  signalbeam-agent run --once     # one heartbeat, for cron; renews if it is time
+  signalbeam-agent run --once     # one heartbeat, for cron; renews in time
   signalbeam-agent run --exec 'systemctl reload nginx'
   signalbeam-agent run --reload-pid-file /run/mosquitto.pid
 
@@ -56,7 +57,8 @@ SIGNALBEAM_CA_CERTIFICATE_PATH.";
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   signalbeam-agent completions bash > /etc/bash_completion.d/signalbeam-agent
-  signalbeam-agent completions fish > ~/.config/fish/completions/signalbeam-agent.fish";
+  signalbeam-agent completions fish \\
+      > ~/.config/fish/completions/signalbeam-agent.fish";
 
 /// The agent that gives this device its `SignalBeam` identity and keeps it.
 #[derive(Debug, Parser)]
@@ -127,7 +129,7 @@ pub struct RegisterArgs {
     /// A label for this device, 1 to 128 characters
     #[arg(long, value_name = "NAME", env = "SIGNALBEAM_DEVICE_NAME", value_parser = read_device_name)]
     pub device_name: String,
-    /// The server, such as https://edge.example:8443; it is where the token is sent, so there is no default
+    /// The server; the token is sent there, so there is no default
     #[arg(long, value_name = "URL", env = "SIGNALBEAM_CLOUD_URL")]
     pub cloud_url: Option<ServerUrl>,
     /// Trust only the CA in this PEM file

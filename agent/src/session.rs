@@ -227,16 +227,15 @@ impl Session {
     fn note_refusal(&mut self, refusal: &CallError, serial_number: &str) {
         let problem = refusal.problem();
         self.certificate_ended = problem.is_some_and(Problem::ends_certificate);
-        match problem.filter(|problem| problem.code == "CERTIFICATE_REVOKED") {
-            Some(problem) => {
-                self.revoked_serial = Some(serial_number.to_owned());
-                warn!(
-                    serial_number,
-                    correlation_id = problem.correlation_id,
-                    "the certificate was revoked; going on by the API key. {REVOKED_ADVICE}"
-                );
-            }
-            None => warn!(reason = %refusal, "the certificate was refused; using the API key"),
+        if let Some(problem) = problem.filter(|problem| problem.code == "CERTIFICATE_REVOKED") {
+            self.revoked_serial = Some(serial_number.to_owned());
+            warn!(
+                serial_number,
+                correlation_id = problem.correlation_id,
+                "the certificate was revoked; going on by the API key. {REVOKED_ADVICE}"
+            );
+        } else {
+            warn!(reason = %refusal, "the certificate was refused; using the API key");
         }
     }
 

@@ -242,6 +242,14 @@ fn a_device_that_may_not_authenticate_exits_with_4_and_one_without_credential_wi
     let ended = device.run(&["status"]).expect(4);
     assert!(ended.out.contains("❌ Rejected") && ended.out.contains("not one of ours"), "{ended:?}");
 
+    let mut suspended = examples::pending();
+    suspended["status"] = json!("Suspended");
+    device.server.forget(&status_route()).reply(&status_route(), Reply::json(200, &suspended));
+    let (status, run) = (device.run(&["status"]).expect(4).out, device.run(&["run"]).expect(4).err);
+    for said in [&status, &run] {
+        assert!(said.contains("lift") && !said.contains("--force"), "{said}");
+    }
+
     let mut quarantined = examples::pending();
     quarantined["status"] = json!("Quarantined\u{1b}[2J");
     device.server.forget(&status_route()).reply(&status_route(), Reply::json(200, &quarantined));
@@ -269,6 +277,7 @@ fn credentials_that_the_server_does_not_accept_any_more_are_not_called_ready() {
     says(&answer);
     let ended = device.run(&["status"]).expect(0);
     assert!(ended.out.contains("❌ The server does not accept it any more: ask an administrator"), "{ended:?}");
+    assert!(!ended.out.contains("Device is ready!") && ended.out.contains("not by all that it has"), "{ended:?}");
 
     answer.as_object_mut().unwrap().remove("certificate");
     says(&answer);
