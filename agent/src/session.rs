@@ -22,8 +22,8 @@ mod anchors;
 mod api_key;
 
 /// It holds for certificates that another one superseded, too: the server's word for both is the same.
-const REVOKED_ADVICE: &str = "Where another certificate took its place, a new one is asked for by itself; one that an \
-     administrator revoked stays revoked: once he agrees, run 'signalbeam-agent request-certificate'";
+const REVOKED_ADVICE: &str = "Once an administrator agrees, run 'signalbeam-agent request-certificate'; one that was only \
+     superseded is replaced by itself";
 
 /// The credential that a request succeeded with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
