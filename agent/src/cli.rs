@@ -19,36 +19,46 @@ Examples:
   signalbeam-agent register --tenant-id 00000000-0000-0000-0000-000000000001 \\
       --token sbt_a1b2c3d4_... --device-name warehouse-01 \\
       --cloud-url https://localhost:8443 --ca-fingerprint SHA256:...
-  signalbeam-agent status                 (after an administrator approved the device)
+  signalbeam-agent status                # after an administrator approved it
   signalbeam-agent request-certificate
   signalbeam-agent run
 
-Exit codes: 0 fine, 1 failed, 2 usage, 3 waiting for approval, 4 not approved, 5 credential expired or missing.
+Exit codes: 0 fine, 1 failed, 2 usage, 3 waiting for approval, 4 not approved,
+5 credential expired or missing.
 Settings may stand in agent.toml beside credentials.json.";
 
 const REGISTER_EXAMPLES: &str = "\
 Examples:
   signalbeam-agent register --tenant-id 00000000-0000-0000-0000-000000000001 \\
-      --token sbt_a1b2c3d4_... --device-name warehouse-01
-  SIGNALBEAM_TOKEN=sbt_a1b2c3d4_... signalbeam-agent register --tenant-id ... --device-name warehouse-01 \\
+      --token sbt_a1b2c3d4_... --device-name warehouse-01 \\
       --cloud-url https://edge.example:8443 --ca-cert /etc/signalbeam/ca.pem
+  export SIGNALBEAM_TOKEN=sbt_a1b2... SIGNALBEAM_CLOUD_URL=https://edge.example
+  signalbeam-agent register --tenant-id ... --device-name warehouse-01
 
-If the answer is lost, run the same command again: it continues the same registration.";
+With --force the identity in force stays so until the server has answered, and
+is then kept beside credentials.json. The server goes on accepting the former
+device until an administrator decommissions it.
+
+If the answer is lost, run the same command again: it goes on with the same
+registration.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
-  signalbeam-agent run            heartbeats until SIGTERM or Ctrl-C
-  signalbeam-agent run --once     one heartbeat, for cron; renews the certificate if it is time
+  signalbeam-agent run            # heartbeats until SIGTERM or Ctrl-C
+  signalbeam-agent run --once     # one heartbeat, for cron; renews in time
   signalbeam-agent run --exec 'systemctl reload nginx'
   signalbeam-agent run --reload-pid-file /run/mosquitto.pid
 
-The command of --exec sees SIGNALBEAM_DEVICE_ID, SIGNALBEAM_CERT_DIR, SIGNALBEAM_SERIAL, SIGNALBEAM_EXPIRES_AT (seconds
-since 1970), SIGNALBEAM_CERTIFICATE_PATH, SIGNALBEAM_PRIVATE_KEY_PATH and SIGNALBEAM_CA_CERTIFICATE_PATH.";
+The command of --exec sees SIGNALBEAM_DEVICE_ID, SIGNALBEAM_CERT_DIR,
+SIGNALBEAM_SERIAL, SIGNALBEAM_EXPIRES_AT (seconds since 1970),
+SIGNALBEAM_CERTIFICATE_PATH, SIGNALBEAM_PRIVATE_KEY_PATH and
+SIGNALBEAM_CA_CERTIFICATE_PATH.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   signalbeam-agent completions bash > /etc/bash_completion.d/signalbeam-agent
-  signalbeam-agent completions fish > ~/.config/fish/completions/signalbeam-agent.fish";
+  signalbeam-agent completions fish \\
+      > ~/.config/fish/completions/signalbeam-agent.fish";
 
 /// The agent that gives this device its `SignalBeam` identity and keeps it.
 #[derive(Debug, Parser)]
@@ -119,16 +129,16 @@ pub struct RegisterArgs {
     /// A label for this device, 1 to 128 characters
     #[arg(long, value_name = "NAME", env = "SIGNALBEAM_DEVICE_NAME", value_parser = read_device_name)]
     pub device_name: String,
-    /// The server
-    #[arg(long, value_name = "URL", env = "SIGNALBEAM_CLOUD_URL", default_value = "https://api.signalbeam.com")]
-    pub cloud_url: ServerUrl,
+    /// The server; the token is sent there, so there is no default
+    #[arg(long, value_name = "URL", env = "SIGNALBEAM_CLOUD_URL")]
+    pub cloud_url: Option<ServerUrl>,
     /// Trust only the CA in this PEM file
     #[arg(long, value_name = "FILE", conflicts_with = "ca_fingerprint")]
     pub ca_cert: Option<PathBuf>,
     /// Fetch the server's CA and trust only it, if it has this fingerprint
     #[arg(long, value_name = "SHA256:HEX")]
     pub ca_fingerprint: Option<CaFingerprint>,
-    /// Give up the identity this device has; a copy of it is kept
+    /// Replace the identity this device has, once the server has given a new one
     #[arg(long)]
     pub force: bool,
 }
@@ -175,9 +185,17 @@ mod tests {
     fn the_command_line_is_consistent_and_every_help_has_examples() {
         let mut command = Cli::command();
         command.clone().debug_assert();
-        assert!(command.render_long_help().to_string().contains("Example"));
+        assert_has_narrow_examples(&mut command);
         for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
-            assert!(sub.render_long_help().to_string().contains("Example"), "{}", sub.get_name());
+            assert_has_narrow_examples(sub);
+        }
+    }
+
+    fn assert_has_narrow_examples(command: &mut clap::Command) {
+        let help = command.render_help().to_string();
+        let examples = &help[help.find("Example").unwrap_or_else(|| panic!("{} has none", command.get_name()))..];
+        for line in examples.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
         }
     }
 

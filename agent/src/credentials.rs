@@ -174,9 +174,7 @@ impl CredentialsFile {
         if !parent.is_dir() {
             perform(&*disk, &Step::MakeDir(parent))?;
         }
-        let mut name = path.as_os_str().to_owned();
-        name.push(".lock");
-        let lock_path = PathBuf::from(name);
+        let lock_path = with_suffix(path, ".lock");
         let lock = open_lock(&lock_path, path)
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|source| DiskError::new("lock", &lock_path, source))?;
@@ -193,19 +191,7 @@ impl CredentialsFile {
     /// # Errors
     /// When it cannot be read or is damaged. It is never altered by that.
     pub fn load(&self) -> Result<Option<Credentials>, Failure> {
-        if fs::metadata(&self.path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
-            warn!(path = %self.path.display(), "other users can read the credentials; run 'chmod 600' on the file");
-        }
-        let bytes = match fs::read(&self.path) {
-            Ok(bytes) => Zeroizing::new(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(DiskError::new("read", &self.path, source).into()),
-        };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| Failure::CredentialsDamaged {
-            path: self.path.clone(),
-            // serde_json's own words may quote the value, which may be a secret.
-            reason: format!("line {}, column {}: {:?} error", error.line(), error.column(), error.classify()),
-        })
+        load(&self.path)
     }
 
     /// Replaces the file's content, durably and in one instant. What is there already is not written again.
@@ -213,11 +199,59 @@ impl CredentialsFile {
     /// # Errors
     /// When the disk refuses; the old content then stands.
     pub fn save(&self, credentials: &Credentials) -> Result<(), Failure> {
-        let bytes = to_json(credentials)?;
-        if fs::read(&self.path).is_ok_and(|stored| Zeroizing::new(stored) == bytes) {
+        self.save_at(&self.path, credentials)
+    }
+
+    /// Where a registration that is to replace an identity in force is written down until it has succeeded.
+    pub fn attempt_path(&self) -> PathBuf {
+        with_suffix(&self.path, ".registering")
+    }
+
+    /// Reads the registration that [`Self::save_attempt`] wrote down; nothing where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_attempt(&self) -> Result<Option<Credentials>, Failure> {
+        load(&self.attempt_path())
+    }
+
+    /// Writes a registration down beside the identity in force.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn save_attempt(&self, credentials: &Credentials) -> Result<(), Failure> {
+        self.save_at(&self.attempt_path(), credentials)
+    }
+
+    /// Removes the registration that [`Self::save_attempt`] wrote down, if there is one.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn forget_attempt(&self) -> Result<(), Failure> {
+        let path = self.attempt_path();
+        if !path.exists() {
             return Ok(());
         }
-        Ok(perform_all(&*self.disk, &replace_file(&self.path, bytes.to_vec(), PRIVATE_FILE))?)
+        Ok(perform_all(&*self.disk, &[Step::Remove(path), Step::SyncDir(parent_of(&self.path))])?)
+    }
+
+    /// Keeps a copy of an identity that another one is about to replace; tells where. The name carries the device's id, so
+    /// that there is one copy of each identity and none overwrites another's.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn keep_former(&self, device_id: Uuid, former: &Credentials) -> Result<PathBuf, Failure> {
+        let path = self.path.with_file_name(format!("credentials-{device_id}.json"));
+        self.save_at(&path, former)?;
+        Ok(path)
+    }
+
+    fn save_at(&self, path: &Path, credentials: &Credentials) -> Result<(), Failure> {
+        let bytes = to_json(credentials)?;
+        if fs::read(path).is_ok_and(|stored| Zeroizing::new(stored) == bytes) {
+            return Ok(());
+        }
+        Ok(perform_all(&*self.disk, &replace_file(path, bytes.to_vec(), PRIVATE_FILE))?)
     }
 
     /// Writes the same content once more, before the server is asked for a secret that it shows once: where that fails,
@@ -234,6 +268,28 @@ impl CredentialsFile {
     pub fn disk(&self) -> &SharedDisk {
         &self.disk
     }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn load(path: &Path) -> Result<Option<Credentials>, Failure> {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
+        warn!(path = %path.display(), "other users can read the credentials; run 'chmod 600' on the file");
+    }
+    let bytes = match fs::read(path) {
+        Ok(bytes) => Zeroizing::new(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(DiskError::new("read", path, source).into()),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| Failure::CredentialsDamaged {
+        path: path.to_owned(),
+        // serde_json's own words may quote the value, which may be a secret.
+        reason: format!("line {}, column {}: {:?} error", error.line(), error.column(), error.classify()),
+    })
 }
 
 fn to_json(credentials: &Credentials) -> Result<Zeroizing<Vec<u8>>, Failure> {

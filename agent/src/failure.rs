@@ -169,6 +169,9 @@ impl Failure {
             Self::Pending => {
                 "Ask an administrator to approve it; 'signalbeam-agent status' shows when that has happened."
             }
+            Self::NotApproved { status, .. } if *status == "Suspended" => {
+                "Only an administrator can lift the suspension; the device then goes on with the identity it has."
+            }
             Self::NotApproved { .. } => {
                 "Ask an administrator; a rejected or decommissioned device must register again with a new token and --force."
             }

@@ -68,13 +68,18 @@ impl<'a> Output<'a> {
 
 /// A failure as the last words of a command on standard error.
 pub fn failure_text(failure: &Failure, format: Format) -> String {
+    failure_text_advising(failure, failure.advice(), format)
+}
+
+/// As [`failure_text`], with another program's advice.
+pub fn failure_text_advising(failure: &Failure, advice: &str, format: Format) -> String {
     match format {
-        Format::Text => format!("❌ {failure}\n   {}", failure.advice()),
+        Format::Text => format!("❌ {failure}\n   {advice}"),
         Format::Json => {
             let error = serde_json::json!({
                 "code": failure.code(),
                 "message": failure.to_string(),
-                "advice": failure.advice(),
+                "advice": advice,
                 "exitCode": failure.exit().code(),
             });
             serde_json::json!({ "error": error }).to_string()

@@ -85,6 +85,11 @@ impl Problem {
         matches!(self.code.as_str(), "INVALID_API_KEY" | "API_KEY_EXPIRED" | "API_KEY_REVOKED")
     }
 
+    /// Whether the registration token was refused for good.
+    pub fn ends_registration_token(&self) -> bool {
+        self.code == "INVALID_REGISTRATION_TOKEN" || self.code.starts_with("REGISTRATION_TOKEN_")
+    }
+
     /// The exit code that a command ends with when it ends on this problem.
     pub fn exit(&self) -> Exit {
         match self.code.as_str() {
@@ -121,6 +126,9 @@ impl Problem {
                 "Run 'signalbeam-agent request-certificate' for a new certificate."
             }
             "CERTIFICATE_NOT_YET_VALID" => "Compare this machine's clock with the server's.",
+            "CERTIFICATE_NOT_RENEWABLE" if !matches!(self.renewable_from, RenewableFrom::At(_)) => {
+                "Run 'signalbeam-agent request-certificate' for a new certificate; if an administrator revoked this one, ask him first."
+            }
             "CERTIFICATE_NOT_RENEWABLE" => {
                 "Renew from that date on, or run 'signalbeam-agent request-certificate' for a new certificate now."
             }
@@ -128,7 +136,18 @@ impl Problem {
             "NOT_FOUND" => {
                 "Check that --cloud-url names the server the device registered at; a device that was removed must register again."
             }
-            "RATE_LIMITED" | "AUTH_STATE_STALE" | "AUDIT_UNAVAILABLE" | "PROJECTION_BEHIND" => {
+            "QUOTA_EXCEEDED" => {
+                "The token is still good: an administrator must raise the tenant's bound or decommission devices; then run the command again."
+            }
+            "ADDRESS_NOT_ALLOWED" => {
+                "This device may not come from this address: an administrator changes its allowedNetworks, the operator the tenant's."
+            }
+            "OVERLOADED" => "The server is busy and did nothing: run the command again in a moment.",
+            "LOG_ROLLED_BACK" => {
+                "Wait: the server's operator must act before it lets any device in again. Nothing is wrong with this device; do not register it again."
+            }
+            "RATE_LIMITED" => "Too many requests: wait for as long as the server says, then run the command again.",
+            "AUTH_STATE_STALE" | "AUDIT_UNAVAILABLE" | "PROJECTION_BEHIND" => {
                 "Wait a little and run the command again."
             }
             _ if self.status >= 500 => "The fault is the server's. Run the command again later; repeating is safe.",
@@ -163,6 +182,23 @@ mod tests {
         assert_eq!(read(", \"renewableFrom\": null").renewable_from, RenewableFrom::Never);
         let at = time::macros::datetime!(2026-03-16 10:30 UTC);
         assert_eq!(read(", \"renewableFrom\": \"2026-03-16T10:30:00Z\"").renewable_from, RenewableFrom::At(at));
+    }
+
+    #[test]
+    fn what_a_person_must_do_is_said_for_what_no_repetition_helps() {
+        for (status, code, words) in [
+            (403, "QUOTA_EXCEEDED", "token is still good"),
+            (403, "ADDRESS_NOT_ALLOWED", "allowedNetworks"),
+            (503, "LOG_ROLLED_BACK", "operator must act"),
+            (503, "OVERLOADED", "busy"),
+            (429, "RATE_LIMITED", "as long as the server says"),
+        ] {
+            assert!(problem(status, code).advice().contains(words), "{code}");
+        }
+        let (refused, window) = (problem(409, "CERTIFICATE_NOT_RENEWABLE"), "Renew from that date on");
+        assert!(!refused.advice().contains(window), "no date was said");
+        let at = RenewableFrom::At(time::macros::datetime!(2026-03-16 10:30 UTC));
+        assert!(Problem { renewable_from: at, ..refused }.advice().contains(window));
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct Runner<'a> {
     failures: u32,
     /// Whether this device waits for its own moment of a window, so that its fellows have theirs.
     spreads: bool,
+    /// The certificate that the server called revoked, so that it is neither shown nor told of in every pass.
+    revoked_serial: Option<String>,
     /// By how much the server's clock is ahead, where that is a lot.
     clock_error: time::Duration,
 }
@@ -91,6 +93,7 @@ impl<'a> Runner<'a> {
             next_heartbeat: Duration::ZERO,
             failures: 0,
             spreads: true,
+            revoked_serial: None,
             clock_error: time::Duration::ZERO,
         }
     }
@@ -128,6 +131,7 @@ impl<'a> Runner<'a> {
     fn pass(&mut self) -> Result<Pass, Failure> {
         self.notifier.alive();
         let mut session = Session::open(self.locations)?;
+        session.set_revoked_aside(self.revoked_serial.as_deref());
         let resumed = self.resume_renewal(&mut session);
         let heartbeat = (self.pace.elapsed() >= self.next_heartbeat).then(|| self.beat(&mut session));
         let mut pass = Pass { heartbeat, renewed: resumed, rotated: Ok(false) };
@@ -140,6 +144,7 @@ impl<'a> Runner<'a> {
             }
             pass.rotated = self.look_at_api_key(&mut session);
         }
+        self.revoked_serial = session.revoked_serial().map(str::to_owned);
         self.compare_clocks(&session);
         self.hooks.tend(&session, self.pace.elapsed(), random_byte());
         Ok(pass)
@@ -269,17 +274,19 @@ impl<'a> Runner<'a> {
             }
             Err(Failure::NotRenewableYet { renewable_from }) => {
                 warn!(from = %date(renewable_from), "the certificate cannot be renewed yet");
+                session.take_back_revoked();
                 let left = Duration::try_from(renewable_from - now).unwrap_or_default();
                 self.schedule.waits(elapsed, self.hint, Some(left));
                 Ok(false)
             }
+            // The refusal of the certificate has told of it.
+            Err(failure) if is_revoked_for_good(&failure) && session.revoked_serial().is_some() => {
+                self.schedule.gives_up_until_the_next_look(elapsed);
+                Ok(false)
+            }
             Err(failure) if is_revoked_for_good(&failure) => {
                 self.schedule.gives_up_until_the_next_look(elapsed);
-                warn!(
-                    reason = %failure,
-                    advice = failure.advice(),
-                    "the certificate was revoked; going on by the API key"
-                );
+                warn!(reason = %failure, advice = failure.advice(), "the certificate cannot be renewed any more");
                 Ok(false)
             }
             Err(failure) => {

@@ -21,6 +21,10 @@ use crate::trust::{PinnedCa, Roots};
 mod anchors;
 mod api_key;
 
+/// It holds for certificates that another one superseded, too: the server's word for both is the same.
+const REVOKED_ADVICE: &str = "Once an administrator agrees, run 'signalbeam-agent request-certificate'; one that was only \
+     superseded is replaced by itself";
+
 /// The credential that a request succeeded with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -50,6 +54,7 @@ pub struct Session {
     certs: CertStore,
     server_time: Cell<Option<OffsetDateTime>>,
     certificate_ended: bool,
+    revoked_serial: Option<String>,
 }
 
 impl Session {
@@ -76,7 +81,17 @@ impl Session {
         };
         let certs = locations.cert_store(Some(&credentials))?;
         let server_time = Cell::default();
-        Ok(Self { file, credentials, device_id, pinned, roots, certs, server_time, certificate_ended: false })
+        Ok(Self {
+            file,
+            credentials,
+            device_id,
+            pinned,
+            roots,
+            certs,
+            server_time,
+            certificate_ended: false,
+            revoked_serial: None,
+        })
     }
 
     /// The device's id.
@@ -116,7 +131,7 @@ impl Session {
     pub fn install(&mut self, new: Installation, now: OffsetDateTime) -> Result<(), Failure> {
         let new = self.with_known_anchors(new, now)?;
         self.credentials.certificate = Some(self.certs.install(&new)?);
-        self.certificate_ended = false;
+        self.take_back_revoked();
         self.file.save(&self.credentials)?;
         self.certs.forget_pending()?;
         self.believe(&new.ca_pem, now)
@@ -172,7 +187,8 @@ impl Session {
         }
     }
 
-    /// Sends a request by the certificate; where there is none or it is refused, by the API key alone.
+    /// Sends a request by the certificate; where there is none or it is refused, by the API key alone. A certificate that
+    /// was refused as revoked is not shown again, unless there is no API key to be had.
     ///
     /// # Errors
     /// When neither does. Where no API key is to be had, the error is the certificate's.
@@ -181,6 +197,12 @@ impl Session {
         call: &Call,
         now: OffsetDateTime,
     ) -> Result<(T, Method), Failure> {
+        if self.revoked_serial.is_some() {
+            match self.send_with_api_key(call, now) {
+                Err(Failure::NoApiKey | Failure::ApiKeyExpired(_)) => {}
+                other => return Ok((other?, Method::ApiKey)),
+            }
+        }
         let refusal = match self.usable_certificate(now) {
             None => None,
             Some(identity) => match self.send(Some(&identity), call, Credential::None) {
@@ -188,19 +210,54 @@ impl Session {
                     self.confirm_certificate();
                     return Ok((answer, Method::Certificate));
                 }
-                Err(error) if error.refuses_certificate() => Some(error),
+                Err(error) if error.refuses_certificate() => {
+                    self.note_refusal(&error, &identity.info().serial_number);
+                    Some(error)
+                }
                 Err(error) => return Err(error.into()),
             },
         };
-        if let Some(refusal) = &refusal {
-            self.certificate_ended = refusal.problem().is_some_and(Problem::ends_certificate);
-            warn!(reason = %refusal, "the certificate was refused; using the API key");
-        }
         match (self.send_with_api_key(call, now), refusal) {
             (Ok(answer), _) => Ok((answer, Method::ApiKey)),
             (Err(Failure::NoApiKey | Failure::ApiKeyExpired(_)), Some(refusal)) => Err(refusal.into()),
             (Err(failure), _) => Err(failure),
         }
+    }
+
+    fn note_refusal(&mut self, refusal: &CallError, serial_number: &str) {
+        let problem = refusal.problem();
+        self.certificate_ended = problem.is_some_and(Problem::ends_certificate);
+        if let Some(problem) = problem.filter(|problem| problem.code == "CERTIFICATE_REVOKED") {
+            self.revoked_serial = Some(serial_number.to_owned());
+            warn!(
+                serial_number,
+                correlation_id = problem.correlation_id,
+                "the certificate was revoked; going on by the API key. {REVOKED_ADVICE}"
+            );
+        } else {
+            warn!(reason = %refusal, "the certificate was refused; using the API key");
+        }
+    }
+
+    /// The serial number of the installed certificate, where the server refused it as revoked.
+    pub fn revoked_serial(&self) -> Option<&str> {
+        self.revoked_serial.as_deref()
+    }
+
+    /// Takes the certificate with this serial number for revoked, if it is still the one that is installed.
+    pub fn set_revoked_aside(&mut self, serial_number: Option<&str>) {
+        let Ok(Some(installed)) = self.installed() else { return };
+        let serial = &installed.identity.info().serial_number;
+        if serial_number == Some(serial) {
+            self.revoked_serial = Some(serial.clone());
+            self.certificate_ended = true;
+        }
+    }
+
+    /// The certificate may be shown again: it is another one, or the server does not call it revoked any more.
+    pub fn take_back_revoked(&mut self) {
+        self.revoked_serial = None;
+        self.certificate_ended = false;
     }
 
     /// Asks for something public, without a credential.

@@ -40,3 +40,44 @@ pub fn execute(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, err: &mut dyn W
         Plan::Fleet(plan) => fleet::run(&plan, &stop, out),
     }
 }
+
+/// What to do after a failure, in the simulator's words: its options are its own, and its devices are quickly made anew.
+pub fn advice(failure: &Failure) -> String {
+    match failure {
+        Failure::Usage(_) => "Run 'signalbeam-simulator --help'.".to_owned(),
+        Failure::NotRegistered(_) => {
+            "Check --device-id and --directory: an earlier run must have registered the device there.".to_owned()
+        }
+        Failure::Pending => {
+            "Ask an administrator to approve it, then run this again with --device-id; --wait-for-approval waits for it."
+                .to_owned()
+        }
+        other if other.advice().contains("signalbeam-agent") => {
+            "Run 'signalbeam-simulator' again with --device-id, or without it and with a new token for a new device."
+                .to_owned()
+        }
+        other => other.advice().replace("--cloud-url", "--device-manager-url"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::CallError;
+
+    #[test]
+    fn advice_names_this_program_and_its_options() {
+        let server = || "https://localhost".parse().unwrap();
+        for failure in [
+            Failure::Usage("--token is missing".to_owned()),
+            Failure::NotRegistered("credentials.json".into()),
+            Failure::Pending,
+            Failure::NoApiKey,
+            Failure::Call(CallError::Unreachable { server: server(), reason: "refused".to_owned() }),
+            Failure::Call(CallError::NotOurServer { server: server(), what: "a web page".to_owned() }),
+        ] {
+            let said = advice(&failure);
+            assert!(!said.contains("signalbeam-agent") && !said.contains("--cloud-url"), "{said}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use signalbeam_agent::clock::SystemClock;
-use signalbeam_agent::output::{Format, failure_text};
+use signalbeam_agent::output::{Format, failure_text_advising};
 use signalbeam_agent::simulator::{self, cli::Cli};
 use tracing_subscriber::EnvFilter;
 
@@ -19,7 +19,11 @@ fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(failure) => {
             // Where standard error is closed too there is nobody left to tell.
-            let _ = writeln!(io::stderr().lock(), "{}", failure_text(&failure, format));
+            let _ = writeln!(
+                io::stderr().lock(),
+                "{}",
+                failure_text_advising(&failure, &simulator::advice(&failure), format)
+            );
             failure.exit()
         }
     };

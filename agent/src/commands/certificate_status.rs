@@ -21,7 +21,7 @@ pub struct CertificateReport {
     serial_number: String,
     subject: String,
     #[serde(with = "time::serde::rfc3339")]
-    issued_at: OffsetDateTime,
+    not_before: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     expires_at: OffsetDateTime,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +46,7 @@ impl CertificateReport {
         Self {
             serial_number: info.serial_number.clone(),
             subject: info.subject.clone(),
-            issued_at: info.not_before,
+            not_before: info.not_before,
             expires_at: info.not_after,
             status,
             certificate_path: record.certificate_path,
@@ -91,7 +91,7 @@ pub fn execute(context: &mut Context<'_>) -> Outcome {
         heading("📜 Certificate Status", 42),
         report.serial_number,
         printable(&report.subject),
-        date(report.issued_at),
+        date(report.not_before),
         date(report.expires_at),
         remaining(now, report.expires_at),
         report.certificate_path.display(),

@@ -1,30 +1,41 @@
 //! `signalbeam-agent register`: the claim secret is on disk before anything is sent, so that a lost answer costs nothing.
+//!
+//! An identity that `--force` replaces stays in force until the server has answered; the attempt stands beside it until then.
+
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tracing::warn;
+use uuid::Uuid;
 
 use super::{Context, Outcome};
 use crate::api::{self, RegisterDevice, RegisteredDevice};
 use crate::cli::RegisterArgs;
 use crate::credentials::{Credentials, CredentialsFile, DeviceStatus};
-use crate::durable::{PRIVATE_FILE, perform_all, replace_file};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::printable;
 use crate::secret::{Secret, draw_claim_secret, parse_registration_token};
+use crate::server_url::ServerUrl;
 use crate::transport::{CallError, Client, Credential};
 use crate::trust::{CaFingerprint, FetchError, PinnedCa, Roots};
+
+const NO_SERVER: &str =
+    "the server is not known: give --cloud-url, or set SIGNALBEAM_CLOUD_URL; the token is sent there";
 
 /// Registers this device with the server.
 pub fn execute(args: &RegisterArgs, context: &mut Context<'_>) -> Outcome {
     let token =
         parse_registration_token(args.token.expose()).map_err(|reason| Failure::Usage(format!("--token: {reason}")))?;
+    let server = args.cloud_url.as_ref().ok_or_else(|| Failure::Usage(NO_SERVER.to_owned()))?;
     let file = CredentialsFile::open_on(context.locations.disk().clone(), &context.locations.credentials)?;
     let former = file.load()?;
     refuse_to_overwrite(args, former.as_ref(), &file)?;
-    let (roots, ca_fingerprint) = establish_trust(args, &file)?;
+    let (roots, ca_fingerprint) = establish_trust(args, server, &file)?;
 
-    let claim_secret = match former.as_ref().and_then(|former| unfinished_claim_secret(former, &token)) {
+    let replaced = former.as_ref().and_then(|former| Some((former.device_id?, former)));
+    let begun = if replaced.is_some() { file.load_attempt()? } else { former.clone() };
+    let claim_secret = match begun.as_ref().and_then(|begun| unfinished_claim_secret(begun, &token)) {
         Some(claim_secret) => claim_secret,
         None => {
             draw_claim_secret().map_err(|error| Failure::system("cannot draw a claim secret", error.to_string()))?
@@ -34,7 +45,7 @@ pub fn execute(args: &RegisterArgs, context: &mut Context<'_>) -> Outcome {
         device_id: None,
         tenant_id: args.tenant_id,
         device_name: args.device_name.clone(),
-        cloud_url: args.cloud_url.clone(),
+        cloud_url: server.clone(),
         status: DeviceStatus::Unregistered,
         claim_secret,
         registration_token: Some(token),
@@ -45,17 +56,27 @@ pub fn execute(args: &RegisterArgs, context: &mut Context<'_>) -> Outcome {
         ca_fingerprint,
         certificate: None,
     };
-    let identity_given_up = former.filter(|former| former.device_id.is_some());
-    if let Some(identity) = &identity_given_up {
-        keep_copy(identity, &file)?;
-    }
+    let kept = match replaced {
+        None => {
+            file.save(&credentials)?;
+            register(&mut credentials, &roots)?;
+            None
+        }
+        Some((device_id, former)) => {
+            file.save_attempt(&credentials)?;
+            if let Err(failure) = register(&mut credentials, &roots) {
+                forget_if_over(&failure, &file);
+                warn!(%device_id, "nothing was replaced: this device goes on by the identity it has");
+                return Err(failure);
+            }
+            // The same token gives the same device: there is nothing to go back to.
+            let is_other = credentials.device_id != Some(device_id);
+            if is_other { Some((device_id, file.keep_former(device_id, former)?)) } else { None }
+        }
+    };
     file.save(&credentials)?;
-    if let Err(failure) = register(&mut credentials, &roots) {
-        restore_if_refused(&failure, identity_given_up.as_ref(), &file)?;
-        return Err(failure);
-    }
-    file.save(&credentials)?;
-    report(&credentials, context)
+    forget(&file);
+    report(&credentials, kept, context)
 }
 
 fn refuse_to_overwrite(
@@ -80,10 +101,14 @@ fn unfinished_claim_secret(former: &Credentials, token: &Secret) -> Option<Secre
         .then(|| former.claim_secret.clone())
 }
 
-fn establish_trust(args: &RegisterArgs, file: &CredentialsFile) -> Result<(Roots, Option<CaFingerprint>), Failure> {
+fn establish_trust(
+    args: &RegisterArgs,
+    server: &ServerUrl,
+    file: &CredentialsFile,
+) -> Result<(Roots, Option<CaFingerprint>), Failure> {
     let pinned = match (&args.ca_cert, &args.ca_fingerprint) {
         (Some(path), _) => Roots::from_file(path)?,
-        (None, Some(fingerprint)) => PinnedCa::fetch(&args.cloud_url, fingerprint).map_err(|error| match error {
+        (None, Some(fingerprint)) => PinnedCa::fetch(server, fingerprint).map_err(|error| match error {
             FetchError::Call(error) => Failure::from(error),
             FetchError::Trust(error) => Failure::from(error),
         })?,
@@ -110,29 +135,35 @@ fn register(credentials: &mut Credentials, roots: &Roots) -> Result<(), Failure>
     Ok(())
 }
 
-/// `--force` gives an identity up, but a person may want it back.
-fn keep_copy(identity: &Credentials, file: &CredentialsFile) -> Result<(), Failure> {
-    let Some(device_id) = identity.device_id else { return Ok(()) };
-    let path = file.path().with_file_name(format!("credentials-{device_id}.json"));
-    let bytes = serde_json::to_vec_pretty(identity)
-        .map_err(|error| Failure::system("cannot write the credentials as JSON", error))?;
-    perform_all(&**file.disk(), &replace_file(&path, bytes, PRIVATE_FILE))?;
-    warn!(path = %path.display(), "the former identity is kept");
-    Ok(())
-}
-
-/// A refused registration made no new identity, so the former one stays. After a lost answer there may be a new one.
-fn restore_if_refused(failure: &Failure, former: Option<&Credentials>, file: &CredentialsFile) -> Result<(), Failure> {
-    match (failure, former) {
-        (Failure::Call(CallError::Refused(problem)), Some(former)) if problem.status < 500 => file.save(former),
-        _ => Ok(()),
+/// A token that is refused for good will not go on with this attempt. After any other failure the same command may.
+fn forget_if_over(failure: &Failure, file: &CredentialsFile) {
+    if matches!(failure, Failure::Call(CallError::Refused(problem)) if problem.ends_registration_token()) {
+        forget(file);
     }
 }
 
-fn report(credentials: &Credentials, context: &mut Context<'_>) -> Outcome {
+/// What is left over does no harm: it goes on with its own token only.
+fn forget(file: &CredentialsFile) {
+    if let Err(failure) = file.forget_attempt() {
+        warn!(reason = %failure, "the attempt to register cannot be removed");
+    }
+}
+
+/// How to go back to the identity that was replaced, and what the server still believes.
+fn former_text(former: Uuid, copy: &Path, credentials: &Path) -> String {
+    format!(
+        "\n\nThe former identity, device {former}, is kept in {copy}.\n\
+         The server accepts it until an administrator decommissions it.\n\
+         To go back: cp {copy} {credentials}",
+        copy = copy.display(),
+        credentials = credentials.display(),
+    )
+}
+
+fn report(credentials: &Credentials, former: Option<(Uuid, PathBuf)>, context: &mut Context<'_>) -> Outcome {
     let device_id = credentials.device_id.unwrap_or_default();
     let status = credentials.status.as_str();
-    let text = format!(
+    let mut text = format!(
         "✅ Device registered successfully!\n\n\
          Device ID:      {device_id}\n\
          Tenant ID:      {}\n\
@@ -146,13 +177,17 @@ fn report(credentials: &Credentials, context: &mut Context<'_>) -> Outcome {
         },
         context.locations.credentials.display(),
     );
-    let json = json!({
+    let mut json = json!({
         "deviceId": device_id,
         "tenantId": credentials.tenant_id,
         "deviceName": credentials.device_name,
         "status": status,
         "caFingerprint": credentials.ca_fingerprint,
     });
+    if let Some((former, copy)) = former {
+        text.push_str(&former_text(former, &copy, &context.locations.credentials));
+        json["formerIdentity"] = json!({"deviceId": former, "path": copy});
+    }
     context.output.show(&text, &json)?;
     Ok(Exit::Fine)
 }

@@ -56,7 +56,11 @@ pub fn execute(context: &mut Context<'_>) -> Outcome {
     let exit = exit_of(&session.credentials().status, in_force);
     let mut text = text(&session, &answer);
     text.push_str(&credentials_text(session.credentials(), installed.as_ref(), in_force, now));
-    text.push_str(next_step(exit));
+    let ignores_one = in_force.ignores_api_key(session.credentials(), now)
+        || installed
+            .as_ref()
+            .is_some_and(|installed| in_force.ignores_certificate(session.credentials(), installed, now));
+    text.push_str(next_step(exit, &session.credentials().status, ignores_one));
     let credentials = session.credentials();
     let report = StatusReport {
         device_id: session.device_id(),
@@ -111,6 +115,20 @@ impl InForce {
     }
 }
 
+impl InForce {
+    /// Whether the server does not accept the stored API key, though it has not ended.
+    fn ignores_api_key(self, credentials: &Credentials, now: OffsetDateTime) -> bool {
+        credentials.status == DeviceStatus::Approved
+            && !self.api_key
+            && credentials.api_key.as_ref().and(credentials.api_key_expires_at).is_some_and(|end| end > now)
+    }
+
+    /// Whether the server does not accept the installed certificate, though it has not ended.
+    fn ignores_certificate(self, credentials: &Credentials, installed: &Installation, now: OffsetDateTime) -> bool {
+        credentials.status == DeviceStatus::Approved && !self.certificate && installed.identity.info().not_after > now
+    }
+}
+
 /// An approved device needs one credential in force: its certificate or its API key.
 fn exit_of(status: &DeviceStatus, in_force: InForce) -> Exit {
     match status {
@@ -143,18 +161,25 @@ fn text(session: &Session, answer: &RegistrationStatus) -> String {
     text
 }
 
-fn next_step(exit: Exit) -> &'static str {
-    match exit {
-        Exit::Fine => "\n✅ Device is ready!\n   Run 'signalbeam-agent run' to start the agent.",
-        Exit::Pending => {
+fn next_step(exit: Exit, status: &DeviceStatus, ignores_one: bool) -> &'static str {
+    match (exit, status) {
+        (Exit::Fine, _) if ignores_one => {
+            "\n⚠️  Device can authenticate, but not by all that it has: see above.\n   Run 'signalbeam-agent run' to start the agent."
+        }
+        (Exit::Fine, _) => "\n✅ Device is ready!\n   Run 'signalbeam-agent run' to start the agent.",
+        (Exit::Pending, _) => {
             "\n⏳ Not approved yet. Ask an administrator to approve this device,\n   then run 'signalbeam-agent status' again."
         }
-        Exit::CredentialMissing => {
+        (Exit::CredentialMissing, _) => {
             "\n❌ This device is approved but has no credential in force.\n   Ask an administrator to rotate its API key, then run 'signalbeam-agent status' again."
         }
-        _ => {
+        (_, DeviceStatus::Rejected | DeviceStatus::Decommissioned) => {
             "\n❌ This device may not authenticate.\n   Ask an administrator; to start over, register with a new token and --force."
         }
+        (_, DeviceStatus::Suspended) => {
+            "\n❌ This device is suspended. Only an administrator can lift that;\n   it then goes on with the identity it has."
+        }
+        _ => "\n❌ This device may not authenticate. Ask an administrator.",
     }
 }
 
@@ -164,7 +189,6 @@ fn credentials_text(
     in_force: InForce,
     now: OffsetDateTime,
 ) -> String {
-    let is_approved = credentials.status == DeviceStatus::Approved;
     // Writing to a String cannot fail.
     let mut text = String::new();
     if let Some(key) = &credentials.api_key {
@@ -174,7 +198,7 @@ fn credentials_text(
             if in_force.api_key && end - now < API_KEY_WARNING {
                 text.push_str("⚠️  The API key expires soon: 'signalbeam-agent run' replaces it, or an administrator rotates it.\n");
             }
-            if is_approved && !in_force.api_key && end > now {
+            if in_force.ignores_api_key(credentials, now) {
                 text.push_str("❌ The server does not accept it any more: ask an administrator to rotate it.\n");
             }
         }
@@ -183,7 +207,7 @@ fn credentials_text(
         let info = installed.identity.info();
         let _ = writeln!(text, "\nCertificate:    {}", info.serial_number);
         let _ = writeln!(text, "Expires:        {} ({})", date(info.not_after), days_phrase(now, info.not_after));
-        if is_approved && !in_force.certificate && info.not_after > now {
+        if in_force.ignores_certificate(credentials, installed, now) {
             text.push_str(
                 "❌ The server does not accept it any more: run 'signalbeam-agent request-certificate' for a new one.\n",
             );

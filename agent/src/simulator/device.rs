@@ -18,6 +18,9 @@ use crate::simulator::record::Kind;
 use crate::simulator::world::World;
 use crate::transport::{Call, CallError, Client, Credential};
 
+/// The code by which a certificate that is no longer in force has to be refused.
+pub const REVOKED: &str = "CERTIFICATE_REVOKED";
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct RequestCertificate {
@@ -108,7 +111,7 @@ impl Device {
     /// # Errors
     /// As the request.
     pub fn beat(&mut self, world: &World<'_>) -> Result<HeartbeatReceived, CallError> {
-        let kind = if self.link.is_some() { Kind::Heartbeat } else { Kind::HeartbeatNewConnection };
+        let kind = self.next_beat();
         let link = self.link.get_or_insert_with(|| world.connect(Some(&self.kept.identity)));
         let outcome = world.timed(kind, || link.send(&self.heartbeat, Credential::None));
         let is_broken = matches!(&outcome, Err(error) if error.problem().is_none());
@@ -116,6 +119,11 @@ impl Device {
             self.link = None;
         }
         outcome
+    }
+
+    /// The kind of request that [`Self::beat`] will make.
+    pub fn next_beat(&self) -> Kind {
+        if self.link.is_some() { Kind::Heartbeat } else { Kind::HeartbeatNewConnection }
     }
 
     /// As [`Self::beat`], by a certificate that is in force, and again while the failure may pass.
@@ -212,13 +220,16 @@ impl Device {
             let heartbeat = &self.heartbeat;
             let outcome =
                 world.persistently(&mut self.dice, kind, || link.send_for_effect(heartbeat, Credential::None));
+            if is_refused_as_revoked(&outcome) {
+                world.recorder.was_due(kind, REVOKED);
+            }
             self.judge_refusal(world, &outcome, &former.identity.info().serial_number, place);
         }
     }
 
     /// Counts a refusal that was due, or notes that it did not come.
     pub fn judge_refusal(&self, world: &World<'_>, outcome: &Result<(), CallError>, serial_number: &str, place: &str) {
-        let is_refused = matches!(outcome, Err(error) if error.code() == "CERTIFICATE_REVOKED");
+        let is_refused = is_refused_as_revoked(outcome);
         world.recorder.count(|tally| {
             tally.refusals_due += 1;
             tally.refused += u64::from(is_refused);
@@ -260,6 +271,10 @@ fn issue(
     let identity = keyed(issued, key)?;
     world.recorder.issuance(begun.elapsed());
     Ok(identity)
+}
+
+fn is_refused_as_revoked<T>(outcome: &Result<T, CallError>) -> bool {
+    matches!(outcome, Err(error) if error.code() == REVOKED)
 }
 
 fn new_key() -> Result<Secret, Failure> {

@@ -107,6 +107,7 @@ pub struct Tally {
 pub struct Record {
     latencies: BTreeMap<Kind, Histogram>,
     errors: BTreeMap<(Kind, String), u64>,
+    expected_refusals: BTreeMap<(Kind, String), u64>,
     /// Time from asking for a certificate, its key included, to having it.
     pub issuance: Histogram,
     /// The counts.
@@ -128,10 +129,19 @@ impl Record {
         self.latencies.values().map(Histogram::count).sum()
     }
 
-    /// Errors by kind of request and code.
+    /// Errors by kind of request and code, without the refusals that were due.
     pub fn errors(&self) -> impl Iterator<Item = (Kind, &str, u64)> {
-        self.errors.iter().map(|((kind, code), count)| (*kind, code.as_str(), *count))
+        by_kind_and_code(&self.errors)
     }
+
+    /// Refusals that were due, by kind of request and code.
+    pub fn expected_refusals(&self) -> impl Iterator<Item = (Kind, &str, u64)> {
+        by_kind_and_code(&self.expected_refusals)
+    }
+}
+
+fn by_kind_and_code(counts: &BTreeMap<(Kind, String), u64>) -> impl Iterator<Item = (Kind, &str, u64)> {
+    counts.iter().filter(|(_, count)| **count > 0).map(|((kind, code), count)| (*kind, code.as_str(), *count))
 }
 
 /// A record that many threads write to.
@@ -149,6 +159,16 @@ impl Recorder {
         record.latencies.entry(kind).or_default().record(took);
         if let Err(error) = outcome {
             *record.errors.entry((kind, error.code().to_owned())).or_default() += 1;
+        }
+    }
+
+    /// A refusal that [`Self::request`] took for an error was due.
+    pub fn was_due(&self, kind: Kind, code: &str) {
+        let mut record = self.lock();
+        let key = (kind, code.to_owned());
+        if let Some(count) = record.errors.get_mut(&key).filter(|count| **count > 0) {
+            *count -= 1;
+            *record.expected_refusals.entry(key).or_default() += 1;
         }
     }
 
@@ -188,11 +208,17 @@ mod tests {
         let lost = CallError::AnswerLost { server, reason: "reset".to_owned() };
         recorder.request(Kind::Claim, Duration::from_millis(2), &Ok(()));
         recorder.request::<()>(Kind::Claim, Duration::from_millis(4), &Err(lost));
+        recorder.was_due(Kind::Renew, "ANSWER_LOST");
         (0..50).for_each(|number| recorder.violation(format!("device {number}")));
         recorder.count(|tally| tally.cut += 1);
         let record = recorder.snapshot();
         assert_eq!(record.requests(), 2);
         assert_eq!(record.errors().collect::<Vec<_>>(), [(Kind::Claim, "ANSWER_LOST", 1)]);
+        assert_eq!(record.expected_refusals().count(), 0, "there was no such refusal");
+        recorder.was_due(Kind::Claim, "ANSWER_LOST");
+        let excused = recorder.snapshot();
+        assert_eq!(excused.expected_refusals().collect::<Vec<_>>(), [(Kind::Claim, "ANSWER_LOST", 1)]);
+        assert_eq!(excused.errors().count(), 0);
         assert_eq!(record.latency(Kind::Claim).unwrap().max(), Duration::from_millis(4));
         assert!(record.latency(Kind::Renew).is_none());
         assert_eq!((record.violation_count, record.violations.len(), record.tally.cut), (50, KEPT_VIOLATIONS, 1));

@@ -80,6 +80,7 @@ pub fn run(plan: &OnePlan, clock: &dyn Clock, stop: &Stop, out: &mut dyn Write, 
             "heartbeats": {"Certificate": beats.by_certificate, "ApiKey": beats.by_api_key},
             "authenticationLog": evidence,
             "verified": verified,
+            "interrupted": stop.is_set(),
         });
         writeln!(out, "{result}").map_err(|error| Failure::system("cannot write the output", error))?;
     }
@@ -138,7 +139,7 @@ impl Simulation<'_> {
             tenant_id: self.plan.tenant_id,
             token: token.clone(),
             device_name: self.plan.device_name.clone(),
-            cloud_url: target.server().clone(),
+            cloud_url: Some(target.server().clone()),
             ca_cert: target.ca_cert().cloned(),
             ca_fingerprint: target.ca_fingerprint().cloned(),
             force: false,
@@ -194,8 +195,12 @@ impl Simulation<'_> {
         let mut looks = 0;
         loop {
             let left = patience.saturating_sub(begun.elapsed());
-            if left.is_zero() || self.stop.wait(pause(FIRST_PAUSE, looks, None, u8::MAX / 2).min(left)) {
+            if left.is_zero() {
                 self.say("⏳ The device was not approved in time.")?;
+                return Err(Failure::Pending);
+            }
+            if self.stop.wait(pause(FIRST_PAUSE, looks, None, u8::MAX / 2).min(left)) {
+                self.say("⏹ Stopped while the device waited for approval.")?;
                 return Err(Failure::Pending);
             }
             looks = (looks + 1).min(DOUBLINGS);
@@ -268,6 +273,7 @@ impl Simulation<'_> {
         let mut last = Ok(());
         while self.plan.iterations.is_none_or(|iterations| sent < iterations) {
             if sent > 0 && self.stop.wait(self.plan.interval) {
+                self.say(&format!("⏹ Stopped after {sent} heartbeats"))?;
                 break;
             }
             sent += 1;

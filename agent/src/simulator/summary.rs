@@ -137,11 +137,6 @@ impl Summary<'_> {
                 (kind.as_str().to_owned(), json!({"count": latency.count(), "p50Ms": p50, "p99Ms": p99, "maxMs": max}))
             })
             .collect();
-        let errors: Vec<_> = self
-            .record
-            .errors()
-            .map(|(kind, code, count)| json!({"request": kind.as_str(), "code": code, "count": count}))
-            .collect();
         json!({
             "scenario": self.plan.scenario.as_str(),
             "devices": self.plan.devices,
@@ -151,7 +146,8 @@ impl Summary<'_> {
             "enrolment": self.enrolment.json(),
             "run": self.scenario.json(),
             "latencies": latencies,
-            "errors": errors,
+            "errors": counted(self.record.errors()),
+            "expectedRefusals": counted(self.record.expected_refusals()),
             "counts": counts(&self.record.tally),
             "metrics": self.metrics(),
             "violations": self.record.violations,
@@ -186,19 +182,15 @@ impl Summary<'_> {
             let max = milliseconds(latency.max());
             let _ = writeln!(text, "  {:<26}{:>9}{p50:>13}{p99:>13}{max:>13}", kind.as_str(), latency.count());
         }
-        text.push_str("\n  errors and refusals by request and code (those that were due among them):");
-        let mut none = true;
-        for (kind, code, count) in self.record.errors() {
-            none = false;
-            let _ = write!(text, "\n    {:<26}{code} {count}", kind.as_str());
-        }
-        text.push_str(if none { " none\n" } else { "\n" });
-        let counted: Vec<_> = counts(&self.record.tally)
+        text.push('\n');
+        list(&mut text, "errors by request and code", self.record.errors());
+        list(&mut text, "refusals that were due", self.record.expected_refusals());
+        let counts: Vec<_> = counts(&self.record.tally)
             .into_iter()
             .filter(|(_, count)| *count > 0)
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
-        let _ = writeln!(text, "  counts: {}\n", counted.join(", "));
+        let _ = writeln!(text, "  counts: {}\n", counts.join(", "));
         for Metric { name, samples, value, target, met } in self.metrics() {
             let sign = if met { "✅" } else { "❌" };
             let _ = writeln!(text, "  {sign} {name}: {value} (target {target}, {samples} samples)");
@@ -213,6 +205,21 @@ impl Summary<'_> {
     fn latencies(&self) -> impl Iterator<Item = (Kind, &Histogram)> {
         Kind::ALL.into_iter().filter_map(|kind| self.record.latency(kind).map(|latency| (kind, latency)))
     }
+}
+
+fn counted<'a>(entries: impl Iterator<Item = (Kind, &'a str, u64)>) -> Vec<Value> {
+    entries.map(|(kind, code, count)| json!({"request": kind.as_str(), "code": code, "count": count})).collect()
+}
+
+fn list<'a>(text: &mut String, title: &str, entries: impl Iterator<Item = (Kind, &'a str, u64)>) {
+    let mut none = true;
+    // Writing to a String cannot fail.
+    let _ = write!(text, "  {title}:");
+    for (kind, code, count) in entries {
+        none = false;
+        let _ = write!(text, "\n    {:<26}{code} {count}", kind.as_str());
+    }
+    text.push_str(if none { " none\n" } else { "\n" });
 }
 
 fn counts(tally: &Tally) -> std::collections::BTreeMap<&'static str, u64> {

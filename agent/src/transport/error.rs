@@ -181,6 +181,7 @@ fn describe(problem: &Problem) -> String {
     let mut text = format!("the server refused ({}, HTTP {}): {said}", problem.code, problem.status);
     let fields = problem.errors.iter().map(|field| format!("; {}: {}", field.pointer, field.detail));
     text.extend(fields);
+    text.extend(problem.retry_after_seconds.map(|seconds| format!("; it asks to wait {seconds} s")));
     text.extend(problem.correlation_id.iter().map(|id| format!(" [correlation id {id}]")));
     text
 }

@@ -134,7 +134,10 @@ fn certificate_status_reports_valid_expired_and_missing() {
     ] {
         assert!(ended.out.lines().any(|printed| printed == line), "{line} in {ended:?}");
     }
-    assert_eq!(device.run(&["--output", "json", "certificate-status"]).expect(0).json()["status"], "Valid");
+    let report = device.run(&["--output", "json", "certificate-status"]).expect(0).json();
+    assert_eq!(report["status"], "Valid");
+    assert!(report["notBefore"].as_str().unwrap().starts_with(&in_days(-15).date().to_string()), "{report}");
+    assert!(report.get("issuedAt").is_none(), "the certificate does not say when it was issued: it is back-dated");
 
     let device = Device::certified(8, Life::days(-90, -1));
     assert!(device.run(&["certificate-status"]).expect(5).out.contains("❌ Expired"));

@@ -123,7 +123,10 @@ impl Device {
         let ca = self.home.path().join("ca.pem");
         fs::write(&ca, self.authority.pem()).unwrap();
         let mut arguments = vec!["register", "--tenant-id", TENANT_ID, "--device-name", "warehouse-01"];
-        arguments.extend(["--cloud-url", self.server.url(), "--ca-cert", ca.to_str().unwrap()]);
+        arguments.extend(["--ca-cert", ca.to_str().unwrap()]);
+        if !more.contains(&"--cloud-url") {
+            arguments.extend(["--cloud-url", self.server.url()]);
+        }
         if !more.contains(&"--token") {
             arguments.extend(["--token", TOKEN]);
         }

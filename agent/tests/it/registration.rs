@@ -8,9 +8,10 @@ use serde_json::json;
 use crate::authority::{Life, serial_hex};
 use crate::device::{API_KEY, Device, REGISTER, TOKEN, claim_route, in_days, status_route};
 use crate::examples::{self, DEVICE_ID, TENANT_ID};
-use crate::fake_server::Reply;
+use crate::fake_server::{Reply, Seen};
 
 const OTHER_TOKEN: &str = "sbt_zzzzzzzz_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const OTHER_DEVICE: &str = "0198c5a0-7a3b-7c1e-9f00-000000000002";
 
 #[test]
 fn a_device_registers_with_a_claim_secret_of_its_own() {
@@ -29,7 +30,7 @@ fn a_device_registers_with_a_claim_secret_of_its_own() {
 #[test]
 fn a_lost_answer_is_repeated_with_the_same_claim_secret() {
     let device = Device::new();
-    let answer = |seen: &crate::fake_server::Seen| Reply::json(201, &examples::registered(&seen.body["claimSecret"]));
+    let answer = |seen: &Seen| Reply::json(201, &examples::registered(&seen.body["claimSecret"]));
     device.server.on(REGISTER, move |seen| answer(seen).lost());
     device.server.on(REGISTER, move |seen| answer(seen).cut_after(40));
     device.server.on(REGISTER, answer);
@@ -58,25 +59,52 @@ fn another_token_after_a_lost_answer_is_another_registration() {
 }
 
 #[test]
-fn an_identity_is_overwritten_only_by_force_and_kept_when_the_server_refuses() {
+fn an_identity_is_replaced_only_by_force_and_only_once_the_server_has_answered() {
     let device = Device::registered();
     let before = device.credentials();
+    let attempt = device.credentials_path().with_file_name("credentials.json.registering");
     let ended = device.register(&[]).expect(1);
     assert!(ended.err.contains("--force") && ended.err.contains(DEVICE_ID), "{ended:?}");
     assert_eq!(device.server.seen(REGISTER).len(), 1, "nothing was sent");
 
     let refusal = Reply::json(409, &examples::problem(409, "REGISTRATION_TOKEN_USED"));
     device.server.forget(REGISTER).reply(REGISTER, refusal);
-    device.register(&["--force"]).expect(1);
+    let ended = device.register(&["--force"]).expect(1);
+    assert!(ended.err.contains("goes on by the identity it has"), "{ended:?}");
+    assert_eq!(device.credentials(), before);
+    assert!(!attempt.exists(), "that token will not do any more");
+    device.register(&["--force", "--cloud-url", "https://127.0.0.1:1"]).expect(1);
     assert_eq!(device.credentials(), before);
 
-    device.server.forget(REGISTER);
-    device.server.on(REGISTER, |seen| Reply::json(201, &examples::registered(&seen.body["claimSecret"])));
-    device.register(&["--force", "--token", OTHER_TOKEN]).expect(0);
-    assert_ne!(device.credentials()["claimSecret"], before["claimSecret"]);
+    let replacing = |seen: &Seen| {
+        let mut answer = examples::registered(&seen.body["claimSecret"]);
+        answer["deviceId"] = json!(OTHER_DEVICE);
+        Reply::json(201, &answer)
+    };
+    device.server.forget(REGISTER).on(REGISTER, move |seen| replacing(seen).lost());
+    device.server.reply(REGISTER, Reply::json(429, &examples::problem(429, "RATE_LIMITED")));
+    device.server.on(REGISTER, replacing);
+    device.register(&["--force", "--token", OTHER_TOKEN]).expect(1);
+    device.register(&["--force", "--token", OTHER_TOKEN]).expect(1);
+    assert_eq!(device.credentials(), before, "the identity stays in force after a lost answer");
+    assert_eq!(fs::metadata(&attempt).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(kept_copies(&device), 0);
+
+    let ended = device.register(&["--force", "--token", OTHER_TOKEN]).expect(0);
+    let secrets: Vec<_> = device.server.seen(REGISTER).iter().map(|seen| seen.body["claimSecret"].clone()).collect();
+    assert!(secrets[secrets.len() - 3..].windows(2).all(|pair| pair[0] == pair[1]), "the same registration goes on");
+    assert_eq!(device.credentials()["deviceId"], OTHER_DEVICE);
+    assert!(!attempt.exists());
     let copy = device.credentials_path().with_file_name(format!("credentials-{DEVICE_ID}.json"));
-    let copy: serde_json::Value = serde_json::from_slice(&fs::read(copy).unwrap()).unwrap();
-    assert_eq!(copy["claimSecret"], before["claimSecret"]);
+    assert!(ended.out.contains(&format!("To go back: cp {}", copy.display())), "{ended:?}");
+    assert_eq!(kept_copies(&device), 1);
+    fs::copy(copy, device.credentials_path()).unwrap();
+    assert_eq!(device.credentials(), before);
+}
+
+fn kept_copies(device: &Device) -> usize {
+    let folder = fs::read_dir(device.credentials_path().parent().unwrap()).unwrap();
+    folder.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("credentials-")).count()
 }
 
 #[test]
@@ -116,6 +144,8 @@ fn a_malformed_token_or_url_is_a_usage_error_that_shows_no_secret() {
         "http://localhost",
     ];
     device.run(&plain).expect(2);
+    let ended = device.run(&plain[..7]).expect(2);
+    assert!(ended.err.contains("--cloud-url") && ended.err.contains("SIGNALBEAM_CLOUD_URL"), "{ended:?}");
     device.run(&["register"]).expect(2);
     assert!(device.server.all_seen().is_empty());
     for arguments in [&["--output", "json", "register"][..], &["status", "--output=json", "--nonsense"]] {
@@ -212,6 +242,14 @@ fn a_device_that_may_not_authenticate_exits_with_4_and_one_without_credential_wi
     let ended = device.run(&["status"]).expect(4);
     assert!(ended.out.contains("❌ Rejected") && ended.out.contains("not one of ours"), "{ended:?}");
 
+    let mut suspended = examples::pending();
+    suspended["status"] = json!("Suspended");
+    device.server.forget(&status_route()).reply(&status_route(), Reply::json(200, &suspended));
+    let (status, run) = (device.run(&["status"]).expect(4).out, device.run(&["run"]).expect(4).err);
+    for said in [&status, &run] {
+        assert!(said.contains("lift") && !said.contains("--force"), "{said}");
+    }
+
     let mut quarantined = examples::pending();
     quarantined["status"] = json!("Quarantined\u{1b}[2J");
     device.server.forget(&status_route()).reply(&status_route(), Reply::json(200, &quarantined));
@@ -239,6 +277,7 @@ fn credentials_that_the_server_does_not_accept_any_more_are_not_called_ready() {
     says(&answer);
     let ended = device.run(&["status"]).expect(0);
     assert!(ended.out.contains("❌ The server does not accept it any more: ask an administrator"), "{ended:?}");
+    assert!(!ended.out.contains("Device is ready!") && ended.out.contains("not by all that it has"), "{ended:?}");
 
     answer.as_object_mut().unwrap().remove("certificate");
     says(&answer);

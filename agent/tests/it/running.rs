@@ -58,6 +58,9 @@ fn a_refused_certificate_falls_back_to_the_api_key_alone() {
     device.server.reply(&renew_route(1), for_good.clone());
     let ended = device.run(&["run", "--once"]).expect(0);
     assert!(ended.err.contains("request-certificate"), "{ended:?}");
+    assert_eq!(ended.err.matches("WARN the certificate").count(), 1, "{ended:?}");
+    let shown = device.server.all_seen().into_iter().filter(|seen| seen.certificate.is_some()).count();
+    assert_eq!(shown, 1, "a certificate that was refused as revoked is not shown again");
     let seen = device.server.seen(&heartbeat_route());
     assert_eq!((&seen[1].certificate, seen[1].api_key.as_deref()), (&None, Some(API_KEY)));
     assert_eq!(device.installed_serial(), Some(serial_hex(1)), "a revoked certificate is not replaced by itself");
@@ -79,6 +82,24 @@ fn a_refused_certificate_falls_back_to_the_api_key_alone() {
     device.edit_credentials("apiKeyExpiresAt", json!("2020-01-01T00:00:00Z"));
     let ended = device.run(&["run", "--once"]).expect(5);
     assert!(ended.err.contains("CERTIFICATE_REVOKED"), "{ended:?}");
+}
+
+#[test]
+fn a_revoked_certificate_is_shown_and_told_of_once_in_the_life_of_the_process() {
+    let device = Device::certified(1, Life::days(0, 90));
+    fs::write(device.credentials_path().with_file_name("agent.toml"), "[heartbeat]\ninterval_seconds = 1\n").unwrap();
+    device.server.on(&heartbeat_route(), |_| Reply::json(401, &examples::problem(401, "CERTIFICATE_REVOKED")));
+    beat(&device, false);
+    let for_good = Reply::json(409, &examples::problem(409, "CERTIFICATE_NOT_RENEWABLE"));
+    device.server.reply(&renew_route(1), for_good);
+    let child = device.command(&["run"]).spawn().unwrap();
+    // The refused one and three by the API key.
+    (0..4).for_each(|_| device.server.wait_for(&heartbeat_route()));
+    assert!(Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap().success());
+    let ended = Ended::from(child.wait_with_output().unwrap()).expect(0);
+    assert_eq!(ended.err.matches("WARN the certificate").count(), 1, "{ended:?}");
+    let shown = device.server.all_seen().into_iter().filter(|seen| seen.certificate.is_some()).count();
+    assert_eq!((shown, device.server.seen(&renew_route(1)).len()), (1, 1), "{ended:?}");
 }
 
 #[test]

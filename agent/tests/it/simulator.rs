@@ -49,12 +49,17 @@ impl Fake {
     }
 
     fn run(&self, arguments: &[&str]) -> Ended {
+        self.command(arguments).output().unwrap().into()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let ca = self.folder.path().join("ca.pem");
         fs::write(&ca, self.authority.pem()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_signalbeam-simulator"));
         command.env_clear().current_dir(self.folder.path()).args(["--device-manager-url", self.server.url()]);
         command.args(["--ca-cert", ca.to_str().unwrap(), "--heartbeat-interval-seconds", "0.01"]).args(arguments);
-        command.stdin(Stdio::null()).output().unwrap().into()
+        command.stdin(Stdio::null());
+        command
     }
 
     fn fleet(&self, scenario: &str) -> Ended {
@@ -106,6 +111,8 @@ fn a_revoked_certificate_that_is_accepted_fails_the_run() {
     fake.sign(&issue_route(), 3);
     let summary = violation(fake.fleet("revocations"), 1);
     assert_eq!(summary["counts"]["replaced"], 1, "{summary}");
+    assert_eq!(summary["errors"], json!([]), "a refusal that was due is no error");
+    assert_eq!(summary["expectedRefusals"][0]["code"], "CERTIFICATE_REVOKED", "{summary}");
 }
 
 #[test]
@@ -150,6 +157,23 @@ fn a_single_device_tells_why_it_got_no_certificate() {
     assert!(ended.out.contains("No certificate was issued (SIGNING_UNAVAILABLE)"), "{}", ended.out);
     assert!(ended.err.contains("SIGNING_UNAVAILABLE, HTTP 503"), "{}", ended.err);
     assert!(fake.server.seen(&heartbeat_route()).is_empty());
+}
+
+#[test]
+fn usage_errors_name_the_simulator_and_a_stopped_run_says_so() {
+    let fake = Fake::credulous();
+    let ended = fake.run(&["--use-device-auth"]).expect(2);
+    assert!(ended.err.contains("'signalbeam-simulator --help'"), "{ended:?}");
+    assert!(!ended.err.contains("signalbeam-agent"), "{ended:?}");
+
+    let mut command = fake.command(&["--token", TOKEN, "--use-device-auth", "--json"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    fake.server.wait_for(&heartbeat_route());
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+    let ended = Ended::from(child.wait_with_output().unwrap()).expect(0);
+    assert_eq!(ended.json()["interrupted"], true);
+    assert!(ended.err.contains("Stopped after"), "{ended:?}");
 }
 
 #[test]

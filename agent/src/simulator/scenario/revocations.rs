@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{steady, until};
 use crate::failure::Failure;
-use crate::simulator::device::Device;
+use crate::simulator::device::{Device, REVOKED};
 use crate::simulator::dice::Dice;
 use crate::simulator::plan::Length;
 use crate::simulator::record::Kind;
@@ -96,11 +96,13 @@ fn time_to_revoke(world: &World<'_>) -> Duration {
 /// A heartbeat; a device whose certificate was revoked uses its API key and asks anew.
 fn step(world: &World<'_>, device: &mut Device, number: usize, marks: &Marks) -> Result<(), Failure> {
     let before = marks.at(number).clone();
+    let kind = device.next_beat();
     if matches!(before, Mark::Untouched | Mark::Noticed) {
         // A revocation may begin while this heartbeat is under way.
         let outcome = device.beat(world);
-        let is_refused = matches!(&outcome, Err(error) if error.code() == "CERTIFICATE_REVOKED");
+        let is_refused = matches!(&outcome, Err(error) if error.code() == REVOKED);
         if is_refused && matches!(*marks.at(number), Mark::Begun(_) | Mark::Answered(_)) {
+            world.recorder.was_due(kind, REVOKED);
             return go_on_without(world, device, number, marks);
         }
         return steady::judge(world, device, outcome);
@@ -111,7 +113,10 @@ fn step(world: &World<'_>, device: &mut Device, number: usize, marks: &Marks) ->
         device.judge_refusal(world, &outcome, &serial_number, "the connection in use");
     }
     match outcome {
-        Err(error) if error.code() == "CERTIFICATE_REVOKED" => go_on_without(world, device, number, marks),
+        Err(error) if error.code() == REVOKED => {
+            world.recorder.was_due(kind, REVOKED);
+            go_on_without(world, device, number, marks)
+        }
         Err(error) if !crate::commands::run::may_pass(&error) => Err(error.into()),
         // Accepted after the answer is a violation already; before it, the next heartbeat tells.
         _ => Ok(()),
