@@ -1,5 +1,7 @@
 //! The data directory: private, locked by one server at a time, with the secrets that the server makes for itself.
 
+pub mod access;
+
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::SocketAddr;
@@ -57,6 +59,18 @@ pub enum DataDirError {
     DamagedSecret {
         /// The file.
         path: PathBuf,
+    },
+    /// The key of credentials' MACs is gone, although devices may have been given API keys by it.
+    #[error(
+        "the event log holds events, but {} is missing: put it back from a backup; where it is lost, run `touch {}` and \
+         start again: a new one is made",
+        path.display(), marker.display()
+    )]
+    LostSecret {
+        /// The file.
+        path: PathBuf,
+        /// The file by which an operator says that a new one may be made.
+        marker: PathBuf,
     },
     /// The secret has not been made yet.
     #[error("{} does not exist: start the server on this directory first (`signalbeam serve`)", path.display())]

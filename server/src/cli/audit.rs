@@ -26,7 +26,7 @@ struct NotWhatWasSealed(String);
 pub(super) fn run(command: &AuditCommand) -> Result<(), Failure> {
     let AuditCommand::Verify { data_dir } = command;
     block_on(async {
-        let folder = &data_dir.data_dir;
+        let folder = data_dir.with(&[EVENTS_FILE, AUDIT_FILE])?;
         let events = SqliteEventReader::open(folder.join(EVENTS_FILE)).await.map_err(Failure::of)?;
         let audit = SqliteAuditReader::open(folder.join(AUDIT_FILE)).await.map_err(Failure::of)?;
         let verdicts = verify(&events, &audit).await.map_err(Failure::of)?;

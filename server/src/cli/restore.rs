@@ -128,7 +128,7 @@ fn describe(data_dir: &Path, restored: &Restored) -> String {
 }
 
 async fn acknowledge(args: &AcknowledgeArgs) -> Result<(), Failure> {
-    let data_dir = &args.data_dir.data_dir;
+    let data_dir = args.data_dir.with(&[EVENTS_FILE])?;
     let rollback = find(args).await?;
     let Some(typed) = args.position else {
         let mut command = format!("{} --data-dir {}", rollback.command(), data_dir.display());

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::*;
 use crate::backup::create;
 use crate::backup::manifest::MANIFEST_FILE;
+use crate::data_dir::access::AccessError;
 use crate::serve::{AUDIT_FILE, MAC_KEY_FILE};
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
@@ -117,7 +118,10 @@ async fn nothing_is_overwritten_by_a_backup() {
     fs::create_dir(&taken).unwrap();
     assert!(matches!(back_up(&old, &taken, true).await, Err(BackupError::Exists { .. })));
     assert!(matches!(back_up(&old, &old.join("b"), true).await, Err(BackupError::InsideDataDirectory { .. })));
-    assert!(matches!(back_up(&taken, &parent.path().join("b"), true).await, Err(BackupError::NoDataDirectory { .. })));
+    assert!(matches!(
+        back_up(&taken, &parent.path().join("b"), true).await,
+        Err(BackupError::Access(AccessError::NoDataDirectory { .. }))
+    ));
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 2, "no draft is left");
 }
 
