@@ -40,8 +40,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let sources = Sources::find(args.config, &data_dir, flags);
     let config = sources.load()?;
     let log = logging::begin(&config.log).map_err(Failure::of)?;
-    for key in sources.without_effect()? {
-        tracing::warn!("{key}");
+    for warning in sources.warnings()? {
+        tracing::warn!("{warning}");
     }
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::of)?;

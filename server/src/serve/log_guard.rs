@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::StartError;
 use crate::config::Config;
+use crate::config::surroundings::folder_of;
 use crate::metrics::LOG_ROLLED_BACK;
 use crate::rollback::acknowledgement::{self, Acknowledgement};
 use crate::rollback::witness::{WITNESS_FILE, Witness};
@@ -77,7 +78,7 @@ impl Finding {
 fn witness_files(data_dir: &Path, second: Option<&Path>) -> Result<Vec<PathBuf>, StartError> {
     let mut files = vec![data_dir.join(WITNESS_FILE)];
     if let Some(second) = second {
-        let folder = second.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(second);
         if !folder.is_dir() {
             // A volume that is not mounted: without it nobody could tell whether the whole directory was put back.
             let reason = format!("the folder {} does not exist; is its volume mounted?", folder.display());
