@@ -2,7 +2,7 @@
 //! with 3 where there is nothing worse than a warning.
 
 mod admin_token;
-mod audit;
+pub(crate) mod audit;
 mod backup;
 mod config;
 mod doctor;

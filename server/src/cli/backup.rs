@@ -76,10 +76,13 @@ fn describe(headline: &str, manifest: &Manifest) -> String {
     let authentication_log = authentication_log
         .map_or("empty".to_owned(), |end| format!("up to row {}, recorded at {}", end.row, end.timestamp));
     let keys = if manifest.has_secrets { "included" } else { "left out" };
+    // The structure was checked; whether rows are what was sealed is another, longer question.
+    let seals = "not checked here: `signalbeam audit verify` does that";
     format!(
         "{headline}\n  \
          event log           {log}\n  \
          authentication log  {authentication_log}\n  \
+         its seals           {seals}\n  \
          keys and secrets    {keys}\n  \
          files               {}, {}\n",
         manifest.files.len(),

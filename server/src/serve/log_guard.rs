@@ -68,7 +68,7 @@ impl Finding {
         let Self { data_dir, witness_files, rollback } = self;
         let guard = LogGuard { data_dir, witness_files, lock, rollback: Mutex::default(), seen: Mutex::default() };
         if let Some(rollback) = rollback {
-            guard.keep_out(rollback);
+            guard.keep_out_at_start(rollback);
         }
         guard
     }
@@ -124,16 +124,28 @@ impl LogGuard {
         value(&self.rollback)
     }
 
-    fn keep_out(&self, rollback: Rollback) {
+    /// What was acknowledged while no server ran is about to end: that is no alarm.
+    fn keep_out_at_start(&self, rollback: Rollback) {
+        let Ok(Some(said)) = Acknowledgement::read(&self.data_dir, &rollback) else { return self.keep_out(rollback) };
+        let operator = said.operator;
+        tracing::info!(operator, "{}: that was acknowledged, and is recorded now", rollback.describe());
+        self.engage(rollback);
+    }
+
+    fn engage(&self, rollback: Rollback) {
         self.lock.engage();
         metrics::gauge!(LOG_ROLLED_BACK).set(1.0);
+        set(&self.rollback, Some(rollback));
+    }
+
+    fn keep_out(&self, rollback: Rollback) {
         tracing::error!(
             cause = rollback.cause.as_str(),
             "{}: revocations may be lost, so no device is let in and nothing is issued; look into it, then run `{}`",
             rollback.describe(),
-            rollback.command(),
+            rollback.command(&self.data_dir),
         );
-        set(&self.rollback, Some(rollback));
+        self.engage(rollback);
     }
 
     /// Follows the log until it is closed: writes the witnesses soon after each commit, and takes up acknowledgements.
