@@ -16,7 +16,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::manifest::{FORMAT, FileEntry, LogEnd, MANIFEST_FILE, Manifest};
-use super::progress::{Progress, mebibytes};
+use super::progress::{Progress, readable_size};
 use super::verify::verify;
 use super::{BackupError, digest, io_error};
 use crate::config;
@@ -158,7 +158,7 @@ async fn copy(from: &Path, to: &Path, progress: &mut Progress) -> Result<(), Bac
             () = tokio::time::sleep(Progress::pause()) => {
                 let size = |path| fs::metadata(path).map_or(0, |file| file.len());
                 let name = from.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                progress.at(|| format!("copying {name}: {} of about {}", mebibytes(size(to)), mebibytes(size(from))));
+                progress.at(|| format!("copying {name}: {} of about {}", readable_size(size(to)), readable_size(size(from))));
             }
         }
     }

@@ -8,7 +8,7 @@ use signalbeam_event_store::{Clock, SystemClock};
 use super::{DataDirArgs, Failure, block_on, print, print_progress};
 use crate::backup::create::{Request, create};
 use crate::backup::manifest::Manifest;
-use crate::backup::progress::mebibytes;
+use crate::backup::progress::readable_size;
 use crate::backup::verify::verify;
 
 const EXAMPLES: &str = "\
@@ -86,6 +86,6 @@ fn describe(headline: &str, manifest: &Manifest) -> String {
          keys and secrets    {keys}\n  \
          files               {}, {}\n",
         manifest.files.len(),
-        mebibytes(manifest.bytes()),
+        readable_size(manifest.bytes()),
     )
 }

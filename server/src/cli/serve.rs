@@ -43,6 +43,10 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     for warning in sources.warnings()? {
         tracing::warn!("{warning}");
     }
+    if config.lacks_server_names() {
+        let address = config.listener.address;
+        tracing::warn!(%address, "other machines are served, and the certificate names localhost alone: set tls.server_names");
+    }
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::of)?;
     runtime.block_on(async {

@@ -11,7 +11,7 @@ use signalbeam_event_store::{EventReader, Recorded, SqliteAuditReader, SqliteEve
 use signalbeam_projections::{ReadError, ReadModel, Tables};
 
 use super::{Check, Subject, in_words};
-use crate::backup::progress::mebibytes;
+use crate::backup::progress::readable_size;
 use crate::cli::audit::extent;
 use crate::config::surroundings::folder_of;
 use crate::rollback::acknowledgement::Acknowledgement;
@@ -250,16 +250,16 @@ async fn authentication_log(subject: &Subject<'_>) -> Check {
             let action = "keep both databases as evidence; `signalbeam audit verify` says what each day is";
             found.map_or_else(
                 |error| Check::error(AUTHENTICATION_LOG, error, action),
-                |found| Check::ok(AUTHENTICATION_LOG, format!("{found}, {}", mebibytes(bytes))),
+                |found| Check::ok(AUTHENTICATION_LOG, format!("{found}, {}", readable_size(bytes))),
             )
         }
         Ok(_) if bytes > AUTHENTICATION_LOG_WARNING_BYTES => {
             let action = "set audit.retention_days, where older attempts may be forgotten";
-            Check::warning(AUTHENTICATION_LOG, format!("it has grown to {}", mebibytes(bytes)), action)
+            Check::warning(AUTHENTICATION_LOG, format!("it has grown to {}", readable_size(bytes)), action)
         }
         Ok(tail) => {
             let rows = tail.map_or(0, |tail| tail.row);
-            Check::ok(AUTHENTICATION_LOG, format!("{rows} rows were written, {}", mebibytes(bytes)))
+            Check::ok(AUTHENTICATION_LOG, format!("{rows} rows were written, {}", readable_size(bytes)))
         }
     }
 }

@@ -98,8 +98,7 @@ fn bcrypt_cost(config: &Config) -> Check {
 
 fn listener_names(config: &Config) -> Check {
     let address = config.listener.address;
-    let has_names = !config.tls.server_names.is_empty() || config.tls.certificate_file.is_some();
-    if !address.ip().is_loopback() && !has_names {
+    if config.lacks_server_names() {
         let message = format!("{address} serves other machines, and the certificate names this one alone (localhost)");
         return Check::warning(LISTENER_NAMES, message, "set tls.server_names to the names that devices use");
     }

@@ -83,7 +83,7 @@ fn an_old_log_over_a_newer_one_lets_nobody_in_until_that_is_acknowledged() {
     revoked.is_kept_out(&server);
     let ready = readiness(&server);
     assert_eq!((server.readiness(), &ready["components"]["logHistory"]["ready"]), (503, &json!(false)), "{ready}");
-    assert!(ready.to_string().contains("restore acknowledge --position"), "{ready}");
+    assert!(ready.to_string().contains("restore acknowledge --data-dir"), "{ready}");
     assert!(is_locked(&server));
     assert!(site.said().contains("revocations may be lost"), "{}", site.said());
 

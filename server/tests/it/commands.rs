@@ -167,6 +167,17 @@ fn a_secret_that_others_can_read_is_not_used() {
 }
 
 #[test]
+fn serving_other_machines_as_localhost_is_pointed_out() {
+    let (_parent, data_dir) = folder();
+    let mut command = signalbeam(&data_dir);
+    command.arg("serve").env("SIGNALBEAM__LISTENER__ADDRESS", "0.0.0.0:0");
+    let (_, said) = Server::start_with(&mut command, &data_dir).terminate();
+    assert_eq!(said.matches("set tls.server_names").count(), 1, "{said}");
+    let (_, said) = Server::start(&data_dir).terminate();
+    assert!(!said.contains("tls.server_names"), "{said}");
+}
+
+#[test]
 fn a_lost_mac_key_is_made_anew_only_where_an_operator_says_so() {
     let (_parent, data_dir) = folder();
     Server::start(&data_dir).terminate();
@@ -291,6 +302,10 @@ fn projections_are_counted_and_rebuilt_beside_a_running_server() {
     let rebuilt = run(signalbeam(&data_dir).args(["projections", "rebuild", "directory"]));
     assert!(rebuilt.status.success(), "{}", text(&rebuilt.stderr));
     assert!(text(&rebuilt.stdout).starts_with("directory: rebuilt from 2 events"));
+    for entry in std::fs::read_dir(&data_dir).unwrap().map(|entry| entry.unwrap()) {
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", entry.path().display());
+    }
     let status = run(signalbeam(&data_dir).args(["projections", "status"]));
     assert!(text(&status.stdout).contains("0 events behind"), "{}", text(&status.stdout));
     let unknown = run(signalbeam(&data_dir).args(["projections", "rebuild", "nonsense"]));
