@@ -200,8 +200,8 @@ fn user() -> String {
     let mut names = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
     let first = names.find_map(|name| parse_name(&name).ok());
     let uid = rustix::process::getuid().as_raw();
-    let named = || name_of(uid, &std::fs::read_to_string("/etc/passwd").unwrap_or_default());
-    first.or_else(named).unwrap_or_else(|| format!("uid-{uid}"))
+    let of_system = || name_of(uid, &std::fs::read_to_string("/etc/passwd").unwrap_or_default());
+    first.or_else(of_system).unwrap_or_else(|| format!("uid-{uid}"))
 }
 
 /// The name of a user, where no variable tells it, as in a container.
@@ -210,6 +210,11 @@ fn name_of(uid: u32, passwd: &str) -> Option<String> {
     let mut lines = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let name = lines.find(|fields| fields.get(2) == Some(&uid.as_str()))?.first().map(|name| parse_name(name).ok());
     name.flatten()
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let is_fine = (1..=128).contains(&text.len()) && !text.chars().any(char::is_control);
+    if is_fine { Ok(text.to_owned()) } else { Err("expected 1 to 128 bytes without control characters".to_owned()) }
 }
 
 #[cfg(test)]
@@ -222,9 +227,4 @@ mod tests {
         assert_eq!(name_of(999, passwd).as_deref(), Some("beam"));
         assert_eq!(name_of(7, passwd), None);
     }
-}
-
-fn parse_name(text: &str) -> Result<String, String> {
-    let is_fine = (1..=128).contains(&text.len()) && !text.chars().any(char::is_control);
-    if is_fine { Ok(text.to_owned()) } else { Err("expected 1 to 128 bytes without control characters".to_owned()) }
 }

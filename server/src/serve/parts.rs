@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
 use signalbeam_authn::secrets::SecretKeeper;
-use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Authenticator, Limits};
+use signalbeam_authn::{AuthenticationPolicy, Authenticator, Limits};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts as CommandParts};
 use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
 use signalbeam_event_store::audit::AuditDurability;
@@ -87,21 +87,12 @@ impl Parts {
         let failure_limit = audit_upkeep::failure_limit(&config.audit);
         let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
         let settings = authority_settings(&config.ca)?;
-        if head_found == Position(0) {
-            // Before the first event: a log with events but without secrets is one that has lost them.
-            Secrets::obtain(data_dir, head_found)?;
-        }
+        Secrets::make_for_new_log(data_dir, head_found)?;
         let authority = authority::open(data_dir.join(AUTHORITY_FOLDER), settings, &*store, &*clock).await?;
         let verifier = ChainVerifier::new([authority.certificate_der()])?;
         // After all that may fail: secrets that are made for a server that does not start hide that others are missing.
         let secrets = Secrets::obtain(data_dir, head_found)?;
-        let admins = AdminTokens::new(&secrets.admin);
-        let admins = match oidc {
-            Some(oidc) => admins.with_oidc(oidc),
-            None => admins,
-        };
-        let slots = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let keeper = Arc::new(SecretKeeper::new(&secrets.mac, &[], config.authentication.bcrypt_cost, slots));
+        let keeper = Arc::new(secrets.keeper(config.authentication.bcrypt_cost));
 
         let index = CredentialIndex::start(Arc::clone(&store) as _, Some(tables));
         let limits = Arc::new(limits::limits(config));
@@ -110,7 +101,7 @@ impl Parts {
             index: Arc::clone(&index),
             audit: Arc::clone(&flood_guard) as _,
             clock: Arc::clone(&clock),
-            admins,
+            admins: secrets.admin_tokens(oidc),
             keeper: Arc::clone(&keeper),
             verifier,
             policy: authentication_policy(config),

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use signalbeam_authn::secrets::KeyOctets;
+use signalbeam_authn::AdminTokens;
+use signalbeam_authn::admin::OidcTokens;
+use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
 use signalbeam_domain::Position;
 
 use super::{ADMIN_KEY_FILE, MAC_KEY_FILE};
@@ -13,8 +15,8 @@ const NEW_MAC_KEY_FILE: &str = "new-credential-mac-key";
 
 /// What the server signs and authenticates with.
 pub(super) struct Secrets {
-    pub(super) admin: KeyOctets,
-    pub(super) mac: KeyOctets,
+    admin: KeyOctets,
+    mac: KeyOctets,
 }
 
 impl Secrets {
@@ -34,6 +36,29 @@ impl Secrets {
             return Ok(());
         }
         Err(DataDirError::LostSecret { path, marker })
+    }
+
+    /// Makes them before the first event: a log with events but without secrets is one that has lost them.
+    ///
+    /// # Errors
+    /// [`DataDirError`]
+    pub(super) fn make_for_new_log(data_dir: &DataDir, head: Position) -> Result<(), DataDirError> {
+        if head == Position(0) { Self::obtain(data_dir, head).map(drop) } else { Ok(()) }
+    }
+
+    /// Judges and signs what admins show.
+    pub(super) fn admin_tokens(&self, oidc: Option<OidcTokens>) -> AdminTokens {
+        let built_in = AdminTokens::new(&self.admin);
+        match oidc {
+            Some(oidc) => built_in.with_oidc(oidc),
+            None => built_in,
+        }
+    }
+
+    /// Hashes and compares what devices show, on every processor.
+    pub(super) fn keeper(&self, bcrypt_cost: u32) -> SecretKeeper {
+        let slots = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        SecretKeeper::new(&self.mac, &[], bcrypt_cost, slots)
     }
 
     /// Reads them, and makes what is missing; see [`Self::check`].

@@ -182,7 +182,9 @@ fn a_lost_mac_key_is_made_anew_only_where_an_operator_says_so() {
     let (_parent, data_dir) = folder();
     Server::start(&data_dir).terminate();
     let lost = ["credential-mac.key", "admin-jwt.key"].map(|name| data_dir.join(name));
-    lost.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    for path in &lost {
+        std::fs::remove_file(path).unwrap();
+    }
     let refused = run(signalbeam(&data_dir).arg("serve"));
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
