@@ -3,7 +3,8 @@
 //! Works beside a running server, from the same process or another one. Readers see the old rows until the new ones are
 //! committed; the server's projector notices that its checkpoint was moved and goes on from there.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use signalbeam_domain::Position;
@@ -135,7 +136,8 @@ pub async fn rebuild(
 /// Held until the file is closed, also by a crash.
 fn lock(path: &Path) -> Result<File, RebuildError> {
     let failed = |source| RebuildError::File { path: path.to_owned(), source };
-    let file = File::create(path).map_err(failed)?;
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(RebuildError::Running),

@@ -14,18 +14,14 @@ use signalbeam_event_store::sqlite::copy::LogCheckError;
 use signalbeam_event_store::{OpenError, StoreError};
 
 use crate::data_dir::DataDirError;
+use crate::data_dir::access::AccessError;
 
 /// Why a backup could not be made, or is none.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// There is nothing to back up.
-    #[error("{} is no data directory of a server: there is no {missing} in it", path.display())]
-    NoDataDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// What is missing.
-        missing: &'static str,
-    },
+    /// There is nothing to back up, or it may not be read.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// Something has that name already.
     #[error("{} exists already; a backup overwrites nothing, choose another name", path.display())]
     Exists {

@@ -2,7 +2,7 @@
 //! with 3 where there is nothing worse than a warning.
 
 mod admin_token;
-mod audit;
+pub(crate) mod audit;
 mod backup;
 mod config;
 mod doctor;
@@ -13,13 +13,14 @@ mod serve;
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::backup::progress::Progress;
 use crate::config::ConfigError;
+use crate::data_dir::access;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,6 +76,14 @@ struct DataDirArgs {
     data_dir: PathBuf,
 }
 
+impl DataDirArgs {
+    /// The directory, after a look whether these files stand there and can be read.
+    fn with(&self, needed: &[&'static str]) -> Result<&Path, Failure> {
+        access::look(&self.data_dir, needed).map_err(Failure::of)?;
+        Ok(&self.data_dir)
+    }
+}
+
 /// Why a command did not do what it was told.
 #[derive(Debug)]
 enum Failure {
@@ -86,6 +95,18 @@ enum Failure {
     Told(u8),
 }
 
+/// How a shell reports a program that nobody reads from any more: 128 and the number of SIGPIPE.
+const BROKEN_PIPE: u8 = 141;
+
+/// The output did not get where it should.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {place}")]
+struct Unwritten {
+    place: String,
+    #[source]
+    source: io::Error,
+}
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::Usage(error.into())
@@ -95,6 +116,14 @@ impl From<ConfigError> for Failure {
 impl Failure {
     fn of(error: impl Error + 'static) -> Self {
         Self::Failed(Box::new(error))
+    }
+
+    /// Of what could not be written to `place`. Whoever does not read on, as `head` does, has been served.
+    fn of_output(place: &str, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::BrokenPipe {
+            return Self::Told(BROKEN_PIPE);
+        }
+        Self::of(Unwritten { place: place.to_owned(), source })
     }
 }
 
@@ -143,10 +172,14 @@ fn complain(error: &dyn Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// How errors name standard output.
+const STANDARD_OUTPUT: &str = "standard output";
+
 /// Prints on standard output.
 fn print(text: &str) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
-    output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(Failure::of)
+    let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    written.map_err(|error| Failure::of_output(STANDARD_OUTPUT, error))
 }
 
 /// Says how far long work has come, on standard error.

@@ -7,14 +7,14 @@ mod error;
 mod layer;
 mod rules;
 mod sections;
+pub(crate) mod surroundings;
+mod values;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
-use figment::error::Kind;
-use figment::providers::{Format, Serialized, Toml};
+use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 
 pub use error::{ConfigError, Problem, WithoutEffect};
@@ -28,6 +28,10 @@ pub use sections::{
 
 /// The name of the file that is looked for where none is named.
 pub const FILE_NAME: &str = "signalbeam.toml";
+
+/// Sections whose rules hold several keys against each other: where one of them cannot be read, the others' complaints
+/// would be about a default.
+const INTERWOVEN: [&str; 6] = ["api_keys", "certificates", "oidc", "proxy", "registration_tokens", "tls"];
 
 /// What the command line decides.
 #[derive(Debug, Clone, Default)]
@@ -66,31 +70,55 @@ impl Sources {
     /// # Errors
     /// [`ConfigError`] with all that is wrong.
     pub fn load(&self) -> Result<Config, ConfigError> {
-        let layers = self.layers()?;
-        let problems: Vec<Problem> = layers.iter().flat_map(Layer::problems).collect();
-        if !problems.is_empty() {
-            return Err(ConfigError(problems));
-        }
-        let defaults = Figment::from(Serialized::defaults(Config::default()));
-        let figment = layers.into_iter().fold(defaults, Figment::merge);
-        let config: Config = figment.extract().map_err(|error| ConfigError(value_problems(error)))?;
-        let problems: Vec<Problem> = rules::broken(&config)
-            .into_iter()
-            .map(|(key, value, allowed)| {
-                let origin = figment.find_metadata(key).map_or("defaults".to_owned(), |found| found.name.to_string());
-                Problem::InvalidValue { key: key.to_owned(), value, origin, allowed }
-            })
-            .collect();
+        let (config, problems) = self.judge(|_| Vec::new())?;
         if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
+    }
+
+    /// As [`Self::load`], and looks whether the files and folders that are named exist, as a start does later.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all that is wrong.
+    pub fn check(&self) -> Result<Config, ConfigError> {
+        let (config, problems) = self.judge(surroundings::missing)?;
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
+    }
+
+    fn judge(
+        &self,
+        more: impl FnOnce(&Config) -> Vec<(String, String, String)>,
+    ) -> Result<(Config, Vec<Problem>), ConfigError> {
+        let layers = self.layers()?;
+        let mut problems: Vec<Problem> = layers.iter().flat_map(Layer::problems).collect();
+        let values::Read { config, problems: unread, origins } = values::read(&layers);
+        let is_consequence = |key: &str| {
+            let section = |key: &str| key.split('.').next().map(str::to_owned);
+            let of_same = |problem: &Problem| matches!(problem, Problem::InvalidValue { key: other, .. } if section(other) == section(key));
+            INTERWOVEN.iter().any(|name| section(key).as_deref() == Some(name)) && unread.iter().any(of_same)
+        };
+        let broken: Vec<_> = rules::broken(&config).into_iter().chain(more(&config)).collect();
+        let broken = broken.into_iter().filter(|(key, ..)| !is_consequence(key)).map(|(key, value, allowed)| {
+            let origin = origins.get(&key).cloned().unwrap_or_else(|| "defaults".to_owned());
+            Problem::InvalidValue { key, value, origin, allowed }
+        });
+        let broken: Vec<Problem> = broken.collect();
+        problems.extend(unread);
+        problems.extend(broken);
+        Ok((config, problems))
     }
 }
 
 impl Sources {
-    /// The keys that are accepted and change nothing, so that somebody can be told.
+    /// What is accepted and changes nothing, so that somebody can be told.
     ///
     /// # Errors
     /// [`ConfigError`] where the file cannot be read.
-    pub fn without_effect(&self) -> Result<Vec<WithoutEffect>, ConfigError> {
+    pub fn warnings(&self) -> Result<Vec<String>, ConfigError> {
+        let idle = self.without_effect()?.into_iter().map(|key| key.to_string());
+        Ok(idle.chain(layer::misspelt(&self.environment)).collect())
+    }
+
+    /// The keys that are accepted and change nothing.
+    fn without_effect(&self) -> Result<Vec<WithoutEffect>, ConfigError> {
         Ok(self.layers()?.iter().flat_map(Layer::without_effect).collect())
     }
 
@@ -114,25 +142,6 @@ fn read_file(path: &Path) -> Result<Layer, ConfigError> {
 fn flag_layer(flag: &str, key: &str, address: Option<SocketAddr>) -> Option<Layer> {
     let section = Dict::from([(key.to_owned(), Value::from(address?.to_string()))]);
     Some(Layer::new(flag, Dict::from([("listener".to_owned(), Value::from(section))])))
-}
-
-/// Says what figment found wrong in terms of the configuration. Values appear only for keys that hold no secret, which
-/// today are all.
-fn value_problems(error: figment::Error) -> Vec<Problem> {
-    error
-        .into_iter()
-        .map(|error| {
-            let (value, allowed) = match &error.kind {
-                Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
-                    (actual.to_string(), expected.clone())
-                }
-                Kind::UnknownVariant(variant, allowed) => (format!("`{variant}`"), allowed.join(", ")),
-                other => ("not readable".to_owned(), other.to_string()),
-            };
-            let origin = error.metadata.as_ref().map_or("defaults".to_owned(), |found| found.name.to_string());
-            Problem::InvalidValue { key: error.path.join("."), value, origin, allowed }
-        })
-        .collect()
 }
 
 #[cfg(test)]

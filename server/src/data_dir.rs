@@ -1,5 +1,7 @@
 //! The data directory: private, locked by one server at a time, with the secrets that the server makes for itself.
 
+pub mod access;
+
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::SocketAddr;
@@ -13,11 +15,32 @@ use ring::rand::{SecureRandom, SystemRandom};
 use signalbeam_authn::secrets::KeyOctets;
 use zeroize::Zeroizing;
 
+use crate::config::FILE_NAME;
+use crate::restore::REPLACED_PREFIX;
+use crate::rollback::witness::WITNESS_FILE;
+use crate::serve::{
+    ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE, TLS_FOLDER,
+};
+
 const SECRET_LENGTH: usize = 32;
 /// The file that a server holds locked while it runs on the directory; its process and addresses stand in it.
 pub const LOCK_FILE: &str = "signalbeam.lock";
 /// The file that stands in the directory while a backup is being restored into it.
 pub const RESTORE_FILE: &str = "restore.json";
+/// What a server, a restore or somebody who prepares a start puts into a data directory.
+const OURS: [&str; 11] = [
+    LOCK_FILE,
+    RESTORE_FILE,
+    FILE_NAME,
+    EVENTS_FILE,
+    AUDIT_FILE,
+    PROJECTIONS_FILE,
+    ADMIN_KEY_FILE,
+    MAC_KEY_FILE,
+    AUTHORITY_FOLDER,
+    TLS_FOLDER,
+    WITNESS_FILE,
+];
 /// How often, and after which pauses, a lock that is held is tried again.
 const LOCK_TRIES: usize = 4;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -34,6 +57,17 @@ pub enum DataDirError {
         path: PathBuf,
         /// The other process, as it noted itself; `unknown` in the instant before it has.
         pid: String,
+    },
+    /// It holds something, and nothing of ours: others may need it as open as it is.
+    #[error(
+        "{} holds other things ({found}) and no data of a server: choose an empty or a new directory",
+        path.display()
+    )]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+        /// One of the names in it.
+        found: String,
     },
     /// A restore was interrupted: some of the files may be old, others new, others missing.
     #[error(
@@ -57,6 +91,18 @@ pub enum DataDirError {
     DamagedSecret {
         /// The file.
         path: PathBuf,
+    },
+    /// The key of credentials' MACs is gone, although devices may have been given API keys by it.
+    #[error(
+        "the event log holds events, but {} is missing: put it back from a backup; where it is lost, run `touch {}` and \
+         start again: a new one is made",
+        path.display(), marker.display()
+    )]
+    LostSecret {
+        /// The file.
+        path: PathBuf,
+        /// The file by which an operator says that a new one may be made.
+        marker: PathBuf,
     },
     /// The secret has not been made yet.
     #[error("{} does not exist: start the server on this directory first (`signalbeam serve`)", path.display())]
@@ -125,6 +171,9 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::InUse`] while another server holds it, [`DataDirError::HalfRestored`] after an interrupted restore.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        if let Some(found) = foreign(path) {
+            return Err(DataDirError::NotOurs { path: path.to_owned(), found });
+        }
         let opened = Self::lock(path)?;
         if opened.join(RESTORE_FILE).exists() {
             return Err(DataDirError::HalfRestored { path: opened.path });
@@ -262,6 +311,16 @@ pub fn sync_folder(folder: &Path) -> Result<(), DataDirError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("sync", folder))
 }
 
+/// One of the things in a directory in which nothing is ours. Hidden ones do not count: volumes come with some.
+fn foreign(path: &Path) -> Option<String> {
+    let names = fs::read_dir(path).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names: Vec<String> = names.filter(|name| !name.starts_with('.') && name != "lost+found").collect();
+    if names.iter().any(|name| OURS.contains(&name.as_str()) || name.starts_with(REPLACED_PREFIX)) {
+        return None;
+    }
+    names.into_iter().min()
+}
+
 /// Whoever only looks whether a server runs holds the lock for an instant; a server holds it for long.
 fn try_lock_for_long(lock: &File) -> Result<(), TryLockError> {
     for _ in 0..LOCK_TRIES {
@@ -315,6 +374,18 @@ mod tests {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let _data = DataDir::open(dir.path()).unwrap();
         assert_eq!(mode(dir.path()), 0o700);
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(dir.path().join("thesis.tex"), "x").unwrap();
+        let refused = DataDir::open(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("thesis.tex"), "{refused}");
+        assert_eq!((mode(dir.path()), fs::read_dir(dir.path()).unwrap().count()), (0o755, 1));
+        fs::write(dir.path().join(FILE_NAME), "").unwrap();
+        let _data = DataDir::open(dir.path()).unwrap();
     }
 
     #[test]

@@ -117,13 +117,18 @@ struct Subject<'a> {
 pub async fn examine(request: Request<'_>) -> Report {
     let Request { data_dir, sources, deep, now } = request;
     let subject = Subject { data_dir, config: sources.load(), deep, now };
-    let mut checks = files::checks(&subject);
-    if data_dir.is_dir() {
+    let denied = files::denied(data_dir);
+    let is_denied = denied.is_some();
+    let mut checks = denied.map_or_else(|| files::checks(&subject), |denied| vec![denied]);
+    if data_dir.is_dir() && !is_denied {
         checks.extend(certificates::checks(&subject));
         checks.extend(logs::checks(&subject).await);
         checks.extend(live::checks(&subject));
     }
-    checks.extend(settings::checks(&subject, sources));
+    // A file in a directory that cannot be read has not been looked for.
+    if !is_denied || sources.file.is_some() {
+        checks.extend(settings::checks(&subject, sources));
+    }
     let count = |status| checks.iter().filter(|check| check.status == status).count();
     let summary = Summary {
         ok: count(Status::Ok),

@@ -23,10 +23,11 @@ use crate::backup::{BackupError, digest, io_error};
 use crate::data_dir::{DataDir, DataDirError, LOCK_FILE, RESTORE_FILE, make_private_dir, sync_folder, write_private};
 use crate::rollback::witness::WITNESS_FILE;
 use crate::rollback::{RecordError, Rollback, evidence};
-use crate::serve::{ADMIN_KEY_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE};
+use crate::serve::{ADMIN_KEY_FILE, EVENTS_FILE, MAC_KEY_FILE};
 
 /// What the folders begin with into which a restore moves what was there before.
 pub const REPLACED_PREFIX: &str = "replaced-";
+const AUTHORITY_CERTIFICATE: &str = "ca/ca-cert.pem";
 /// Without these a server does not serve the devices that know it.
 const KEYS: [&str; 3] = ["ca/ca-key.pem", ADMIN_KEY_FILE, MAC_KEY_FILE];
 
@@ -231,12 +232,12 @@ async fn is_same_installation(folder: &Path, manifest: &Manifest) -> Result<bool
             return Ok(first.envelope.event_id == end.log_id);
         }
     }
-    let certificate = format!("{AUTHORITY_FOLDER}/ca-cert.pem");
-    let Some(backed_up) = manifest.file(&certificate) else { return Ok(false) };
-    match digest::of_file(&folder.join(&certificate)) {
+    let certificate = AUTHORITY_CERTIFICATE;
+    let Some(backed_up) = manifest.file(certificate) else { return Ok(false) };
+    match digest::of_file(&folder.join(certificate)) {
         Ok((_, sha256)) => Ok(sha256 == backed_up.sha256),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(io_error("read", &folder.join(&certificate))(error).into()),
+        Err(error) => Err(io_error("read", &folder.join(certificate))(error).into()),
     }
 }
 
@@ -280,9 +281,11 @@ fn put(backup: &Path, folder: &Path, file: &FileEntry) -> Result<(), RestoreErro
     {
         return Err(io_error("remove", &draft)(error).into());
     }
+    // The one file that everybody may have, as it was made.
+    let mode = if file.path == AUTHORITY_CERTIFICATE { 0o644 } else { 0o600 };
     let mut options = OpenOptions::new();
     let mut output =
-        options.write(true).create_new(true).mode(0o600).open(&draft).map_err(io_error("create", &draft))?;
+        options.write(true).create_new(true).mode(mode).open(&draft).map_err(io_error("create", &draft))?;
     let copied = digest::copy(&from, &mut output).map_err(io_error("copy", &from))?;
     compare(file, copied)?;
     output.sync_all().map_err(io_error("sync", &draft))?;

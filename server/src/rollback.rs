@@ -117,8 +117,8 @@ impl Rollback {
     }
 
     /// The command that acknowledges it.
-    pub fn command(&self) -> String {
-        format!("signalbeam restore acknowledge --position {}", self.found_position)
+    pub fn command(&self, data_dir: &Path) -> String {
+        format!("signalbeam restore acknowledge --data-dir {} --position {}", data_dir.display(), self.found_position)
     }
 }
 

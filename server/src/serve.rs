@@ -11,6 +11,7 @@ mod measured_store;
 mod parts;
 mod proxies;
 mod readiness;
+mod secrets;
 
 use std::collections::BTreeSet;
 use std::io;

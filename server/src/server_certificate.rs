@@ -140,7 +140,8 @@ async fn obtain(
     if let Ok(present) = read_pair(file, file) {
         match present.cert.first().map(|leaf| server_certificate_needs_renewal(leaf, now, &names, authority)) {
             Some(None) => return Ok(present),
-            reason => tracing::info!(?reason, "renewing the server's certificate"),
+            Some(Some(reason)) => tracing::info!(?reason, "renewing the server's certificate"),
+            None => tracing::info!("making the server's certificate: its file holds none"),
         }
     }
     let request = ServerCertificateRequest {

@@ -14,6 +14,7 @@ use crate::audit::{
     AttemptFilter, AttemptPage, AttemptScan, AuditArchive, AuditDurability, AuditError, AuditLog, AuditReader,
     AuthenticationAttempt, UsageSummary,
 };
+use crate::sqlite::copy;
 use crate::sqlite::database::{self, Database, Kind, OpenError};
 use crate::sqlite::write_health::WriteHealth;
 
@@ -62,6 +63,16 @@ impl SqliteAuditReader {
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         database::recognise(path.as_ref(), &KIND).await?;
         Ok(Self { pool: database::readers(path.as_ref()) })
+    }
+
+    /// Opens an existing log for reading, and leaves no file beside it where nobody writes to it at the moment.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the file does not exist or is something else.
+    pub async fn open_at_rest(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let options = copy::reading(path.as_ref());
+        database::recognise_by(path.as_ref(), &KIND, &options).await?;
+        Ok(Self { pool: database::readers_by(options) })
     }
 
     /// Closes the connections. Reads that come later fail.

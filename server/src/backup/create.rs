@@ -16,11 +16,11 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::manifest::{FORMAT, FileEntry, LogEnd, MANIFEST_FILE, Manifest};
-use super::progress::{Progress, mebibytes};
+use super::progress::{Progress, readable_size};
 use super::verify::verify;
 use super::{BackupError, digest, io_error};
 use crate::config;
-use crate::data_dir::{make_private_dir, sync_folder, write_private};
+use crate::data_dir::{access, make_private_dir, sync_folder, write_private};
 use crate::serve::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, TLS_FOLDER};
 
 /// The authority's certificate: the one file of the authority that everybody may have.
@@ -79,11 +79,7 @@ pub async fn create(request: Request<'_>, now: Timestamp, progress: &mut Progres
 
 /// Everything that would make a backup impossible or harmful; gives the folder that it will lie in.
 fn check(data_dir: &Path, output: &Path) -> Result<PathBuf, BackupError> {
-    for missing in [EVENTS_FILE, AUDIT_FILE] {
-        if !data_dir.join(missing).is_file() {
-            return Err(BackupError::NoDataDirectory { path: data_dir.to_owned(), missing });
-        }
-    }
+    access::look(data_dir, &[EVENTS_FILE, AUDIT_FILE])?;
     if output.symlink_metadata().is_ok() || output.file_name().is_none() {
         return Err(BackupError::Exists { path: output.to_owned() });
     }
@@ -162,7 +158,7 @@ async fn copy(from: &Path, to: &Path, progress: &mut Progress) -> Result<(), Bac
             () = tokio::time::sleep(Progress::pause()) => {
                 let size = |path| fs::metadata(path).map_or(0, |file| file.len());
                 let name = from.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                progress.at(|| format!("copying {name}: {} of about {}", mebibytes(size(to)), mebibytes(size(from))));
+                progress.at(|| format!("copying {name}: {} of about {}", readable_size(size(to)), readable_size(size(from))));
             }
         }
     }

@@ -32,8 +32,12 @@ impl Progress {
 }
 
 /// A size for people.
-pub fn mebibytes(bytes: u64) -> String {
-    format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
+pub fn readable_size(bytes: u64) -> String {
+    let in_units = |shift: u32, unit: &str| {
+        let tenths = ((bytes & ((1 << shift) - 1)) * 10) >> shift;
+        format!("{}.{tenths} {unit}", bytes >> shift)
+    };
+    if bytes >= 1 << 30 { in_units(30, "GiB") } else { in_units(20, "MiB") }
 }
 
 #[cfg(test)]
@@ -42,7 +46,8 @@ mod tests {
 
     #[test]
     fn sizes_are_for_people() {
-        assert_eq!(mebibytes(0), "0.0 MiB");
-        assert_eq!(mebibytes((3 << 20) + (1 << 19)), "3.5 MiB");
+        assert_eq!(readable_size(0), "0.0 MiB");
+        assert_eq!(readable_size((3 << 20) + (1 << 19)), "3.5 MiB");
+        assert_eq!(readable_size((14 << 30) + (1 << 29)), "14.5 GiB");
     }
 }

@@ -8,7 +8,7 @@ use signalbeam_event_store::{Clock, SystemClock};
 use super::{DataDirArgs, Failure, block_on, print, print_progress};
 use crate::backup::create::{Request, create};
 use crate::backup::manifest::Manifest;
-use crate::backup::progress::mebibytes;
+use crate::backup::progress::readable_size;
 use crate::backup::verify::verify;
 
 const EXAMPLES: &str = "\
@@ -76,13 +76,16 @@ fn describe(headline: &str, manifest: &Manifest) -> String {
     let authentication_log = authentication_log
         .map_or("empty".to_owned(), |end| format!("up to row {}, recorded at {}", end.row, end.timestamp));
     let keys = if manifest.has_secrets { "included" } else { "left out" };
+    // The structure was checked; whether rows are what was sealed is another, longer question.
+    let seals = "not checked here: `signalbeam audit verify` does that";
     format!(
         "{headline}\n  \
          event log           {log}\n  \
          authentication log  {authentication_log}\n  \
+         its seals           {seals}\n  \
          keys and secrets    {keys}\n  \
          files               {}, {}\n",
         manifest.files.len(),
-        mebibytes(manifest.bytes()),
+        readable_size(manifest.bytes()),
     )
 }

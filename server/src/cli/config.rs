@@ -29,11 +29,11 @@ pub(super) struct ConfigArgs {
 pub(super) fn run(command: &ConfigCommand) -> Result<(), Failure> {
     let (ConfigCommand::Check(args) | ConfigCommand::Print(args)) = command;
     let sources = Sources::find(args.config.clone(), &args.data_dir.data_dir, Flags::default());
-    let config = sources.load()?;
+    let config = if matches!(command, ConfigCommand::Check(_)) { sources.check()? } else { sources.load()? };
     let from = sources.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
     match command {
         ConfigCommand::Check(_) => {
-            for key in sources.without_effect()? {
+            for key in sources.warnings()? {
                 print(&format!("warning: {key}\n"))?;
             }
             print(&format!("the configuration is right ({from})\n"))

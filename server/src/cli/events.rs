@@ -3,15 +3,16 @@
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use signalbeam_domain::{Actor, CorrelationId, Digest, EventId, Position, TenantId, Timestamp};
 use signalbeam_event_store::{EventReader, Filter, Recorded, SqliteEventReader};
+use uuid::Uuid;
 
-use super::{DataDirArgs, Failure, block_on, print};
+use super::{DataDirArgs, Failure, STANDARD_OUTPUT, block_on, print};
 use crate::serve::EVENTS_FILE;
 
 /// How many events are read at a time.
@@ -70,10 +71,10 @@ pub(super) fn run(command: EventsCommand) -> Result<(), Failure> {
         match command {
             EventsCommand::Export { data_dir, output } => {
                 let reader = open(&data_dir).await?;
-                let Some(path) = output else { return export(&reader, io::stdout().lock()).await };
-                let mut options = OpenOptions::new();
-                let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-                export(&reader, file.map_err(Failure::of)?).await
+                let Some(path) = output else {
+                    return export(&reader, &mut io::stdout().lock(), STANDARD_OUTPUT).await;
+                };
+                export_into(&reader, &path).await
             }
             EventsCommand::Show { data_dir, id } => {
                 let recorded = open(&data_dir).await?.event(id).await.map_err(Failure::of)?;
@@ -86,10 +87,34 @@ pub(super) fn run(command: EventsCommand) -> Result<(), Failure> {
 }
 
 async fn open(data_dir: &DataDirArgs) -> Result<SqliteEventReader, Failure> {
-    SqliteEventReader::open(data_dir.data_dir.join(EVENTS_FILE)).await.map_err(Failure::of)
+    let folder = data_dir.with(&[EVENTS_FILE])?;
+    SqliteEventReader::open(folder.join(EVENTS_FILE)).await.map_err(Failure::of)
 }
 
-async fn export(reader: &SqliteEventReader, output: impl Write) -> Result<(), Failure> {
+/// A file appears whole, readable by its owner alone whatever stood there before; a device or a pipe is written to.
+async fn export_into(reader: &SqliteEventReader, path: &Path) -> Result<(), Failure> {
+    let place = path.display().to_string();
+    let failed = |error| Failure::of_output(&place, error);
+    if std::fs::metadata(path).is_ok_and(|present| !present.is_file()) {
+        let mut file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+        return export(reader, &mut file, &place).await;
+    }
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".partial-{}", Uuid::now_v7().simple()));
+    let draft = path.with_file_name(name);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
+    let written = export(reader, &mut file, &place).await;
+    let written = written.and_then(|()| file.sync_all().and_then(|()| std::fs::rename(&draft, path)).map_err(failed));
+    if written.is_err() {
+        // What went wrong is said; a draft that cannot be removed either is its owner's alone.
+        let _left = std::fs::remove_file(&draft);
+    }
+    written
+}
+
+async fn export(reader: &SqliteEventReader, output: &mut dyn Write, place: &str) -> Result<(), Failure> {
+    let failed = |error| Failure::of_output(place, error);
     let mut output = BufWriter::new(output);
     // What is appended meanwhile is left for the next export, so that this one ends.
     let head = reader.head().await.map_err(Failure::of)?;
@@ -97,15 +122,16 @@ async fn export(reader: &SqliteEventReader, output: impl Write) -> Result<(), Fa
     while after < head {
         let page = reader.read_all(after, PAGE, &Filter::default()).await.map_err(Failure::of)?;
         for recorded in &page.events {
-            serde_json::to_writer(&mut output, &exported(recorded)?).map_err(Failure::of)?;
-            output.write_all(b"\n").map_err(Failure::of)?;
+            let mut line = serde_json::to_vec(&exported(recorded)?).map_err(Failure::of)?;
+            line.push(b'\n');
+            output.write_all(&line).map_err(failed)?;
         }
         if page.reached <= after {
             break;
         }
         after = page.reached;
     }
-    output.flush().map_err(Failure::of)
+    output.flush().map_err(failed)
 }
 
 fn exported(recorded: &Recorded) -> Result<Exported<'_>, Failure> {

@@ -27,7 +27,7 @@ pub(super) enum ProjectionsCommand {
 pub(super) fn run(command: &ProjectionsCommand) -> Result<(), Failure> {
     block_on(async {
         let (ProjectionsCommand::Status { data_dir } | ProjectionsCommand::Rebuild { data_dir, .. }) = command;
-        let folder = &data_dir.data_dir;
+        let folder = data_dir.with(&[EVENTS_FILE])?;
         let reader = SqliteEventReader::open(folder.join(EVENTS_FILE)).await.map_err(Failure::of)?;
         let tables = Tables::attach(&folder.join(PROJECTIONS_FILE)).await.map_err(Failure::of)?;
         let ProjectionsCommand::Rebuild { name, .. } = command else { return status(&reader, &tables).await };

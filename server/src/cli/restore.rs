@@ -85,8 +85,6 @@ struct AcknowledgeArgs {
 enum AcknowledgeError {
     #[error("there is nothing to acknowledge: the log agrees with everything that has seen it")]
     Nothing,
-    #[error("{0}\nTo acknowledge that, type:\n\n  {1}\n")]
-    Unconfirmed(String, String),
     #[error("the log was found to end at position {found}, not {typed}: look again before you acknowledge it")]
     OtherPosition { found: Position, typed: u64 },
     #[error("the acknowledgement was left for the server, which has not taken it up within 15 s: look into its log")]
@@ -120,23 +118,17 @@ fn describe(data_dir: &Path, restored: &Restored) -> String {
     }
     lines.push(format!(
         "\nWhatever happened after position {position} is not in the log: revocations among it are undone. Start the server;\n\
-         it lets no device in. Apply again what was lost, then acknowledge it:\n\n  {} --data-dir {}\n",
-        rollback.command(),
-        data_dir.display()
+         it lets no device in. Apply again what was lost, then acknowledge it:\n\n  {}\n",
+        rollback.command(data_dir),
     ));
     lines.join("\n")
 }
 
 async fn acknowledge(args: &AcknowledgeArgs) -> Result<(), Failure> {
-    let data_dir = &args.data_dir.data_dir;
-    let rollback = find(args).await?;
-    let Some(typed) = args.position else {
-        let mut command = format!("{} --data-dir {}", rollback.command(), data_dir.display());
-        if let Some(config) = &args.config {
-            command = format!("{command} --config {}", config.display());
-        }
-        return Err(Failure::Usage(AcknowledgeError::Unconfirmed(rollback.describe(), command).into()));
-    };
+    let data_dir = args.data_dir.with(&[EVENTS_FILE])?;
+    let found = find(args).await?;
+    let Some(typed) = args.position else { return show(args, found.as_ref()) };
+    let rollback = found.ok_or_else(|| Failure::of(AcknowledgeError::Nothing))?;
     if Position(typed) != rollback.found_position {
         let found = rollback.found_position;
         return Err(Failure::Usage(AcknowledgeError::OtherPosition { found, typed }.into()));
@@ -161,23 +153,41 @@ async fn acknowledge(args: &AcknowledgeArgs) -> Result<(), Failure> {
     print("acknowledged; the server lets devices in again\n")
 }
 
+/// Says how it stands; the exit code says whether devices are kept out.
+fn show(args: &AcknowledgeArgs, found: Option<&Rollback>) -> Result<(), Failure> {
+    let data_dir = &args.data_dir.data_dir;
+    let Some(rollback) = found else { return print(&format!("{}\n", AcknowledgeError::Nothing)) };
+    if let Some(said) = Acknowledgement::read(data_dir, rollback).map_err(Failure::of)? {
+        let (what, who) = (rollback.describe(), said.operator);
+        print(&format!("{what}\nacknowledged by {who}; it takes effect at the next start of the server\n"))?;
+        return Err(Failure::Told(1));
+    }
+    let mut command = rollback.command(data_dir);
+    if let Some(config) = &args.config {
+        command = format!("{command} --config {}", config.display());
+    }
+    print(&format!("{}\nTo acknowledge that, type:\n\n  {command}\n", rollback.describe()))?;
+    Err(Failure::Told(1))
+}
+
 /// What is to be acknowledged: as a server or a restore has noted it, or as it shows on a directory without a server.
-async fn find(args: &AcknowledgeArgs) -> Result<Rollback, Failure> {
+async fn find(args: &AcknowledgeArgs) -> Result<Option<Rollback>, Failure> {
     let data_dir = &args.data_dir.data_dir;
     if let Some(noted) = Rollback::read(data_dir).map_err(Failure::of)? {
-        return Ok(noted);
+        return Ok(Some(noted));
     }
-    let nothing = || Failure::of(AcknowledgeError::Nothing);
     if is_served(data_dir)? {
-        return Err(nothing());
+        return Ok(None);
     }
     let config = Sources::find(args.config.clone(), data_dir, Flags::default()).load()?;
     let witness_files = [data_dir.join(WITNESS_FILE)].into_iter().chain(config.store.witness_file);
     let log = SqliteEventReader::open(data_dir.join(EVENTS_FILE)).await.map_err(Failure::of)?;
     let seen = evidence(data_dir, &witness_files.collect::<Vec<_>>()).await;
-    let found = detect(&seen, &log, SystemClock.now()).await.map_err(Failure::of)?.ok_or_else(nothing)?;
+    let found = detect(&seen, &log, SystemClock.now()).await.map_err(Failure::of)?;
     log.close().await;
-    found.write(data_dir).map_err(Failure::of)?;
+    if let Some(found) = &found {
+        found.write(data_dir).map_err(Failure::of)?;
+    }
     Ok(found)
 }
 
@@ -189,10 +199,32 @@ fn is_served(data_dir: &Path) -> Result<bool, Failure> {
 fn user() -> String {
     let mut names = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
     let first = names.find_map(|name| parse_name(&name).ok());
-    first.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()))
+    let uid = rustix::process::getuid().as_raw();
+    let of_system = || name_of(uid, &std::fs::read_to_string("/etc/passwd").unwrap_or_default());
+    first.or_else(of_system).unwrap_or_else(|| format!("uid-{uid}"))
+}
+
+/// The name of a user, where no variable tells it, as in a container.
+fn name_of(uid: u32, passwd: &str) -> Option<String> {
+    let uid = uid.to_string();
+    let mut lines = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let name = lines.find(|fields| fields.get(2) == Some(&uid.as_str()))?.first().map(|name| parse_name(name).ok());
+    name.flatten()
 }
 
 fn parse_name(text: &str) -> Result<String, String> {
     let is_fine = (1..=128).contains(&text.len()) && !text.chars().any(char::is_control);
     if is_fine { Ok(text.to_owned()) } else { Err("expected 1 to 128 bytes without control characters".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_named_as_the_system_names_them() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nbeam:x:999:999::/:/bin/false\n";
+        assert_eq!(name_of(999, passwd).as_deref(), Some("beam"));
+        assert_eq!(name_of(7, passwd), None);
+    }
 }

@@ -40,8 +40,12 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let sources = Sources::find(args.config, &data_dir, flags);
     let config = sources.load()?;
     let log = logging::begin(&config.log).map_err(Failure::of)?;
-    for key in sources.without_effect()? {
-        tracing::warn!("{key}");
+    for warning in sources.warnings()? {
+        tracing::warn!("{warning}");
+    }
+    if config.lacks_server_names() {
+        let address = config.listener.address;
+        tracing::warn!(%address, "other machines are served, and the certificate names localhost alone: set tls.server_names");
     }
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::of)?;

@@ -28,7 +28,11 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("certificate_renewal.expiration_warning_days", "the monitor of certificates' expiry"),
 ];
 
+/// Variables of this program that are no settings.
+const OTHER_VARIABLES: [&str; 2] = ["SIGNALBEAM_CONFIG", "SIGNALBEAM_DATA_DIR"];
+
 /// Values from one place.
+#[derive(Debug, Clone)]
 pub(super) struct Layer {
     /// The place, as errors name it.
     origin: String,
@@ -37,8 +41,42 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Values that were read elsewhere.
-    pub(super) fn new(origin: impl Into<String>, values: Dict) -> Self {
+    pub(super) fn new(origin: impl Into<String>, mut values: Dict) -> Self {
+        if let Some(Value::Dict(_, tenants)) = values.get_mut("tenants") {
+            let names: Vec<String> = tenants.keys().cloned().collect();
+            for name in names {
+                let canonical = Tenants::canonical_name(&name).filter(|canonical| !tenants.contains_key(canonical));
+                if let Some((canonical, own)) =
+                    canonical.and_then(|canonical| Some((canonical, tenants.remove(&name)?)))
+                {
+                    tenants.insert(canonical, own);
+                }
+            }
+        }
         Self { origin: origin.into(), values }
+    }
+
+    /// The place, as errors name it.
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// A layer for each key.
+    pub(super) fn one_by_one(&self) -> Vec<(String, Self)> {
+        let mut keys = BTreeMap::new();
+        flatten(&self.values, "", &mut keys);
+        let alone = keys.into_iter().map(|(key, value)| {
+            let values = figment::util::nest(&key, value).into_dict().unwrap_or_default();
+            (key, Self { origin: self.origin.clone(), values })
+        });
+        alone.collect()
+    }
+
+    /// The value of a key.
+    pub(super) fn value(&self, key: &str) -> Option<Value> {
+        let mut keys = BTreeMap::new();
+        flatten(&self.values, "", &mut keys);
+        keys.remove(key)
     }
 
     /// The environment's, a layer for each variable, so that errors can name it. Lists are comma-separated.
@@ -92,12 +130,36 @@ impl Layer {
         if let Some(capability) = listed(&key, UNSUPPORTED) {
             return Problem::Unsupported { key, origin, capability };
         }
+        if let Some((_, alike)) = Tenants::canonical(&key) {
+            let tenant = key.rsplit_once('.').map_or("", |(tenant, _)| tenant);
+            let own = known.filter_map(|known| known.strip_prefix("tenants.default."));
+            let nearest = own.min_by_key(|own| {
+                strsim::damerau_levenshtein(own, alike.strip_prefix("tenants.default.").unwrap_or_default())
+            });
+            let nearest = format!("{tenant}.{}", nearest.unwrap_or_default());
+            return Problem::UnknownKey { key, origin, nearest };
+        }
         let announced = UNSUPPORTED.iter().chain(WITHOUT_EFFECT).map(|(prefix, _)| *prefix);
         let nearest = known.map(String::as_str).chain(announced);
         let nearest = nearest.min_by_key(|candidate| strsim::damerau_levenshtein(candidate, &key));
         let nearest = nearest.unwrap_or_default().to_owned();
         Problem::UnknownKey { key, origin, nearest }
     }
+}
+
+/// Variables that look like settings and are none, because section and key are joined by one underscore.
+pub(super) fn misspelt(environment: &[(String, String)]) -> impl Iterator<Item = String> {
+    let known = flatten_config(&Config::default());
+    environment.iter().map(|(name, _)| name).filter_map(move |name| {
+        let rest = name.strip_prefix("SIGNALBEAM_")?;
+        if name.starts_with(ENVIRONMENT_PREFIX) || OTHER_VARIABLES.contains(&name.as_str()) {
+            return None;
+        }
+        let flat = rest.replace("__", "_").to_ascii_lowercase();
+        let key = known.keys().find(|key| key.replace('.', "_") == flat)?;
+        let right = format!("{ENVIRONMENT_PREFIX}{}", key.replace('.', "__").to_ascii_uppercase());
+        Some(format!("`{name}` has no effect: `{key}` is set by `{right}`, with two underscores"))
+    })
 }
 
 /// What a key, or the section that it is under, belongs to.

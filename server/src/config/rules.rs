@@ -17,7 +17,7 @@ use super::sections::{Audit, CertificateAuthority, Config, Listener, Store, Tls,
 type Broken = (&'static str, String, String);
 
 /// Every rule that the configuration breaks.
-pub(super) fn broken(config: &Config) -> Vec<Broken> {
+pub(super) fn broken(config: &Config) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     listener(&config.listener, &mut found);
     if EnvFilter::try_new(&config.log.level).is_err() {
@@ -45,7 +45,8 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
         let allowed = "`embedded`; other stores are not supported by this version";
         found.push(("store.url", "something else".to_owned(), allowed.to_owned()));
     }
-    found
+    let found = found.into_iter().map(|(key, value, allowed)| (key.to_owned(), value, allowed));
+    found.chain(limits::overrides(&config.tenants)).collect()
 }
 
 fn within<N: Into<u64> + Copy>(key: &'static str, value: N, range: RangeInclusive<u64>, found: &mut Vec<Broken>) {

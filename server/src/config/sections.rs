@@ -376,6 +376,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether other machines are served, by a certificate that names this one alone.
+    pub fn lacks_server_names(&self) -> bool {
+        let has_names = !self.tls.server_names.is_empty() || self.tls.certificate_file.is_some();
+        !self.listener.address.ip().is_loopback() && !has_names
+    }
+
     /// The keys in which two configurations differ, as `section.key`.
     pub fn differing_keys(&self, other: &Self) -> BTreeSet<String> {
         let (ours, theirs) = (super::layer::flatten_config(self), super::layer::flatten_config(other));

@@ -129,7 +129,7 @@ fn a_wrong_value_names_key_value_place_and_what_is_allowed() {
         "`authentication.bcrypt_cost` is 3 (SIGNALBEAM__AUTHENTICATION__BCRYPT_COST); allowed is 4 to 16"
     );
     let said = complaint("", &[("SIGNALBEAM__LISTENER__MAX_CONNECTIONS", "many")]);
-    assert!(said.starts_with("`listener.max_connections` is string \"many\" (SIGNALBEAM__LISTENER__"), "{said}");
+    assert!(said.starts_with("`listener.max_connections` is `many` (SIGNALBEAM__LISTENER__"), "{said}");
     for (toml, key) in [
         ("[api_keys]\nmin_validity_days = 100\n", "api_keys.default_validity_days"),
         ("[ca]\ntrust_domain = 'Example.COM'\n", "ca.trust_domain"),
@@ -156,6 +156,52 @@ fn a_wrong_value_names_key_value_place_and_what_is_allowed() {
         let said = complaint(toml, &[]);
         assert!(said.starts_with(&format!("`{key}")) && said.contains("allowed is"), "{said}");
     }
+}
+
+#[test]
+fn every_problem_is_named_at_once_and_in_plain_words() {
+    let toml = "[mtls]\nenable = true\n[listener]\nmax_connections = 'many'\nhandshake_timeout_seconds = 70000\n\
+                header_timeout_seconds = 0\naddress = 'here'\n[proxy]\ntrusted = '10.0.0.0/8'\n\
+                [log]\nlevel = 5\n[audit]\nretention_days = 1.5\n";
+    assert_eq!(
+        complaint(toml, &[("SIGNALBEAM__MTLS__ENABLED", "yes")]),
+        "unknown key `mtls.enable` in signalbeam.toml; did you mean `mtls.enabled`?\n\
+         `audit.retention_days` is 1.5 (signalbeam.toml); allowed is a whole number\n\
+         `listener.address` is `here` (signalbeam.toml); allowed is an address and port such as 127.0.0.1:8443\n\
+         `listener.handshake_timeout_seconds` is 70000 (signalbeam.toml); allowed is a whole number from 0 to 65535\n\
+         `listener.max_connections` is `many` (signalbeam.toml); allowed is a whole number\n\
+         `log.level` is 5 (signalbeam.toml); allowed is a text in quotes\n\
+         `mtls.enabled` is `yes` (SIGNALBEAM__MTLS__ENABLED); allowed is true or false\n\
+         `proxy.trusted` is `10.0.0.0/8` (signalbeam.toml); allowed is a list; in the environment separated by commas\n\
+         `listener.header_timeout_seconds` is 0 (signalbeam.toml); allowed is 1 to 300"
+    );
+    let said = complaint("", &[("SIGNALBEAM__PROXY__TRUSTED", "10.0.0.1")]);
+    assert!(said.contains("[`10.0.0.1`] (SIGNALBEAM__PROXY__TRUSTED); allowed is address ranges such as"), "{said}");
+    let said = complaint("[proxy]\ntrusted = ['10.1.2.3/8']\n", &[]);
+    assert!(said.ends_with("allowed is `10.0.0.0/8`, or `10.1.2.3/32` for that address alone"), "{said}");
+}
+
+#[test]
+fn what_only_a_start_would_find_is_found_by_a_check() {
+    let toml = "[store]\nwitness_file = '/nowhere/w'\n[tls]\ncertificate_file = '/nowhere/c'\nprivate_key_file = '/nowhere/k'\n";
+    let (_dir, sources) = sources(Some(toml), &[]);
+    sources.load().unwrap();
+    let said = sources.check().unwrap_err().to_string();
+    for key in ["`store.witness_file` is `/nowhere/w`", "`tls.certificate_file`", "`tls.private_key_file`"] {
+        assert!(said.contains(key), "{said}");
+    }
+}
+
+#[test]
+fn a_variable_with_one_underscore_is_pointed_out() {
+    let environment =
+        [("SIGNALBEAM_LISTENER_MAX_BODY_BYTES", "1"), ("SIGNALBEAM_DATA_DIR", "x"), ("SIGNALBEAM_X", "y")];
+    let warnings = sources(None, &environment).1.warnings().unwrap();
+    assert_eq!(
+        warnings,
+        ["`SIGNALBEAM_LISTENER_MAX_BODY_BYTES` has no effect: `listener.max_body_bytes` is set by \
+         `SIGNALBEAM__LISTENER__MAX_BODY_BYTES`, with two underscores"]
+    );
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{Check, Subject};
-use crate::data_dir::RESTORE_FILE;
+use super::{Check, Subject, in_words};
+use crate::data_dir::{RESTORE_FILE, access};
 use crate::restore::REPLACED_PREFIX;
 use crate::rollback::ROLLBACK_FILE;
 use crate::rollback::acknowledgement::ACKNOWLEDGEMENT_FILE;
@@ -40,27 +40,42 @@ pub(super) fn checks(subject: &Subject<'_>) -> Vec<Check> {
     vec![directory, key_files(data_dir), owners(data_dir), interrupted_restore(data_dir), leftover_files(subject)]
 }
 
+/// Of a directory that this user may not look into: nothing in it is missing then, as far as anybody can tell.
+pub(super) fn denied(data_dir: &Path) -> Option<Check> {
+    let files = [&NEEDED[..], &PRIVATE[..]].concat();
+    let error = access::admits(data_dir, &files).err()?;
+    let action = "run `signalbeam doctor` as that user; nothing else was looked at";
+    Some(Check::error(DATA_DIRECTORY, in_words(&error), action))
+}
+
 fn data_directory(data_dir: &Path) -> Check {
     let shown = data_dir.display();
     let Ok(metadata) = fs::metadata(data_dir) else {
         let action = "name the right one with --data-dir, or start a server on it first (`signalbeam serve`)";
-        return Check::error(DATA_DIRECTORY, format!("{shown} does not exist or cannot be entered"), action);
+        return Check::error(DATA_DIRECTORY, format!("{shown} does not exist"), action);
     };
     if !metadata.is_dir() {
         return Check::error(DATA_DIRECTORY, format!("{shown} is no directory"), "name the right one with --data-dir");
     }
+    let (mut found, mut actions) = (Vec::new(), Vec::new());
     let mode = metadata.mode() & 0o777;
     if mode & 0o077 != 0 {
-        let message = format!("{shown} can be entered by others (mode {mode:03o})");
-        return Check::error(DATA_DIRECTORY, message, format!("run `chmod 700 {shown}`"));
+        found.push(format!("{shown} can be entered by others (mode {mode:03o})"));
+        actions.push(format!("run `chmod 700 {shown}`"));
     }
     let missing: Vec<_> = NEEDED.into_iter().filter(|name| !data_dir.join(name).exists()).collect();
-    if !missing.is_empty() {
-        let message = format!("{shown} lacks {}", missing.join(", "));
-        let action = "restore them from a backup; where no server ever ran here, start one (`signalbeam serve`)";
-        return Check::error(DATA_DIRECTORY, message, action);
+    if missing.contains(&EVENTS_FILE) && missing.len() == NEEDED.len() {
+        found.push(format!("{shown} is no data directory of a server: there is no {EVENTS_FILE} in it"));
+        actions
+            .push("name the right one with --data-dir, or start a server on it first (`signalbeam serve`)".to_owned());
+    } else if !missing.is_empty() {
+        found.push(format!("{shown} lacks {}", missing.join(", ")));
+        actions.push("restore them from a backup".to_owned());
     }
-    Check::ok(DATA_DIRECTORY, format!("{shown} is there, private and complete"))
+    if found.is_empty() {
+        return Check::ok(DATA_DIRECTORY, format!("{shown} is there, private and complete"));
+    }
+    Check::error(DATA_DIRECTORY, found.join("; "), actions.join("; "))
 }
 
 fn key_files(data_dir: &Path) -> Check {

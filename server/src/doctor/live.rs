@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::{Check, Subject, in_words};
-use crate::backup::progress::mebibytes;
+use crate::backup::progress::readable_size;
 use crate::data_dir::running;
 
 const DISK_SPACE: &str = "disk-space";
@@ -31,7 +31,7 @@ fn disk_space(subject: &Subject<'_>) -> Check {
 }
 
 fn judge_space(free: u64) -> Check {
-    let message = format!("{} are free", mebibytes(free));
+    let message = format!("{} are free", readable_size(free));
     let action = "make room: where nothing can be written, no device is let in";
     match free {
         ..SPACE_ERROR_BYTES => Check::error(DISK_SPACE, message, action),

@@ -5,12 +5,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use signalbeam_domain::{Position, Timestamp};
+use signalbeam_event_store::audit::segments::verify;
 use signalbeam_event_store::sqlite::copy::{LogCheckError, audit_tail, check_events};
-use signalbeam_event_store::{EventReader, Recorded, SqliteEventReader};
+use signalbeam_event_store::{EventReader, Recorded, SqliteAuditReader, SqliteEventReader};
 use signalbeam_projections::{ReadError, ReadModel, Tables};
 
 use super::{Check, Subject, in_words};
-use crate::backup::progress::mebibytes;
+use crate::backup::progress::readable_size;
+use crate::cli::audit::extent;
+use crate::config::surroundings::folder_of;
+use crate::rollback::acknowledgement::Acknowledgement;
 use crate::rollback::witness::WITNESS_FILE;
 use crate::rollback::{Rollback, detect, evidence};
 use crate::serve::{AUDIT_FILE, EVENTS_FILE, PROJECTIONS_FILE};
@@ -67,8 +71,12 @@ async fn of_log(subject: &Subject<'_>, log: &SqliteEventReader) -> Vec<Check> {
     };
     let event_log = match newest {
         Ok((head, _)) => {
-            let extent = if subject.deep { "every event" } else { "the newest events" };
-            Check::ok(EVENT_LOG, format!("ends at position {head}; {extent} agree with their hashes"))
+            let extent = if subject.deep {
+                "every event agrees with its hash"
+            } else {
+                "the newest events agree with their hashes"
+            };
+            Check::ok(EVENT_LOG, format!("ends at position {head}; {extent}"))
         }
         Err(error) => {
             let action =
@@ -125,8 +133,13 @@ async fn rollback(subject: &Subject<'_>, log: &SqliteEventReader) -> Check {
     match found {
         None => Check::ok(ROLLBACK, "the log agrees with everything that has seen it"),
         Some(found) => {
+            if let Ok(Some(said)) = Acknowledgement::read(subject.data_dir, &found) {
+                let (what, who) = (found.describe(), said.operator);
+                let message = format!("{what}; acknowledged by {who}, which takes effect at the next start");
+                return Check::warning(ROLLBACK, message, "start the server");
+            }
             let message = format!("{}; no device is let in until that is acknowledged", found.describe());
-            let action = format!("apply again what was lost, then run `{}`", found.command());
+            let action = format!("apply again what was lost, then run `{}`", found.command(subject.data_dir));
             Check::error(ROLLBACK, message, action)
         }
     }
@@ -134,9 +147,17 @@ async fn rollback(subject: &Subject<'_>, log: &SqliteEventReader) -> Check {
 
 fn witness(subject: &Subject<'_>) -> Check {
     let files = witness_files(subject);
+    if let Some(folder) = files.get(1).map(|second| folder_of(second)).filter(|folder| !folder.is_dir()) {
+        let message = format!("the folder {} of store.witness_file does not exist: no server starts", folder.display());
+        return Check::error(WITNESS, message, "mount the volume, or take store.witness_file out");
+    }
     let missing: Vec<String> =
         files.iter().filter(|path| !path.exists()).map(|path| path.display().to_string()).collect();
     if !missing.is_empty() {
+        if let Ok(Some(_)) = Rollback::read(subject.data_dir) {
+            let names = missing.join(", ");
+            return Check::ok(WITNESS, format!("made anew once it is acknowledged that the log went back: {names}"));
+        }
         let action = "a server makes it anew; find out who removed it, or whether a volume is not mounted";
         return Check::warning(WITNESS, format!("missing: {}", missing.join(", ")), action);
     }
@@ -174,7 +195,10 @@ async fn projections(subject: &Subject<'_>, log: &SqliteEventReader) -> Check {
             let lag = head.0.saturating_sub(reached.0);
             let message = format!("at position {reached} of {head}");
             if lag > LAG_WARNING_EVENTS {
-                let action = "look into the server's log; `signalbeam projections rebuild directory` makes them anew";
+                let action = format!(
+                    "look into the server's log; `signalbeam projections rebuild directory --data-dir {}` makes them anew",
+                    subject.data_dir.display()
+                );
                 return Check::warning(PROJECTIONS, format!("{message}: {lag} events behind"), action);
             }
             Check::ok(PROJECTIONS, message)
@@ -221,14 +245,39 @@ async fn authentication_log(subject: &Subject<'_>) -> Check {
             in_words(&error),
             "restore it from a backup; without it no device is let in",
         ),
+        Ok(tail) if subject.deep => {
+            let found = held_against_seals(subject.data_dir, tail.map_or(0, |tail| tail.row)).await;
+            let action = "keep both databases as evidence; `signalbeam audit verify` says what each day is";
+            found.map_or_else(
+                |error| Check::error(AUTHENTICATION_LOG, error, action),
+                |found| Check::ok(AUTHENTICATION_LOG, format!("{found}, {}", readable_size(bytes))),
+            )
+        }
         Ok(_) if bytes > AUTHENTICATION_LOG_WARNING_BYTES => {
             let action = "set audit.retention_days, where older attempts may be forgotten";
-            Check::warning(AUTHENTICATION_LOG, format!("it has grown to {}", mebibytes(bytes)), action)
+            Check::warning(AUTHENTICATION_LOG, format!("it has grown to {}", readable_size(bytes)), action)
         }
         Ok(tail) => {
             let rows = tail.map_or(0, |tail| tail.row);
-            Check::ok(AUTHENTICATION_LOG, format!("{rows} rows were written, {}", mebibytes(bytes)))
+            Check::ok(AUTHENTICATION_LOG, format!("{rows} rows were written, {}", readable_size(bytes)))
         }
+    }
+}
+
+/// What `signalbeam audit verify` finds: how much is as it was sealed, or which days are not.
+async fn held_against_seals(data_dir: &Path, last_row: i64) -> Result<String, String> {
+    let events = SqliteEventReader::open_at_rest(data_dir.join(EVENTS_FILE)).await.map_err(|error| in_words(&error))?;
+    let audit = SqliteAuditReader::open_at_rest(data_dir.join(AUDIT_FILE)).await.map_err(|error| in_words(&error))?;
+    let verdicts = verify(&events, &audit).await.map_err(|error| in_words(&error));
+    events.close().await;
+    audit.close().await;
+    let verdicts = verdicts?;
+    let bad = verdicts.iter().filter(|(_, verdict)| !verdict.is_good());
+    let bad: Vec<String> = bad.map(|(segment, _)| segment.day.to_string()).collect();
+    if bad.is_empty() {
+        Ok(extent(&verdicts, last_row))
+    } else {
+        Err(format!("not what was sealed: {}", bad.join(", ")))
     }
 }
 

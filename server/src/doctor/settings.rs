@@ -3,7 +3,7 @@
 use signalbeam_authn::client_address::canonical;
 
 use super::{Check, Subject};
-use crate::config::{ApiKeyFallback, Config, Durability, Sources, WithoutEffect as WithoutEffectKey};
+use crate::config::{ApiKeyFallback, Config, Durability, Sources};
 
 const CONFIGURATION: &str = "configuration";
 const WITHOUT_EFFECT: &str = "settings-without-effect";
@@ -41,7 +41,7 @@ pub(super) fn checks(subject: &Subject<'_>, sources: &Sources) -> Vec<Check> {
     let from = sources.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
     vec![
         Check::ok(CONFIGURATION, format!("the configuration is right ({from})")),
-        without_effect(&sources.without_effect().unwrap_or_default()),
+        without_effect(&sources.warnings().unwrap_or_default()),
         api_key_fallback(config),
         trusted_proxies(config),
         bcrypt_cost(config),
@@ -51,11 +51,11 @@ pub(super) fn checks(subject: &Subject<'_>, sources: &Sources) -> Vec<Check> {
     ]
 }
 
-fn without_effect(keys: &[WithoutEffectKey]) -> Check {
+fn without_effect(keys: &[String]) -> Check {
     if keys.is_empty() {
         return Check::ok(WITHOUT_EFFECT, "every setting has an effect");
     }
-    let message = keys.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let message = keys.join("; ");
     Check::warning(WITHOUT_EFFECT, message, "do not rely on them; remove them, or use a version that has them")
 }
 
@@ -100,8 +100,7 @@ fn bcrypt_cost(config: &Config) -> Check {
 
 fn listener_names(config: &Config) -> Check {
     let address = config.listener.address;
-    let has_names = !config.tls.server_names.is_empty() || config.tls.certificate_file.is_some();
-    if !address.ip().is_loopback() && !has_names {
+    if config.lacks_server_names() {
         let message = format!("{address} serves other machines, and the certificate names this one alone (localhost)");
         return Check::warning(LISTENER_NAMES, message, "set tls.server_names to the names that devices use");
     }
@@ -136,8 +135,7 @@ mod tests {
     #[test]
     fn a_setting_without_effect_is_named() {
         assert_eq!(without_effect(&[]).status, Status::Ok);
-        let key = WithoutEffectKey { key: "a.b".to_owned(), origin: "a file".to_owned(), capability: "flying" };
-        let check = without_effect(&[key]);
+        let check = without_effect(&["`a.b` in a file has no effect".to_owned()]);
         assert_eq!(check.status, Status::Warning);
         assert!(check.message.contains("`a.b` in a file"), "{}", check.message);
     }

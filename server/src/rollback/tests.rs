@@ -48,7 +48,7 @@ async fn the_farthest_witness_tells_how_far_the_log_had_come() {
     assert_eq!((rollback.cause, rollback.witness.as_str()), (RollbackCause::Behind, "far"));
     assert_eq!((rollback.witnessed.unwrap().position, rollback.found_position), (Position(9), Position(3)));
     assert_eq!(rollback.describe(), "the log ends at position 3, and far has seen position 9");
-    assert_eq!(rollback.command(), "signalbeam restore acknowledge --position 3");
+    assert_eq!(rollback.command(Path::new("/d")), "signalbeam restore acknowledge --data-dir /d --position 3");
 }
 
 #[tokio::test]

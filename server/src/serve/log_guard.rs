@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::StartError;
 use crate::config::Config;
+use crate::config::surroundings::folder_of;
 use crate::metrics::LOG_ROLLED_BACK;
 use crate::rollback::acknowledgement::{self, Acknowledgement};
 use crate::rollback::witness::{WITNESS_FILE, Witness};
@@ -67,7 +68,7 @@ impl Finding {
         let Self { data_dir, witness_files, rollback } = self;
         let guard = LogGuard { data_dir, witness_files, lock, rollback: Mutex::default(), seen: Mutex::default() };
         if let Some(rollback) = rollback {
-            guard.keep_out(rollback);
+            guard.keep_out_at_start(rollback);
         }
         guard
     }
@@ -77,7 +78,7 @@ impl Finding {
 fn witness_files(data_dir: &Path, second: Option<&Path>) -> Result<Vec<PathBuf>, StartError> {
     let mut files = vec![data_dir.join(WITNESS_FILE)];
     if let Some(second) = second {
-        let folder = second.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(second);
         if !folder.is_dir() {
             // A volume that is not mounted: without it nobody could tell whether the whole directory was put back.
             let reason = format!("the folder {} does not exist; is its volume mounted?", folder.display());
@@ -132,13 +133,17 @@ impl LogGuard {
     fn keep_out(&self, rollback: Rollback) {
         self.lock.engage();
         metrics::gauge!(LOG_ROLLED_BACK).set(1.0);
+        set(&self.rollback, Some(rollback));
+    }
+
+    fn keep_out(&self, rollback: Rollback) {
         tracing::error!(
             cause = rollback.cause.as_str(),
             "{}: revocations may be lost, so no device is let in and nothing is issued; look into it, then run `{}`",
             rollback.describe(),
-            rollback.command(),
+            rollback.command(&self.data_dir),
         );
-        set(&self.rollback, Some(rollback));
+        self.engage(rollback);
     }
 
     /// Follows the log until it is closed: writes the witnesses soon after each commit, and takes up acknowledgements.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
 use signalbeam_authn::secrets::SecretKeeper;
-use signalbeam_authn::{AdminTokens, AuthenticationPolicy, Authenticator, Limits};
+use signalbeam_authn::{AuthenticationPolicy, Authenticator, Limits};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts as CommandParts};
 use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
 use signalbeam_event_store::audit::AuditDurability;
@@ -23,7 +23,8 @@ use tokio::sync::watch;
 
 use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
-use super::{ADMIN_KEY_FILE, AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE, PROJECTIONS_FILE};
+use super::secrets::Secrets;
+use super::{AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, PROJECTIONS_FILE};
 use super::{StartError, audit_upkeep, authority, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
@@ -67,17 +68,11 @@ impl Parts {
         config: &Config,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StartError> {
-        let built_in = AdminTokens::new(&data_dir.secret(ADMIN_KEY_FILE)?);
-        let admins = match oidc::verifier(&config.oidc)? {
-            Some(oidc) => built_in.with_oidc(oidc),
-            None => built_in,
-        };
-        let slots = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let mac_key = data_dir.secret(MAC_KEY_FILE)?;
-        let keeper = Arc::new(SecretKeeper::new(&mac_key, &[], config.authentication.bcrypt_cost, slots));
-
+        let oidc = oidc::verifier(&config.oidc)?;
         let store = SqliteEventStore::open(data_dir.join(EVENTS_FILE), Arc::clone(&clock)).await?;
         let store = Arc::new(store);
+        let head_found = store.head().await?;
+        Secrets::check(data_dir, head_found)?;
         // Before the tables are opened: those of another log are thrown away, and they may be the only witness.
         let finding = Finding::look(data_dir.path(), config, &*store, &*clock).await?;
         let tables = Tables::open(&data_dir.join(PROJECTIONS_FILE), &*store).await?;
@@ -92,8 +87,12 @@ impl Parts {
         let failure_limit = audit_upkeep::failure_limit(&config.audit);
         let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
         let settings = authority_settings(&config.ca)?;
+        Secrets::make_for_new_log(data_dir, head_found)?;
         let authority = authority::open(data_dir.join(AUTHORITY_FOLDER), settings, &*store, &*clock).await?;
         let verifier = ChainVerifier::new([authority.certificate_der()])?;
+        // After all that may fail: secrets that are made for a server that does not start hide that others are missing.
+        let secrets = Secrets::obtain(data_dir, head_found)?;
+        let keeper = Arc::new(secrets.keeper(config.authentication.bcrypt_cost));
 
         let index = CredentialIndex::start(Arc::clone(&store) as _, Some(tables));
         let limits = Arc::new(limits::limits(config));
@@ -102,7 +101,7 @@ impl Parts {
             index: Arc::clone(&index),
             audit: Arc::clone(&flood_guard) as _,
             clock: Arc::clone(&clock),
-            admins,
+            admins: secrets.admin_tokens(oidc),
             keeper: Arc::clone(&keeper),
             verifier,
             policy: authentication_policy(config),

@@ -58,9 +58,10 @@ async fn event_store(parts: &Parts) -> Component {
 fn log_history(parts: &Parts) -> Component {
     match parts.guard.rollback() {
         None => component(true, "as far as it was seen"),
-        Some(rollback) => {
-            component(false, format!("{}; acknowledge it with `{}`", rollback.describe(), rollback.command()))
-        }
+        Some(rollback) => component(
+            false,
+            format!("{}; acknowledge it with `{}`", rollback.describe(), rollback.command(parts.data_dir.as_path())),
+        ),
     }
 }
 

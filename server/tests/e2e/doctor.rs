@@ -250,8 +250,17 @@ fn a_log_that_went_back_and_a_lost_witness_are_found() {
         &site,
         &["restore", "acknowledge", "--position", action.split_whitespace().last().unwrap().trim_end_matches('`')],
     );
+    finds(&site, "rollback", "warning", "takes effect at the next start");
+    let again = site.run(&["restore", "acknowledge"]);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("takes effect at the next start"), "{again:?}");
+    let alarms = |site: &Site| site.said().matches("revocations may be lost").count();
+    let before = alarms(&site);
     site.start().stop();
+    assert_eq!(alarms(&site), before, "what was acknowledged is no alarm");
     finds(&site, "rollback", "ok", "agrees");
+
+    site.set("store.witness_file", "/nowhere/second.json");
+    finds(&site, "witness", "error", "/nowhere");
 
     site.set("store.witness_file", beside(&site, "second.json").to_str().unwrap());
     finds(&site, "witness", "warning", "second.json");

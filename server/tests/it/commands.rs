@@ -1,6 +1,7 @@
 //! The commands, as they are typed: what they print, and how they end.
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -166,6 +167,81 @@ fn a_secret_that_others_can_read_is_not_used() {
 }
 
 #[test]
+fn serving_other_machines_as_localhost_is_pointed_out() {
+    let (_parent, data_dir) = folder();
+    let mut command = signalbeam(&data_dir);
+    command.arg("serve").env("SIGNALBEAM__LISTENER__ADDRESS", "0.0.0.0:0");
+    let (_, said) = Server::start_with(&mut command, &data_dir).terminate();
+    assert_eq!(said.matches("set tls.server_names").count(), 1, "{said}");
+    let (_, said) = Server::start(&data_dir).terminate();
+    assert!(!said.contains("tls.server_names"), "{said}");
+}
+
+#[test]
+fn a_lost_mac_key_is_made_anew_only_where_an_operator_says_so() {
+    let (_parent, data_dir) = folder();
+    Server::start(&data_dir).terminate();
+    let lost = ["credential-mac.key", "admin-jwt.key"].map(|name| data_dir.join(name));
+    for path in &lost {
+        std::fs::remove_file(path).unwrap();
+    }
+    let refused = run(signalbeam(&data_dir).arg("serve"));
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    let marker = data_dir.join("new-credential-mac-key");
+    assert!(said.contains(&format!("touch {}", marker.display())) && said.contains("credential-mac.key"), "{said}");
+    assert!(lost.iter().all(|path| !path.exists()), "nothing is made by a start that fails");
+
+    std::fs::write(&marker, "").unwrap();
+    let authority = data_dir.join("ca/ca-key.pem");
+    let key = std::fs::read(&authority).unwrap();
+    std::fs::remove_file(&authority).unwrap();
+    assert_eq!(run(signalbeam(&data_dir).arg("serve")).status.code(), Some(1));
+    assert!(lost.iter().all(|path| !path.exists()), "nor where it is the authority that is missing");
+    std::fs::write(&authority, key).unwrap();
+    std::fs::set_permissions(&authority, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (_, said) = Server::start(&data_dir).terminate();
+    assert!(said.contains("WARN") && said.contains("admin tokens made before are refused"), "{said}");
+    assert!(lost.iter().all(|path| path.exists()) && !marker.exists());
+}
+
+#[test]
+fn what_another_user_owns_is_not_taken_for_missing() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (parent, data_dir) = folder();
+    Server::start(&data_dir).terminate();
+    let program = parent.path().join("signalbeam");
+    std::fs::copy(env!("CARGO_BIN_EXE_signalbeam"), &program).unwrap();
+    std::fs::set_permissions(parent.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for args in [
+        &["doctor"][..],
+        &["doctor", "--deep", "--output", "json"],
+        &["backup", "--output", "/nowhere/x"],
+        &["events", "export"],
+        &["audit", "verify"],
+        &["projections", "status"],
+        &["restore", "acknowledge"],
+    ] {
+        let said = |data_dir: &Path, user| {
+            let mut command = std::process::Command::new(&program);
+            command.args(args).args(["--data-dir", data_dir.to_str().unwrap()]).current_dir("/").uid(user);
+            let output = run(&mut command);
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+            text(&output.stdout) + &text(&output.stderr)
+        };
+        let denied = said(&data_dir, 65_534);
+        assert!(denied.contains("permission denied") && denied.contains("the owner, uid 0"), "{args:?}: {denied}");
+        assert!(!denied.contains("restore a") && !denied.contains("from a backup"), "{args:?}: {denied}");
+        let empty = parent.path().join("empty");
+        std::fs::create_dir_all(&empty).unwrap();
+        let none = said(&empty, 0);
+        assert!(none.contains("no data directory of a server: there is no events.db in it"), "{args:?}: {none}");
+    }
+}
+
+#[test]
 fn wrong_usage_and_configuration_end_with_2() {
     let (parent, data_dir) = folder();
     let code = |args: &[&str]| run(signalbeam(&data_dir).args(args)).status.code();
@@ -207,6 +283,16 @@ fn the_log_is_exported_line_by_line_and_shown_by_id() {
     assert_eq!(events[0]["hash"].as_str().unwrap().len(), 64);
     let shown = run(signalbeam(&data_dir).args(["events", "show", events[0]["id"].as_str().unwrap()]));
     assert_eq!(serde_json::from_slice::<Value>(&shown.stdout).unwrap(), events[0]);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(run(signalbeam(&data_dir).args(["events", "export", "--output"]).arg(&file)).status.success());
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "one that exists is closed");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), lines);
+    let nowhere = run(signalbeam(&data_dir).args(["events", "export", "--output", "/nowhere/events"]));
+    assert!(text(&nowhere.stderr).contains("cannot write /nowhere/events"), "{}", text(&nowhere.stderr));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let unread = signalbeam(&data_dir).args(["events", "export"]).stdout(writer).output().unwrap();
+    assert_eq!((unread.status.code(), text(&unread.stderr)), (Some(141), String::new()));
     let unknown = run(signalbeam(&data_dir).args(["events", "show", "018f3c5e-7b1a-7cc2-9d3e-0123456789ab"]));
     assert_eq!(unknown.status.code(), Some(1));
 }
@@ -218,6 +304,10 @@ fn projections_are_counted_and_rebuilt_beside_a_running_server() {
     let rebuilt = run(signalbeam(&data_dir).args(["projections", "rebuild", "directory"]));
     assert!(rebuilt.status.success(), "{}", text(&rebuilt.stderr));
     assert!(text(&rebuilt.stdout).starts_with("directory: rebuilt from 2 events"));
+    for entry in std::fs::read_dir(&data_dir).unwrap().map(|entry| entry.unwrap()) {
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", entry.path().display());
+    }
     let status = run(signalbeam(&data_dir).args(["projections", "status"]));
     assert!(text(&status.stdout).contains("0 events behind"), "{}", text(&status.stdout));
     let unknown = run(signalbeam(&data_dir).args(["projections", "rebuild", "nonsense"]));

@@ -5,6 +5,7 @@ use super::{Broken, within};
 
 /// The most networks of a tenant.
 const MAX_NETWORKS: usize = 256;
+const MAX_REQUESTS_PER_SECOND: u64 = 1_000_000;
 
 pub(super) fn rate_limit(limit: &RateLimit, found: &mut Vec<Broken>) {
     let RateLimit {
@@ -41,16 +42,28 @@ pub(super) fn rate_limit(limit: &RateLimit, found: &mut Vec<Broken>) {
 }
 
 pub(super) fn tenants(tenants: &Tenants, found: &mut Vec<Broken>) {
-    let overrides = tenants.overrides.values().map(|own| own.over(&tenants.default));
-    for bounds in overrides.chain([tenants.default.clone()]) {
-        within("tenants.default.requests_per_second", bounds.requests_per_second, 0..=1_000_000, found);
-        if bounds.allowed_networks.len() > MAX_NETWORKS {
-            let allowed = format!("at most {MAX_NETWORKS} networks");
-            found.push((
-                "tenants.default.allowed_networks",
-                format!("{} networks", bounds.allowed_networks.len()),
-                allowed,
-            ));
+    let bounds = &tenants.default;
+    within("tenants.default.requests_per_second", bounds.requests_per_second, 0..=MAX_REQUESTS_PER_SECOND, found);
+    let networks = bounds.allowed_networks.len();
+    if networks > MAX_NETWORKS {
+        let allowed = format!("at most {MAX_NETWORKS} networks");
+        found.push(("tenants.default.allowed_networks", format!("{networks} networks"), allowed));
+    }
+}
+
+/// The same of single tenants, each named by its own key.
+pub(super) fn overrides(tenants: &Tenants) -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
+    for (tenant, own) in &tenants.overrides {
+        if let Some(requests) = own.requests_per_second.filter(|own| u64::from(*own) > MAX_REQUESTS_PER_SECOND) {
+            let key = format!("tenants.{tenant}.requests_per_second");
+            found.push((key, requests.to_string(), format!("0 to {MAX_REQUESTS_PER_SECOND}")));
+        }
+        let networks = own.allowed_networks.as_ref().map_or(0, Vec::len);
+        if networks > MAX_NETWORKS {
+            let key = format!("tenants.{tenant}.allowed_networks");
+            found.push((key, format!("{networks} networks"), format!("at most {MAX_NETWORKS} networks")));
         }
     }
+    found
 }

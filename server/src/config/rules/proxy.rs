@@ -7,6 +7,11 @@ use crate::config::sections::{ClientCertificateHeader, Config, ProxyProtocol};
 
 pub(super) fn broken(config: &Config, found: &mut Vec<Broken>) {
     let proxy = &config.proxy;
+    for network in proxy.trusted.iter().filter(|network| **network != network.trunc()) {
+        let allowed =
+            format!("`{}`, or `{}` for that address alone", network.trunc(), ipnet::IpNet::from(network.addr()));
+        found.push(("proxy.trusted", format!("`{network}`"), allowed));
+    }
     let trusts_nobody = proxy.trusted.is_empty();
     if proxy.protocol == ProxyProtocol::V2 && trusts_nobody {
         let allowed = "`none`, or networks in `proxy.trusted`: nobody else could connect";

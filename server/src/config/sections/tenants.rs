@@ -59,8 +59,14 @@ impl Tenants {
     /// `None` where the key is no tenant's.
     pub(in crate::config) fn canonical(key: &str) -> Option<(String, String)> {
         let (tenant, rest) = key.strip_prefix("tenants.")?.split_once('.')?;
-        let tenant = TenantId::parse(&tenant.replace('_', "-")).ok()?;
+        let tenant = Self::canonical_name(tenant)?;
         Some((format!("tenants.{tenant}.{rest}"), format!("tenants.default.{rest}")))
+    }
+
+    /// A tenant's UUID in its one form, whatever its letters' case; `None` where it is none.
+    pub(in crate::config) fn canonical_name(name: &str) -> Option<String> {
+        let name = name.replace('_', "-").to_ascii_lowercase();
+        TenantId::parse(&name).ok().map(|tenant| tenant.to_string())
     }
 }
 

@@ -26,6 +26,15 @@ fn a_tenant_has_the_bounds_of_all_except_where_it_has_its_own() {
 }
 
 #[test]
+fn the_letters_of_a_tenants_uuid_may_be_large() {
+    let config = load(&format!("[tenants.'{}']\nmax_devices = 5\n", TENANT.to_uppercase()), &[]).unwrap();
+    assert_eq!(bounds(&config, TENANT).max_devices, 5);
+    let both =
+        format!("[tenants.'{TENANT}']\nmax_devices = 5\n[tenants.'{}']\nmax_devices = 6\n", TENANT.to_uppercase());
+    assert!(complaint(&both, &[]).contains("unknown key"), "two sections of one tenant");
+}
+
+#[test]
 fn the_environment_can_say_the_same() {
     let environment = [
         ("SIGNALBEAM__TENANTS__DEFAULT__REQUESTS_PER_SECOND", "7"),
@@ -49,6 +58,15 @@ fn what_is_wrong_with_limits_is_named() {
         ("[tenants.acme]\nmax_devices = 1\n", "unknown key `tenants.acme.max_devices`"),
         ("[tenants.default]\nmax_device = 1\n", "did you mean `tenants.default.max_devices`?"),
         (&format!("[tenants.'{TENANT}']\nmax_gadgets = 1\n"), "unknown key `tenants.018f3c5e"),
+        (&format!("[tenants.'{TENANT}']\nmax_device = 1\n"), &format!("did you mean `tenants.{TENANT}.max_devices`?")),
+        (
+            &format!("[tenants.'{TENANT}']\nmax_devices = 'x'\n"),
+            &format!("`tenants.{TENANT}.max_devices` is `x` (signalbeam.toml); allowed is a whole number"),
+        ),
+        (
+            &format!("[tenants.'{TENANT}']\nrequests_per_second = 1000001\n"),
+            &format!("`tenants.{TENANT}.requests_per_second` is 1000001 (signalbeam.toml)"),
+        ),
         ("[tenants.default]\nallowed_networks = ['10.0.0.1/8']\n", "the network is `10.0.0.0/8`"),
         (&format!("[tenants.'{TENANT}']\nrequests_per_second = 1000001\n"), "allowed is 0 to 1000000"),
         ("[rate_limit]\nregistrations_burst = 0\n", "`rate_limit.registrations_burst` is 0"),
