@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use signalbeam_domain::{Actor, ClaimSecret, TenantId};
 
 use crate::admin::{AdminPrincipal, AdminSession};
-use crate::authenticator::{Authenticator, Takes, X_API_KEY};
+use crate::authenticator::{Authenticator, Takes};
 use crate::code::ErrorCode;
 use crate::device::DevicePrincipal;
 use crate::http::context::{RequestContext, single};
