@@ -83,8 +83,19 @@ pub struct Parts {
 pub(crate) enum Takes {
     /// The certificate, then the API key.
     Any,
-    /// The API key alone.
+    /// The API key alone. A certificate that is presented beside it lets nobody in; one that is refused is recorded, and the
+    /// policy decides whether the key is looked at.
     ApiKeyOnly,
+}
+
+impl Takes {
+    /// What whoever presents nothing is told.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Any => advice(ErrorCode::AuthenticationRequired),
+            Self::ApiKeyOnly => "present the device's API key in X-API-Key",
+        }
+    }
 }
 
 impl Authenticator {
@@ -119,9 +130,8 @@ impl Authenticator {
     ) -> Result<DevicePrincipal, Problem> {
         self.require_current_state().await?;
         let mut judgements = Vec::with_capacity(2);
-        if takes == Takes::Any
-            && let Some(verdict) = self.certificate_verdict(context)
-        {
+        let verdict = self.certificate_verdict(context);
+        if let Some(verdict) = verdict.filter(|verdict| takes == Takes::Any || verdict.refusal().is_some()) {
             if verdict.refusal() == Some(ErrorCode::CertificateNotFound) {
                 self.unrecorded.note();
             }
@@ -138,6 +148,9 @@ impl Authenticator {
             let hashing = |prefix| self.limits.before_hashing(context.client_address, prefix);
             let judged = judge_api_key(text, &self.keeper, &self.index, self.clock.now(), hashing).await;
             judgements.push(judged.map_err(|error| undecided(&error))?);
+        }
+        if judgements.is_empty() {
+            return Err(Problem::new(ErrorCode::AuthenticationRequired, takes.advice()));
         }
         self.conclude(context, judgements).await
     }
@@ -186,9 +199,6 @@ impl Authenticator {
         context: &RequestContext,
         mut judgements: Vec<Judgement>,
     ) -> Result<DevicePrincipal, Problem> {
-        if judgements.is_empty() {
-            return Err(Problem::new(ErrorCode::AuthenticationRequired, advice(ErrorCode::AuthenticationRequired)));
-        }
         for judgement in &mut judgements {
             if let Ok(accepted) = judgement.outcome {
                 let principal = &accepted.principal;

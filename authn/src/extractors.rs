@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use signalbeam_domain::{Actor, ClaimSecret, TenantId};
 
 use crate::admin::{AdminPrincipal, AdminSession};
-use crate::authenticator::{Authenticator, Takes, X_API_KEY};
+use crate::authenticator::{Authenticator, Takes};
 use crate::code::ErrorCode;
 use crate::device::DevicePrincipal;
 use crate::http::context::{RequestContext, single};
@@ -28,7 +28,8 @@ pub struct SignedInAdmin(pub AdminSession);
 #[derive(Debug, Clone, Copy)]
 pub struct Device(pub DevicePrincipal);
 
-/// An admin, or a device by its API key alone.
+/// An admin, or a device by its API key. A good certificate beside the key counts for nothing; after a refused one the key is
+/// looked at where the policy allows it.
 #[derive(Debug, Clone)]
 pub struct KeyHolder(pub Caller);
 
@@ -186,10 +187,6 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let is_anonymous = !parts.headers.contains_key(AUTHORIZATION) && !parts.headers.contains_key(X_API_KEY);
-        if is_anonymous {
-            return Err(Problem::new(ErrorCode::AuthenticationRequired, "present the device's API key in X-API-Key"));
-        }
         caller(parts, state, Takes::ApiKeyOnly).await.map(Self)
     }
 }

@@ -1,6 +1,7 @@
 //! What stands around every route: limits on time and size, a span, a measurement, and a problem for whatever goes wrong.
 
 mod bounded_body;
+mod host;
 pub mod shedding;
 
 use std::panic::AssertUnwindSafe;
@@ -24,6 +25,7 @@ use tracing::Instrument;
 
 use crate::metrics::HTTP_DURATION;
 use bounded_body::{BodyEnded, bound};
+use host::require_host;
 use shedding::{Shedding, shed};
 
 /// The bounds of a request.
@@ -46,6 +48,7 @@ pub fn around(routes: Router, proxies: TrustedProxies, limits: RequestLimits, sh
         })
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(shedding, shed))
+        .layer(from_fn(require_host))
         .layer(from_fn(announce_limits))
         .layer(from_fn_with_state(Arc::new(limits), observe))
         .layer(from_fn_with_state(Arc::new(proxies), provide_request_context))

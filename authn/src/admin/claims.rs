@@ -37,6 +37,17 @@ impl NumericDate {
     }
 }
 
+/// Header parameters that name or bring a key (RFC 7515, section 4.1), or that ask for a payload to be read otherwise than as
+/// plain claims (RFC 7516, section 4.1; RFC 7797, section 3). Tokens with one of them are refused, whoever issued them: no
+/// key comes from a token, no URL in one is ever followed, and no extension is understood that `crit` could demand.
+const REFUSED_PARAMETERS: [&str; 8] = ["b64", "crit", "enc", "jku", "jwk", "x5c", "x5u", "zip"];
+
+/// The header of a token that nobody has verified; `None` where it cannot be read or has a parameter that is refused.
+pub(super) fn unverified_header(token: &str) -> Option<StrictObject> {
+    let header = unverified_part(token, 0)?;
+    REFUSED_PARAMETERS.iter().all(|name| !header.0.contains_key(*name)).then_some(header)
+}
+
 /// A part of a token that nobody has verified.
 pub(super) fn unverified_part(token: &str, nth: usize) -> Option<StrictObject> {
     let octets = URL_SAFE_NO_PAD.decode(token.split('.').nth(nth)?).ok()?;

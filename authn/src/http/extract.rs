@@ -178,6 +178,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refusal_repeats_little_of_what_was_sent() {
+        let long = "é".repeat(130_000);
+        let field = serde_json::to_string(&serde_json::json!({ &long: 1 })).unwrap();
+        let value = serde_json::to_string(&serde_json::json!({ "tenantId": &long })).unwrap();
+        let mut problems = [field, value].map(|body| parse_json::<Example>(body.as_bytes()).unwrap_err()).to_vec();
+        for query in [format!("tenantId={}", "x".repeat(10_000)), format!("{}=1", "x".repeat(10_000))] {
+            let (mut parts, ()) = Request::get(format!("/?{query}")).body(()).unwrap().into_parts();
+            problems.push(QueryParameters::<Example>::from_request_parts(&mut parts, &()).await.unwrap_err());
+        }
+        for problem in problems {
+            assert_eq!(problem.code(), ErrorCode::InvalidRequest);
+            let error = &problem.errors()[0];
+            assert!(error.pointer.chars().count() <= 65, "{}", error.pointer);
+            assert!(error.detail.chars().count() <= 200, "{}", error.detail);
+            assert!(problem.detail().chars().count() <= 300, "{}", problem.detail());
+        }
+        let field = parse_json::<Example>(format!("{{\"{long}\": 1}}").as_bytes()).unwrap_err();
+        assert!(field.errors()[0].detail.ends_with("…`, expected `tenantId` or `deviceName`"));
+    }
+
+    #[tokio::test]
     async fn a_body_is_json_whatever_a_plain_command_line_calls_it() {
         let request = |content_type: Option<&str>| {
             let mut request = Request::post("/");

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use signalbeam_domain::CorrelationId;
 
+use super::echo::{shortened, with_short_echo};
 use crate::code::ErrorCode;
 
 tokio::task_local! {
@@ -65,9 +66,10 @@ impl Problem {
         Self { code, detail: detail.into(), errors: vec![], extensions: Map::new(), retry_after_seconds: None }
     }
 
-    /// One field of the request is wrong: 400 `INVALID_REQUEST`.
-    pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        let error = FieldError { pointer: pointer.into(), detail: detail.into() };
+    /// One field of the request is wrong: 400 `INVALID_REQUEST`. What the caller sent is repeated to them in short.
+    pub fn invalid(pointer: impl AsRef<str>, detail: impl AsRef<str>) -> Self {
+        let pointer = shortened(pointer.as_ref()).into_owned();
+        let error = FieldError { pointer, detail: with_short_echo(detail.as_ref()) };
         let problem = Self::new(ErrorCode::InvalidRequest, format!("{}: {}", error.pointer, error.detail));
         Self { errors: vec![error], ..problem }
     }

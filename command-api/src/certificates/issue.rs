@@ -41,7 +41,7 @@ pub(crate) struct IssueCertificate {
     responses(
         (status = 201, body = ShownCertificate, description = "The certificate"),
         (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
-        (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`, or the API key's code"),
+        (status = 401, body = ProblemBody, description = "`AUTHENTICATION_REQUIRED`, `INVALID_TOKEN`, or the code of the API key or of a refused certificate"),
         (status = 403, body = ProblemBody, description = "`FORBIDDEN`, `DEVICE_NOT_APPROVED`"),
         (status = 404, body = ProblemBody, description = "`NOT_FOUND`"),
         (status = 409, body = ProblemBody, description = "`ALREADY_PROCESSED`, `IDEMPOTENCY_KEY_REUSED`"),

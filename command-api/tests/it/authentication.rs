@@ -164,6 +164,45 @@ async fn the_policy_says_when_an_api_key_stands_in_and_both_attempts_are_recorde
 }
 
 #[tokio::test]
+async fn a_refused_certificate_counts_where_the_key_alone_lets_in_too() {
+    for (policy, status) in
+        [(ApiKeyFallback::Always, 201), (ApiKeyFallback::UnlessRevoked, 401), (ApiKeyFallback::Never, 401)]
+    {
+        let world = World::with(AuthenticationPolicy { api_key_fallback: policy, mtls_enabled: true }).await;
+        let (device, certificate) = world.device_with_certificate(TENANT_A).await;
+        let issue = || world.post(device.issue_route()).certificate(&certificate).json(&json!({"csrPem": csr()}));
+        // A good one is ignored: without the key nobody gets in by it, and with the key there is nothing to say of it.
+        let (answer, attempts) = world.attempts_during(issue().send()).await;
+        answer.problem(ErrorCode::AuthenticationRequired);
+        assert_eq!(attempts, []);
+        let (answer, attempts) = world.attempts_during(issue().device(&device).send()).await;
+        let next = DeviceCertificate::shown(answer.expect(201));
+        assert_eq!(attempts, [("ApiKey".to_owned(), "ok".to_owned())]);
+
+        world.delete(next.route()).admin(Role::Admin).send().await.expect(204);
+        let refused = ("Certificate".to_owned(), "CERTIFICATE_REVOKED".to_owned());
+        // The first is superseded, the next revoked by an admin.
+        for ended in [&certificate, &next] {
+            let issue = || world.post(device.issue_route()).certificate(ended).json(&json!({"csrPem": csr()}));
+            let (answer, attempts) = world.attempts_during(issue().send()).await;
+            answer.problem(ErrorCode::CertificateRevoked);
+            assert_eq!(attempts, std::slice::from_ref(&refused), "{policy:?}");
+            let (answer, attempts) = world.attempts_during(issue().device(&device).send()).await;
+            assert_eq!(answer.status.as_u16(), status, "{policy:?}");
+            if status == 201 {
+                assert_eq!(attempts, [refused.clone(), ("ApiKey".to_owned(), "ok".to_owned())]);
+            } else {
+                answer.problem(ErrorCode::CertificateRevoked);
+                assert_eq!(attempts, std::slice::from_ref(&refused), "{policy:?}");
+            }
+        }
+        // On a connection without the certificate the key is all there is, as an agent asks anew.
+        let bare = world.post(device.issue_route()).device(&device).json(&json!({"csrPem": csr()}));
+        bare.send().await.expect(201);
+    }
+}
+
+#[tokio::test]
 async fn where_both_are_refused_the_api_key_s_code_is_answered() {
     let world = World::new().await;
     let (device, certificate) = world.device_with_certificate(TENANT_A).await;

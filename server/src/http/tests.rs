@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use axum::body::{Bytes, to_bytes};
+use axum::http::header::HOST;
 use axum::routing::{get, post};
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
@@ -37,7 +38,7 @@ async fn refused(request: axum::http::Request<Body>) -> (u16, Value) {
 }
 
 fn request(method: &str, path: &str, body: impl Into<Body>) -> axum::http::Request<Body> {
-    axum::http::Request::builder().method(method).uri(path).body(body.into()).unwrap()
+    axum::http::Request::builder().method(method).uri(path).header(HOST, "x").body(body.into()).unwrap()
 }
 
 #[tokio::test]
@@ -57,9 +58,25 @@ async fn every_failure_is_a_problem_with_its_code() {
 }
 
 #[tokio::test]
+async fn a_request_that_names_no_host_or_two_is_refused() {
+    let mut nowhere = request("POST", "/echo", "");
+    nowhere.headers_mut().remove(HOST);
+    let mut both = request("POST", "/echo", "");
+    both.headers_mut().append(HOST, "y".parse().unwrap());
+    for request in [nowhere, both] {
+        let (status, body) = refused(request).await;
+        assert_eq!((status, body["code"].as_str().unwrap()), (400, "INVALID_REQUEST"));
+        assert_eq!(body["errors"][0]["pointer"], "/header/Host");
+    }
+}
+
+#[tokio::test]
 async fn a_body_is_bounded_whether_its_length_is_declared_or_not() {
-    let declared =
-        axum::http::Request::post("/echo").header(CONTENT_LENGTH, "9").body(Body::from("123456789")).unwrap();
+    let declared = axum::http::Request::post("/echo")
+        .header(HOST, "x")
+        .header(CONTENT_LENGTH, "9")
+        .body(Body::from("123456789"))
+        .unwrap();
     assert_eq!(refused(declared).await.1["code"], "BODY_TOO_LARGE");
     let pieces = stream::iter(["12345", "6789"].map(Ok::<_, Infallible>));
     assert_eq!(refused(request("POST", "/echo", Body::from_stream(pieces))).await.1["code"], "BODY_TOO_LARGE");

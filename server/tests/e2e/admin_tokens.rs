@@ -66,6 +66,7 @@ fn a_token_is_made_of_what_the_contract_says_and_anything_else_is_refused() {
         ("another algorithm", token(&json!({"alg": "HS512"}), &good, &key)),
         ("a key from a path", token(&json!({"alg": "HS256", "kid": "../../../dev/null"}), &good, b"")),
         ("a key from a URL", token(&json!({"alg": "HS256", "jku": "https://127.0.0.1/keys"}), &good, b"x")),
+        ("a URL beside our key", token(&json!({"alg": "HS256", "jku": "https://127.0.0.1/keys"}), &good, &key)),
         ("expired", token(&hs256, &with(&good, "exp", json!(now - 3_600)), &key)),
         ("no end", token(&hs256, &without(&good, "exp"), &key)),
         ("no audience", token(&hs256, &without(&good, "aud"), &key)),

@@ -167,6 +167,22 @@ fn ambiguous_requests_are_refused_and_smuggle_nothing() {
     assert_healthy(&server);
 }
 
+#[test]
+fn a_request_for_no_host_or_for_several_is_refused() {
+    let site = Site::new();
+    let server = site.start();
+    let get = |version: &str, hosts: &str| {
+        let request = format!("GET /api/certificates/ca HTTP/{version}\r\n{hosts}\r\n");
+        answer_to(&server, request.as_bytes()).expect("an answer")
+    };
+    for hosts in ["", "host: x\r\nhost: x\r\n", "host: x\r\nhost: y\r\n", "host: a b\r\n", "host: a@b\r\n", "host:\r\n"]
+    {
+        get("1.1", hosts).refused(400, "INVALID_REQUEST");
+    }
+    get("1.1", "host: x:8443\r\n").expect(200);
+    get("1.0", "").expect(200);
+}
+
 /// RFC 9112, section 6.3: refused, or read as chunked and the connection closed; never read by the length.
 fn length_beside_chunks(server: &Server<'_>, head: &str, smuggled: &str) {
     let mut wire = wire(server);

@@ -200,7 +200,7 @@ async fn nothing_that_a_stranger_or_a_careless_issuer_can_write_is_accepted() {
         ("too long", ours(&header, &with(&good, "padding", json!("x".repeat(16 * 1024))))),
         ("too deep", doubled(&format!(r#""x":{}{}"#, "[".repeat(1_000), "]".repeat(1_000)))),
     ];
-    for parameter in ["jku", "jwk", "x5u", "x5c", "crit"] {
+    for parameter in ["jku", "jwk", "x5u", "x5c", "crit", "zip", "enc", "b64"] {
         bad.push((parameter, ours(&with(&header, parameter, json!("https://127.0.0.1/keys")), &good)));
     }
     for (name, value) in [
