@@ -58,17 +58,6 @@ pub enum DataDirError {
         /// The other process, as it noted itself; `unknown` in the instant before it has.
         pid: String,
     },
-    /// It holds something, and nothing of ours: others may need it as open as it is.
-    #[error(
-        "{} holds other things ({found}) and no data of a server: choose an empty or a new directory",
-        path.display()
-    )]
-    NotOurs {
-        /// The directory.
-        path: PathBuf,
-        /// One of the names in it.
-        found: String,
-    },
     /// A restore was interrupted: some of the files may be old, others new, others missing.
     #[error(
         "a restore into {} was interrupted: run the same `signalbeam restore` command again, it goes on where it was",
@@ -91,18 +80,6 @@ pub enum DataDirError {
     DamagedSecret {
         /// The file.
         path: PathBuf,
-    },
-    /// The key of credentials' MACs is gone, although devices may have been given API keys by it.
-    #[error(
-        "the event log holds events, but {} is missing: put it back from a backup; where it is lost, run `touch {}` and \
-         start again: a new one is made",
-        path.display(), marker.display()
-    )]
-    LostSecret {
-        /// The file.
-        path: PathBuf,
-        /// The file by which an operator says that a new one may be made.
-        marker: PathBuf,
     },
     /// The secret has not been made yet.
     #[error("{} does not exist: start the server on this directory first (`signalbeam serve`)", path.display())]
@@ -172,7 +149,7 @@ impl DataDir {
     /// [`DataDirError::InUse`] while another server holds it, [`DataDirError::HalfRestored`] after an interrupted restore.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         if let Some(found) = foreign(path) {
-            return Err(DataDirError::NotOurs { path: path.to_owned(), found });
+            tracing::warn!(path = %path.display(), found, "the data directory holds other things; it is closed to others");
         }
         let opened = Self::lock(path)?;
         if opened.join(RESTORE_FILE).exists() {

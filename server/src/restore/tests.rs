@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::backup::create;
+use crate::data_dir::access::AccessError;
 use crate::serve::{AUDIT_FILE, MAC_KEY_FILE};
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);

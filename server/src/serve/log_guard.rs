@@ -130,7 +130,15 @@ impl LogGuard {
         self.lock.is_engaged()
     }
 
-    fn keep_out(&self, rollback: Rollback) {
+    /// What was acknowledged while no server ran is about to end: that is no alarm.
+    fn keep_out_at_start(&self, rollback: Rollback) {
+        let Ok(Some(said)) = Acknowledgement::read(&self.data_dir, &rollback) else { return self.keep_out(rollback) };
+        let operator = said.operator;
+        tracing::info!(operator, "{}: that was acknowledged, and is recorded now", rollback.describe());
+        self.engage(rollback);
+    }
+
+    fn engage(&self, rollback: Rollback) {
         self.lock.engage();
         metrics::gauge!(LOG_ROLLED_BACK).set(1.0);
         set(&self.rollback, Some(rollback));

@@ -72,7 +72,7 @@ impl Parts {
         let store = SqliteEventStore::open(data_dir.join(EVENTS_FILE), Arc::clone(&clock)).await?;
         let store = Arc::new(store);
         let head_found = store.head().await?;
-        Secrets::check(data_dir, head_found)?;
+        Secrets::check(data_dir)?;
         // Before the tables are opened: those of another log are thrown away, and they may be the only witness.
         let finding = Finding::look(data_dir.path(), config, &*store, &*clock).await?;
         let tables = Tables::open(&data_dir.join(PROJECTIONS_FILE), &*store).await?;

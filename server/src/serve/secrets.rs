@@ -1,7 +1,5 @@
 //! The server's own secrets: made at the first start, before the first event, and never again in silence.
 
-use std::fs;
-
 use signalbeam_authn::AdminTokens;
 use signalbeam_authn::admin::OidcTokens;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
@@ -10,9 +8,6 @@ use signalbeam_domain::Position;
 use super::{ADMIN_KEY_FILE, MAC_KEY_FILE};
 use crate::data_dir::{DataDir, DataDirError};
 
-/// The file by which an operator says that the key of credentials' MACs is lost, and that a new one may be made.
-const NEW_MAC_KEY_FILE: &str = "new-credential-mac-key";
-
 /// What the server signs and authenticates with.
 pub(super) struct Secrets {
     admin: KeyOctets,
@@ -20,22 +15,17 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// Sees before anything is made that what exists can be used, and that a log which ends at `head` has its MAC key:
-    /// with another one in its place, nobody would miss the right one any more.
+    /// Sees before anything is made that what exists can be used.
     ///
     /// # Errors
-    /// [`DataDirError::LostSecret`], or whatever is wrong with a file.
-    pub(super) fn check(data_dir: &DataDir, head: Position) -> Result<(), DataDirError> {
+    /// [`DataDirError`]: whatever is wrong with a file.
+    pub(super) fn check(data_dir: &DataDir) -> Result<(), DataDirError> {
         for name in [ADMIN_KEY_FILE, MAC_KEY_FILE] {
             if data_dir.join(name).exists() {
                 data_dir.secret(name)?;
             }
         }
-        let (path, marker) = (data_dir.join(MAC_KEY_FILE), data_dir.join(NEW_MAC_KEY_FILE));
-        if head == Position(0) || path.exists() || marker.exists() {
-            return Ok(());
-        }
-        Err(DataDirError::LostSecret { path, marker })
+        Ok(())
     }
 
     /// Makes them before the first event: a log with events but without secrets is one that has lost them.
@@ -61,7 +51,7 @@ impl Secrets {
         SecretKeeper::new(&self.mac, &[], bcrypt_cost, slots)
     }
 
-    /// Reads them, and makes what is missing; see [`Self::check`].
+    /// Reads them, and makes what is missing, with a word where a log of events shows that it was there.
     ///
     /// # Errors
     /// [`DataDirError`]
@@ -73,15 +63,12 @@ impl Secrets {
         }
         if is_lost(MAC_KEY_FILE) {
             let path = data_dir.join(MAC_KEY_FILE);
-            tracing::warn!(path = %path.display(), "missing, and made anew as {NEW_MAC_KEY_FILE} says");
+            tracing::error!(
+                path = %path.display(),
+                "missing, and made anew: API keys and tokens made before are judged by bcrypt, slowly and within limits, until \
+                 they are replaced; stop the server and put the old file back if you have it"
+            );
         }
-        let secrets = Self { admin: data_dir.secret(ADMIN_KEY_FILE)?, mac: data_dir.secret(MAC_KEY_FILE)? };
-        let marker = data_dir.join(NEW_MAC_KEY_FILE);
-        match fs::remove_file(&marker) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                Err(DataDirError::Io { action: "remove", path: marker, source })
-            }
-            _ => Ok(secrets),
-        }
+        Ok(Self { admin: data_dir.secret(ADMIN_KEY_FILE)?, mac: data_dir.secret(MAC_KEY_FILE)? })
     }
 }
