@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use signalbeam_domain::{ApiKey, ClaimSecret, RegistrationToken};
+
 /// The most characters of a caller's text that an answer repeats.
 const MAX_ECHOED_CHARACTERS: usize = 64;
 /// The most characters of a whole message: more than any of ours has, for those that quote in a way not known here.
@@ -11,9 +13,14 @@ const BEGINNINGS: [&str; 3] = ["unknown field `", "unknown variant `", "string \
 /// What ends it, and stands nowhere after it: what follows is ours.
 const ENDS: [&str; 4] = ["`, expected ", "`, there are no fields", "`, there are no variants", "\", expected "];
 
-/// A text of the caller, cut to 64 characters.
+/// What a secret begins with: nothing that follows it is repeated, wherever in a request it went astray.
+const SECRETS: [&str; 3] = [RegistrationToken::LITERAL, ApiKey::LITERAL, ClaimSecret::LITERAL];
+
+/// A text of the caller, cut to 64 characters, and to none of a secret's.
 pub(super) fn shortened(text: &str) -> Cow<'_, str> {
-    cut(text, MAX_ECHOED_CHARACTERS)
+    let secret = SECRETS.iter().filter_map(|literal| Some(text.find(literal)? + literal.len())).min();
+    let characters = secret.map_or(MAX_ECHOED_CHARACTERS, |end| text[..end].chars().count());
+    cut(text, characters.min(MAX_ECHOED_CHARACTERS))
 }
 
 /// A message in which the text that it quotes from the request is cut to 64 characters.
@@ -59,6 +66,20 @@ mod tests {
             }
         }
         assert_eq!(shortened(&"🔒".repeat(65)), format!("{}…", "🔒".repeat(64)));
+    }
+
+    #[test]
+    fn a_secret_that_went_astray_is_not_repeated() {
+        for (secret, shown) in [
+            ("sbt_a1B2c3D4_Zm9v", "sbt_…"),
+            ("sb_device_a1B2c3D4_Zm9v", "sb_device_…"),
+            ("sbc_Zm9v", "sbc_…"),
+            ("Bearer sbc_Zm9v", "Bearer sbc_…"),
+        ] {
+            let message = format!("unknown field `{secret}`, expected `a`");
+            assert_eq!(with_short_echo(&message), format!("unknown field `{shown}`, expected `a`"));
+            assert_eq!(shortened(&format!("/{secret}")), format!("/{shown}"));
+        }
     }
 
     #[test]
