@@ -354,15 +354,16 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_somebody_else_is_left_as_it_is() {
+    fn what_else_stands_in_a_directory_is_left_and_told() {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(foreign(dir.path()), None);
         fs::write(dir.path().join("thesis.tex"), "x").unwrap();
-        let refused = DataDir::open(dir.path()).unwrap_err().to_string();
-        assert!(refused.contains("thesis.tex"), "{refused}");
-        assert_eq!((mode(dir.path()), fs::read_dir(dir.path()).unwrap().count()), (0o755, 1));
-        fs::write(dir.path().join(FILE_NAME), "").unwrap();
-        let _data = DataDir::open(dir.path()).unwrap();
+        assert_eq!(foreign(dir.path()), Some("thesis.tex".to_owned()));
+        drop(DataDir::open(dir.path()).unwrap());
+        assert_eq!(mode(dir.path()), 0o700);
+        assert_eq!(fs::read(dir.path().join("thesis.tex")).unwrap(), b"x");
+        assert_eq!(foreign(dir.path()), None, "it is a data directory now");
     }
 
     #[test]
