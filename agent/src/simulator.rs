@@ -41,6 +41,10 @@ pub fn execute(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, err: &mut dyn W
     }
 }
 
+/// The codes after which only another API key helps.
+const NEEDS_ANOTHER_KEY: [&str; 4] =
+    ["API_KEY_ALREADY_CLAIMED", "INVALID_API_KEY", "API_KEY_EXPIRED", "API_KEY_REVOKED"];
+
 /// What to do after a failure, in the simulator's words: its options are its own, and its devices are quickly made anew.
 pub fn advice(failure: &Failure) -> String {
     match failure {
@@ -51,6 +55,9 @@ pub fn advice(failure: &Failure) -> String {
         Failure::Pending => {
             "Ask an administrator to approve it, then run this again with --device-id; --wait-for-approval waits for it."
                 .to_owned()
+        }
+        other if NEEDS_ANOTHER_KEY.contains(&other.code()) => {
+            "Ask an administrator to rotate the device's API key, then run this again with --device-id.".to_owned()
         }
         other if other.advice().contains("signalbeam-agent") => {
             "Run 'signalbeam-simulator' again with --device-id, or without it and with a new token for a new device."

@@ -63,7 +63,7 @@ fn a_backup_under_load_holds_everything_that_was_acknowledged_before_it_began() 
 
     let restored = Site::new();
     let said = succeed(&restored, &["restore", "--from", text(&backup), "--data-dir", text(&restored.data_dir())]);
-    assert!(said.contains("restore acknowledge --position"), "{said}");
+    assert!(said.contains("restore acknowledge --data-dir") && said.contains("--position"), "{said}");
     let end = manifest(&backup)["eventLog"]["position"].as_u64().unwrap();
     let copied = restored.export();
     assert_eq!((copied.len() as u64, &copied[..]), (end, &live[..copied.len()]), "a beginning of the live log");
