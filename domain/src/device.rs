@@ -176,11 +176,7 @@ pub enum DeviceCommand {
     },
     /// Refuse it.
     Reject(DecisionReason),
-    /// Change its label, description or tags.
-    Rename(DeviceRenamed),
-    /// Say from where it may authenticate.
-    RestrictNetworks(AllowedNetworks),
-    /// Do both, or neither.
+    /// Change its label, description or tags, and from where it may authenticate: all of it, or nothing.
     Change {
         /// What changes of its label, description and tags.
         renamed: DeviceRenamed,
@@ -250,7 +246,7 @@ impl KnownDevice {
     }
 
     fn rename(&self, renamed: DeviceRenamed) -> Result<Option<DeviceEvent>, DeviceError> {
-        self.must_be(&[DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Suspended], "renamed")?;
+        self.must_be_in_service("renamed")?;
         let changes = DeviceRenamed {
             device_name: renamed.device_name.filter(|name| *name != self.registered.device_name),
             metadata: renamed.metadata.filter(|metadata| *metadata != self.registered.metadata),
@@ -260,17 +256,20 @@ impl KnownDevice {
     }
 
     fn restrict(&self, networks: AllowedNetworks) -> Result<Option<DeviceEvent>, DeviceError> {
-        let allowed = [DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Suspended];
-        self.must_be(&allowed, "restricted to networks")?;
+        self.must_be_in_service("restricted to networks")?;
         Ok((networks != self.allowed_networks).then(|| DeviceNetworksRestricted { networks }.into()))
     }
 
     fn must_be(&self, allowed: &[DeviceStatus], action: &'static str) -> Result<(), DeviceError> {
-        if allowed.contains(&self.status) {
-            Ok(())
-        } else {
-            Err(DeviceError::InvalidState { status: self.status, action })
-        }
+        self.must(allowed.contains(&self.status), action)
+    }
+
+    fn must_be_in_service(&self, action: &'static str) -> Result<(), DeviceError> {
+        self.must(self.status.is_in_service(), action)
+    }
+
+    fn must(&self, is_allowed: bool, action: &'static str) -> Result<(), DeviceError> {
+        if is_allowed { Ok(()) } else { Err(DeviceError::InvalidState { status: self.status, action }) }
     }
 }
 
@@ -297,8 +296,6 @@ impl Aggregate for Device {
                 device.must_be(&[Pending], "rejected")?;
                 DeviceRejected(reason).into()
             }
-            DeviceCommand::Rename(renamed) => return device.rename(renamed).map(Vec::from_iter),
-            DeviceCommand::RestrictNetworks(networks) => return device.restrict(networks).map(Vec::from_iter),
             DeviceCommand::Change { renamed, networks } => {
                 let restricted = networks.map(|networks| device.restrict(networks)).transpose()?.flatten();
                 return Ok(device.rename(renamed)?.into_iter().chain(restricted).collect());

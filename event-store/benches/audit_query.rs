@@ -35,7 +35,7 @@ async fn main() {
     let log = SqliteAuditLog::open(&path, AuditDurability::Strict).await.unwrap();
     fill(&log, rows).await;
     println!("{rows} rows, {} MiB", std::fs::metadata(&path).unwrap().len() >> 20);
-    let sample = log.read_after(0, DEVICES).await.unwrap().into_iter();
+    let sample = log.scan(&AttemptFilter::default(), 0, i64::MAX, DEVICES).await.unwrap().attempts.into_iter();
     let devices: Vec<_> = sample.filter_map(|row| row.attempt.device_id.zip(row.attempt.tenant_id)).collect();
     let none = AttemptFilter::default();
     let code = |code: &str| Some(code.to_owned());
@@ -81,7 +81,7 @@ async fn main() {
     let started = Instant::now();
     let (mut after, mut read) = (0, 0);
     while read < 500_000.min(rows) {
-        let attempts = log.read_after(after, 500).await.unwrap();
+        let attempts = log.scan(&AttemptFilter::default(), after, i64::MAX, 500).await.unwrap().attempts;
         read += attempts.len();
         after = attempts.last().unwrap().row;
     }

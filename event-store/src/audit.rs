@@ -12,6 +12,7 @@ use signalbeam_domain::envelope::CanonicalEncoder;
 use signalbeam_domain::{CorrelationId, DeviceId, Prefix, SerialNumber, TenantId, Timestamp};
 use uuid::Uuid;
 
+pub use self::flood::subscriber;
 pub(crate) use self::usage::count;
 pub use self::usage::{UsageCount, UsageSummary};
 
@@ -232,12 +233,6 @@ pub trait AuditReader: Send + Sync + 'static {
         through: i64,
         limit: usize,
     ) -> Result<AttemptScan, AuditError>;
-
-    /// At most `limit` attempts behind the row `after`, oldest first; 0 stands before all. Fewer than `limit` are all
-    /// that there are.
-    async fn read_after(&self, after: i64, limit: usize) -> Result<Vec<RecordedAttempt>, AuditError> {
-        Ok(self.scan(&AttemptFilter::default(), after, i64::MAX, limit).await?.attempts)
-    }
 }
 
 /// An append-only log of attempts.

@@ -29,7 +29,6 @@ pub use read_model::{
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use standing::CertificateType;
 pub use tables::{OpenError, Tables};
-pub use usage::{USAGE, UsageProjector};
 
 // What query-api needs of the log and of the audit log; it does not depend on the event store, since it never appends.
 pub use signalbeam_event_store::audit::{

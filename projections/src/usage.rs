@@ -5,31 +5,23 @@
 mod write;
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use serde::Serialize;
 use signalbeam_domain::{DeviceId, TenantId, Timestamp};
 use signalbeam_event_store::AuditLog;
 use signalbeam_event_store::audit::{AuditError, AuthenticationMethod, UsageSummary};
-use tokio::task::JoinHandle;
 
 use crate::columns::ReadError;
 use crate::tables::Tables;
 use write::{Written, row_reached};
 
 /// The name of this projection.
-pub const USAGE: &str = "usage";
+const USAGE: &str = "usage";
 
 /// The most rows that are counted at once: the log is read for about a tenth of a second then.
 const PAGE_ROWS: usize = 65_536;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// Keeps the tables of usage up to the authentication log, in a task of its own that ends when this is dropped.
-#[derive(Debug)]
-pub struct UsageProjector(JoinHandle<()>);
 
 /// Why a round of counting ended.
 #[derive(Debug, thiserror::Error)]
@@ -40,26 +32,9 @@ enum CountError {
     Audit(#[from] AuditError),
 }
 
-impl UsageProjector {
-    /// Starts counting, from where the tables stand; once everything is counted, the log is looked at every `round`.
-    pub fn start(audit: Arc<dyn AuditLog>, tables: Tables, round: Duration) -> Self {
-        Self(tokio::spawn(async move {
-            // It remembers nothing between rounds, so after a panic it goes on where the tables stand.
-            while AssertUnwindSafe(follow(&*audit, &tables, round)).catch_unwind().await.is_err() {
-                tracing::error!("counting usage panicked; going on");
-                tokio::time::sleep(LONGEST_PAUSE).await;
-            }
-        }))
-    }
-}
-
-impl Drop for UsageProjector {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-async fn follow(audit: &dyn AuditLog, tables: &Tables, round: Duration) {
+/// Counts from where the tables stand, without end; once everything is counted, the log is looked at every `round`. It
+/// remembers nothing beside the tables, so it can be broken off and begun again at any time.
+pub async fn keep_counting(audit: &dyn AuditLog, tables: &Tables, round: Duration) {
     let mut pause = round;
     loop {
         match count_all(audit, tables).await {

@@ -1,18 +1,16 @@
 //! Whom a limit by address counts as one client.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-/// An IPv4 address, or the /64 that an IPv6 address belongs to: that is the least that a subscriber is given (RFC 6177),
-/// and whoever has one has all of its addresses. IPv4-mapped IPv6 addresses are IPv4.
+use signalbeam_event_store::audit::subscriber;
+
+/// Whoever has one address of a subscriber has all of them, and is one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Client(IpAddr);
 
 impl From<IpAddr> for Client {
     fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()),
-            address @ IpAddr::V4(_) => Self(address),
-        }
+        Self(subscriber(address))
     }
 }
 

@@ -35,6 +35,14 @@ fn decommissioned() -> Event {
     DeviceDecommissioned(because("replaced")).into()
 }
 
+fn renaming(renamed: DeviceRenamed) -> Command {
+    Command::Change { renamed, networks: None }
+}
+
+fn restricting(networks: AllowedNetworks) -> Command {
+    Command::Change { renamed: DeviceRenamed::default(), networks: Some(networks) }
+}
+
 fn rename(name_to: Option<&str>, metadata: Option<Metadata>) -> DeviceRenamed {
     DeviceRenamed { device_name: name_to.map(name), metadata, tags: None }
 }
@@ -100,7 +108,7 @@ fn nothing_can_be_done_with_an_unknown_device() {
     for command in [
         approve(90),
         Command::Reject(because("x")),
-        Command::Rename(rename(Some("x"), None)),
+        renaming(rename(Some("x"), None)),
         Command::Suspend(because("x")),
         Command::Reinstate(because("x")),
         Command::Decommission(because("x")),
@@ -140,14 +148,14 @@ fn every_living_device_is_decommissioned_once() {
 fn a_device_that_is_refused_or_out_of_service_keeps_its_label() {
     let renamed = rename(Some("hall 2"), Some(floor(2)));
     let allowed = [DeviceStatus::Pending, DeviceStatus::Approved, DeviceStatus::Suspended];
-    only_from(&allowed, &Command::Rename(renamed.clone()), &renamed.into(), "renamed");
+    only_from(&allowed, &renaming(renamed.clone()), &renamed.into(), "renamed");
 }
 
 #[test]
 fn a_renaming_records_only_what_changes() {
-    let both = Command::Rename(rename(Some("gateway"), Some(floor(1))));
+    let both = renaming(rename(Some("gateway"), Some(floor(1))));
     given::<Device>([registered()]).when(both).then([rename(None, Some(floor(1))).into()]);
-    let both = Command::Rename(rename(Some("hall 2"), Some(Metadata::default())));
+    let both = renaming(rename(Some("hall 2"), Some(Metadata::default())));
     given::<Device>([registered()]).when(both).then([rename(Some("hall 2"), None).into()]);
 }
 
@@ -155,7 +163,7 @@ fn a_renaming_records_only_what_changes() {
 fn a_renaming_that_changes_nothing_is_no_event() {
     for same in [rename(None, None), rename(Some("gateway"), None), rename(Some("gateway"), Some(Metadata::default()))]
     {
-        given::<Device>([registered()]).when(Command::Rename(same)).then_nothing();
+        given::<Device>([registered()]).when(renaming(same)).then_nothing();
     }
 }
 
@@ -197,13 +205,11 @@ fn a_device_in_service_is_bound_to_networks_and_set_free_again() {
     use DeviceStatus::{Approved, Pending, Suspended};
     let office = || networks(&["192.0.2.0/24"]);
     let bound = || Event::from(DeviceNetworksRestricted { networks: office() });
-    let command = Command::RestrictNetworks(office());
+    let command = restricting(office());
     only_from(&[Pending, Approved, Suspended], &command, &bound(), "restricted to networks");
     given::<Device>([registered(), bound()]).when(command).then_nothing();
     let free = DeviceNetworksRestricted { networks: AllowedNetworks::default() };
-    given::<Device>([registered(), bound()])
-        .when(Command::RestrictNetworks(AllowedNetworks::default()))
-        .then([free.into()]);
+    given::<Device>([registered(), bound()]).when(restricting(AllowedNetworks::default())).then([free.into()]);
     let state = given::<Device>([registered(), bound()]).state();
     assert_eq!(state.known().unwrap().allowed_networks, office());
 }
@@ -214,13 +220,11 @@ fn tags_are_replaced_as_a_whole_and_only_where_they_change() {
         tags: Some(Tags::new(tags.iter().map(|tag| Tag::parse(tag).unwrap())).unwrap()),
         ..DeviceRenamed::default()
     };
-    given::<Device>([registered()]).when(Command::Rename(tagged(&["b", "a"]))).then([tagged(&["a", "b"]).into()]);
-    given::<Device>([registered(), tagged(&["a", "b"]).into()])
-        .when(Command::Rename(tagged(&["b", "a"])))
-        .then_nothing();
-    let fewer = Command::Rename(tagged(&[]));
+    given::<Device>([registered()]).when(renaming(tagged(&["b", "a"]))).then([tagged(&["a", "b"]).into()]);
+    given::<Device>([registered(), tagged(&["a", "b"]).into()]).when(renaming(tagged(&["b", "a"]))).then_nothing();
+    let fewer = renaming(tagged(&[]));
     given::<Device>([registered(), tagged(&["a"]).into()]).when(fewer).then([tagged(&[]).into()]);
-    given::<Device>([registered()]).when(Command::Rename(tagged(&[]))).then_nothing();
+    given::<Device>([registered()]).when(renaming(tagged(&[]))).then_nothing();
 }
 
 #[test]

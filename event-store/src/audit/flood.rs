@@ -136,13 +136,11 @@ fn minute_of(moment: Timestamp) -> i64 {
     moment.unix_seconds().div_euclid(60)
 }
 
-/// What counts as one address: that of IPv4, or the /64 that a subscriber of IPv6 has for himself.
-fn subscriber(address: IpAddr) -> IpAddr {
+/// What counts as one address: that of IPv4, or the /64 that an IPv6 address belongs to: that is the least that a subscriber
+/// is given (RFC 6177), and whoever has one has all of its addresses. IPv4-mapped IPv6 addresses are IPv4.
+pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
         address @ IpAddr::V4(_) => address,
     }
 }

@@ -39,7 +39,13 @@ fn with_prefix(number: usize, attempt: AuthenticationAttempt) -> AuthenticationA
 }
 
 async fn rows(log: &dyn AuditLog) -> Vec<AuthenticationAttempt> {
-    log.read_after(0, 1_000_000).await.unwrap().into_iter().map(|recorded| recorded.attempt).collect()
+    log.scan(&AttemptFilter::default(), 0, i64::MAX, 1_000_000)
+        .await
+        .unwrap()
+        .attempts
+        .into_iter()
+        .map(|recorded| recorded.attempt)
+        .collect()
 }
 
 fn attempts(rows: &[AuthenticationAttempt]) -> u64 {

@@ -202,14 +202,18 @@ impl Fleet {
                 let device_name = Some(DeviceName::parse(&format!("renamed {}", self.draw())).unwrap());
                 let tags = (self.draw().is_multiple_of(2)).then(|| self.draw_tags());
                 let renamed = DeviceRenamed { device_name, metadata: None, tags };
-                self.decide_device(nth, DeviceCommand::Rename(renamed)).await;
+                self.decide_device(nth, DeviceCommand::Change { renamed, networks: None }).await;
             }
             Step::Restrict(nth) => {
                 // Every other time everywhere.
                 let network = format!("10.0.{}.0/24", self.draw() % 256);
                 let bound = self.drawn.is_multiple_of(2).then(|| Network::parse(&network).unwrap());
                 let networks = AllowedNetworks::new(bound.into_iter().collect()).unwrap();
-                self.decide_device(nth, DeviceCommand::RestrictNetworks(networks)).await;
+                self.decide_device(
+                    nth,
+                    DeviceCommand::Change { renamed: DeviceRenamed::default(), networks: Some(networks) },
+                )
+                .await;
             }
             Step::Suspend(nth) => self.decide_device(nth, DeviceCommand::Suspend(said("stolen"))).await,
             Step::Reinstate(nth) => self.decide_device(nth, DeviceCommand::Reinstate(said("found"))).await,
@@ -246,7 +250,7 @@ impl Fleet {
     /// Gives a device these tags and no others.
     pub(crate) async fn tag(&mut self, nth: usize, tags: &Tags) {
         let renamed = DeviceRenamed { tags: Some(tags.clone()), ..DeviceRenamed::default() };
-        self.decide_device(nth, DeviceCommand::Rename(renamed)).await;
+        self.decide_device(nth, DeviceCommand::Change { renamed, networks: None }).await;
     }
 
     /// One or two of three, or none.

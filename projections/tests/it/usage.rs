@@ -8,10 +8,11 @@ use std::time::Duration;
 use signalbeam_domain::api_key::KeyOrigin;
 use signalbeam_domain::{CorrelationId, DeviceId, Prefix, SerialNumber, TenantId, Timestamp};
 use signalbeam_event_store::MemoryAuditLog;
+use signalbeam_projections::usage::keep_counting;
 use signalbeam_projections::{
-    AuditLog, AuthenticationAttempt, AuthenticationMethod, DIRECTORY, DaySpan, ReadModel, Tables, UsageProjector,
-    rebuild,
+    AuditLog, AuthenticationAttempt, AuthenticationMethod, DIRECTORY, DaySpan, ReadModel, Tables, rebuild,
 };
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::fleet::{Fleet, Step};
@@ -58,6 +59,13 @@ fn stranger(timestamp: Timestamp) -> AuthenticationAttempt {
     AuthenticationAttempt { device_id: None, tenant_id: None, success: false, ..attempt }
 }
 
+/// Counts until it is dropped.
+fn counting(audit: Arc<MemoryAuditLog>, tables: Tables, round: Duration) -> JoinSet<()> {
+    let mut task = JoinSet::new();
+    task.spawn(async move { keep_counting(&*audit, &tables, round).await });
+    task
+}
+
 /// Waits until everything in the log is counted.
 async fn counted(path: &Path, rows: usize) {
     let sql = "SELECT position FROM checkpoints WHERE projection = 'usage'";
@@ -97,7 +105,7 @@ async fn uses_are_counted_by_device_credential_tenant_and_day() {
     let tenant = TenantId::parse(key[0].1.as_ref().unwrap()).unwrap();
     let prefix = Prefix::parse(key[1].1.as_ref().unwrap()).unwrap();
     let audit = Arc::new(MemoryAuditLog::new());
-    let _usage = UsageProjector::start(audit.clone(), tables.clone(), ROUND);
+    let _usage = counting(audit.clone(), tables.clone(), ROUND);
     let first = vec![
         certificate(one, tenant, at("03T10:00:00")),
         certificate(one, tenant, at("03T11:00:00")),
@@ -168,17 +176,17 @@ async fn counting_goes_on_where_it_ended_and_begins_anew_for_an_older_log() {
     for log in [&audit, &older] {
         log.record(vec![certificate(device, tenant, at("03T10:00:00"))]).await.unwrap();
     }
-    let usage = UsageProjector::start(audit.clone(), tables.clone(), ROUND);
+    let usage = counting(audit.clone(), tables.clone(), ROUND);
     counted(tables.path(), 1).await;
     let after_one = usage_rows(tables.path()).await;
     drop(usage);
     audit.record(vec![certificate(device, tenant, at("03T11:00:00"))]).await.unwrap();
-    let again = UsageProjector::start(audit.clone(), tables.clone(), ROUND);
+    let again = counting(audit.clone(), tables.clone(), ROUND);
     counted(tables.path(), 2).await;
     let successes = "SELECT sum(successes) FROM device_usage_by_day";
     assert_eq!(query(tables.path(), successes.into()).await[0][0].1, Some("2".into()), "each row once");
     drop(again);
-    let _put_back = UsageProjector::start(older, tables.clone(), ROUND);
+    let _put_back = counting(older, tables.clone(), ROUND);
     counted(tables.path(), 1).await;
     assert_eq!(usage_rows(tables.path()).await, after_one);
 }
@@ -195,7 +203,7 @@ async fn tables_of_another_version_are_counted_anew() {
         .unwrap();
     for _ in 0..2 {
         let tables = Tables::open(&path, &*fleet.store).await.unwrap();
-        let usage = UsageProjector::start(audit.clone(), tables.clone(), ROUND);
+        let usage = counting(audit.clone(), tables.clone(), ROUND);
         counted(&path, 1).await;
         assert_eq!(usage_rows(&path).await.len(), 4);
         drop(usage);

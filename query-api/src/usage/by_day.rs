@@ -9,7 +9,7 @@ use signalbeam_authn::{Admin, Permission};
 use signalbeam_domain::TenantId;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Days, UsageOfDay};
+use super::{UsageOfDay, span};
 use crate::parameters::Moment;
 use crate::reading::store_unavailable;
 use crate::state::QueryApi;
@@ -68,9 +68,8 @@ pub async fn get_usage(
 ) -> Result<Json<ShownUsage>, Problem> {
     admin.require(Permission::Read)?;
     query.tenant_id.map_or(Ok(()), |tenant_id| admin.require_tenant(tenant_id))?;
-    let days = Days { start_date: query.start_date, end_date: query.end_date, min_position: query.min_position };
-    let span = days.span(api.now())?;
-    api.settle(days.min_position).await?;
+    let span = span(query.start_date, query.end_date, api.now())?;
+    api.settle(query.min_position).await?;
     let usage = api.read_model.usage_by_day(admin.tenant_id.or(query.tenant_id), &span).await;
     let usage = usage.map_err(|error| store_unavailable(&error))?;
     Ok(Json(ShownUsage { days: usage.into_iter().map(UsageOfDay::from).collect() }))

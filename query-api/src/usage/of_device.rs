@@ -4,17 +4,36 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use signalbeam_authn::http::extract::{PathParameter, QueryParameters};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission};
 use signalbeam_domain::{DeviceId, Timestamp};
 use signalbeam_projections::{CredentialUsage, DeviceUsage};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::{Days, UsageOfDay};
+use super::{UsageOfDay, span};
+use crate::parameters::Moment;
 use crate::reading::store_unavailable;
 use crate::state::QueryApi;
+
+/// Which days are shown.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Days {
+    /// The first day in UTC, or a moment of it; by default 30 days before the end.
+    #[serde(default)]
+    #[param(value_type = Option<String>, example = "2026-01-01")]
+    start_date: Option<Moment>,
+    /// The day, in UTC, before which to end, or a moment: its day then counts where it is not the first moment; by default now.
+    #[serde(default)]
+    #[param(value_type = Option<String>, example = "2026-02-01")]
+    end_date: Option<Moment>,
+    /// Answer only from this position of the log on; waits up to 2 s for it.
+    #[serde(default)]
+    min_position: Option<u64>,
+}
 
 /// How a device uses its credentials.
 #[derive(Debug, Serialize, ToSchema)]
@@ -110,7 +129,7 @@ pub async fn get_device_usage(
     QueryParameters(query): QueryParameters<Days>,
 ) -> Result<Json<ShownDeviceUsage>, Problem> {
     admin.require(Permission::Read)?;
-    let span = query.span(api.now())?;
+    let span = span(query.start_date, query.end_date, api.now())?;
     api.settle(query.min_position).await?;
     let device = api.read_model.device(admin.tenant_id, id).await.map_err(|error| store_unavailable(&error))?;
     device.ok_or_else(|| Problem::not_found("device"))?;

@@ -31,9 +31,11 @@ use signalbeam_event_store::{
 };
 use signalbeam_pki::authority::AuthoritySettings;
 use signalbeam_pki::{BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, MemoryKeyStore};
-use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables, UsageProjector};
+use signalbeam_projections::usage::keep_counting;
+use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
 use signalbeam_query_api::{CaCertificate, Parts, QueryApi};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
@@ -110,7 +112,7 @@ pub(crate) struct World {
     clock: Arc<SetClock>,
     index: Arc<CredentialIndex>,
     router: Router,
-    _usage: UsageProjector,
+    _usage: JoinSet<()>,
     _folder: TempDir,
 }
 
@@ -131,7 +133,9 @@ impl World {
         let folder = TempDir::new().unwrap();
         let tables = Tables::open(&folder.path().join("projections.db"), &*store).await.unwrap();
         let index = CredentialIndex::start(store.clone(), Some(tables.clone()));
-        let usage = UsageProjector::start(audit.clone(), tables.clone(), Duration::from_millis(5));
+        let mut usage = JoinSet::new();
+        let counted = (audit.clone(), tables.clone());
+        usage.spawn(async move { keep_counting(&*counted.0, &counted.1, Duration::from_millis(5)).await });
         let freshness = Freshness::new(Arc::new(Projector::start(store.clone(), tables.clone())));
         index.wait_until_ready(LONG_ENOUGH).await.unwrap();
         let keeper = Arc::new(SecretKeeper::new(&key(1), &[], 4, 1));

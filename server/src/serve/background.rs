@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use signalbeam_projections::usage::keep_counting;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::parts::Parts;
@@ -16,6 +17,8 @@ use crate::supervise::{Supervised, supervise};
 
 /// How often the server's certificate is looked at. It is renewed with a third of its life left: a month.
 const CERTIFICATE_ROUND: Duration = Duration::from_hours(1);
+/// How often what the authentication log has gained is counted.
+const USAGE_ROUND: Duration = Duration::from_secs(1);
 /// How long to wait before the log is searched for open intents again, where that failed.
 const INTENTS_PAUSE: Duration = Duration::from_secs(30);
 
@@ -27,13 +30,14 @@ pub(super) fn start(
     config: &Config,
 ) -> Vec<Supervised> {
     let (for_gauges, for_intents, for_guard) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(parts));
-    let (for_counts, for_days) = (Arc::clone(parts), Arc::clone(parts));
+    let (for_counts, for_days, for_usage) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(parts));
     let certificate = Arc::clone(certificate);
     let mut running = vec![
         supervise("gauges", move || gauges::keep_fresh(Arc::clone(&for_gauges), handle.clone())),
         supervise("server_certificate", move || keep_certificate_fresh(Arc::clone(&certificate))),
         supervise("audit_counts", move || audit_upkeep::write_counts(Arc::clone(&for_counts))),
         supervise("audit_days", move || audit_upkeep::seal_days(Arc::clone(&for_days))),
+        supervise("usage", move || count_usage(Arc::clone(&for_usage))),
         supervise("log_guard", move || {
             let Parts { guard, store, clock, .. } = &*for_guard;
             log_guard::keep(Arc::clone(guard), Arc::clone(store), Arc::clone(clock))
@@ -42,6 +46,10 @@ pub(super) fn start(
     ];
     running.extend(monitors::start(parts, config));
     running
+}
+
+async fn count_usage(parts: Arc<Parts>) {
+    keep_counting(&*parts.audit, parts.projector.tables(), USAGE_ROUND).await;
 }
 
 async fn keep_certificate_fresh(certificate: Arc<ServerCertificate>) {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
@@ -17,7 +16,7 @@ use signalbeam_pki::{
     AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, PublishedUrl,
     TrustDomain,
 };
-use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables, UsageProjector};
+use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables};
 use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
 use tokio::sync::watch;
 
@@ -30,9 +29,6 @@ use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::oidc;
 
-/// How often what the authentication log has gained is counted.
-const USAGE_ROUND: Duration = Duration::from_secs(1);
-
 /// What a running server consists of.
 pub(super) struct Parts {
     pub(super) store: Arc<MeasuredStore<SqliteEventStore>>,
@@ -42,7 +38,6 @@ pub(super) struct Parts {
     pub(super) audit_settings: watch::Sender<config::Audit>,
     pub(super) data_dir: PathBuf,
     pub(super) projector: Arc<Projector>,
-    _usage: UsageProjector,
     pub(super) index: Arc<CredentialIndex>,
     pub(super) authority: Arc<CertificateAuthority>,
     pub(super) clock: Arc<dyn Clock>,
@@ -109,7 +104,6 @@ impl Parts {
         }));
         let guard = Arc::new(finding.into_guard(authenticator.log_lock().clone()));
         let policy = command_policy(config)?;
-        let usage = UsageProjector::start(Arc::clone(&audit) as _, projector.tables().clone(), USAGE_ROUND);
         let head_at_start = store.head().await?;
         Ok(Arc::new(Self {
             store,
@@ -118,7 +112,6 @@ impl Parts {
             audit_settings: watch::Sender::new(config.audit.clone()),
             data_dir: data_dir.join(""),
             projector,
-            _usage: usage,
             index,
             authority,
             clock,

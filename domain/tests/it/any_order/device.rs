@@ -45,11 +45,17 @@ fn command() -> impl Strategy<Value = Command> {
         reason().prop_map(Command::Reject),
         prop::collection::vec(0_u8..3, 0..3).prop_map(|thirds| {
             let networks = thirds.into_iter().map(|third| Network::parse(&format!("10.0.{third}.0/24")).unwrap());
-            Command::RestrictNetworks(AllowedNetworks::new(networks.collect()).unwrap())
+            Command::Change {
+                renamed: DeviceRenamed::default(),
+                networks: Some(AllowedNetworks::new(networks.collect()).unwrap()),
+            }
         }),
         (prop::option::of("[a-c]"), prop::option::of(metadata()), prop::option::of(tags())).prop_map(
             |(label, metadata, tags)| {
-                Command::Rename(DeviceRenamed { device_name: label.as_deref().map(name), metadata, tags })
+                Command::Change {
+                    renamed: DeviceRenamed { device_name: label.as_deref().map(name), metadata, tags },
+                    networks: None,
+                }
             }
         ),
         reason().prop_map(Command::Suspend),
