@@ -32,7 +32,10 @@ const OF_DEVICES: [&str; 15] = [
     "renew-certificate.response.json",
 ];
 /// What admins do that is answered.
-const ANSWERED: [&str; 9] = [
+const ANSWERED: [&str; 12] = [
+    "activate-certificate-authority",
+    "prepare-certificate-authority",
+    "retire-certificate-authority",
     "create-registration-token",
     "approve-device",
     "reject-device",
@@ -182,6 +185,18 @@ async fn an_admin_renews_and_withdraws_credentials_by_the_examples() {
     let route = "/api/admin-tokens/revoke";
     follow(world.post(route), "revoke-admin-tokens.one", json!({})).await;
     follow(world.post(route), "revoke-admin-tokens.all", json!({})).await;
+}
+
+#[tokio::test]
+async fn an_authority_comes_and_goes_by_the_examples() {
+    let world = World::new().await;
+    let first = world.authorities.current().signing().id();
+    let all = || world.post("/api/certificate-authorities");
+    let prepared = follow(all(), "prepare-certificate-authority", json!({"hierarchy": "root"})).await;
+    let of = |id: &str, action: &str| world.post(format!("/api/certificate-authorities/{id}/{action}"));
+    let prepared = prepared["authorityId"].as_str().unwrap();
+    follow(of(prepared, "activate"), "activate-certificate-authority", json!({})).await;
+    follow(of(&first.to_string(), "retire"), "retire-certificate-authority", json!({})).await;
 }
 
 #[tokio::test]
