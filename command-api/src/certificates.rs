@@ -5,6 +5,7 @@ pub(crate) mod filter;
 pub(crate) mod issuance;
 pub(crate) mod issue;
 pub(crate) mod renew;
+pub(crate) mod renewal;
 pub(crate) mod revoke;
 
 use serde::Serialize;
