@@ -244,7 +244,8 @@ impl Authenticator {
         let appended = match principal.credential {
             DeviceCredential::Certificate { serial_number } => {
                 let stream = StreamId::certificates(principal.device_id);
-                let command = || CertificateCommand::NoteFirstUse { serial_number };
+                let used_from = Some(context.client_address);
+                let command = || CertificateCommand::NoteFirstUse { serial_number, used_from };
                 match execute::<Certificates>(&*self.store, &stream, tenant, &metadata, now, command).await {
                     Err(ExecuteError::Refused(CertificateError::Revoked)) => {
                         return Ok(Err(ErrorCode::CertificateRevoked));
