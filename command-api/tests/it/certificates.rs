@@ -1,5 +1,6 @@
 //! Certificates: issued, renewed, revoked.
 
+mod early_renewal;
 mod issuing;
 mod renewing;
 mod revoking;

@@ -32,7 +32,7 @@ const OF_DEVICES: [&str; 15] = [
     "renew-certificate.response.json",
 ];
 /// What admins do that is answered.
-const ANSWERED: [&str; 9] = [
+const ANSWERED: [&str; 10] = [
     "create-registration-token",
     "approve-device",
     "reject-device",
@@ -41,6 +41,7 @@ const ANSWERED: [&str; 9] = [
     "decommission-device",
     "decide-devices",
     "rename-device",
+    "request-renewal",
     "rotate-api-key",
 ];
 /// What admins do that is answered with nothing.
@@ -176,6 +177,9 @@ async fn an_admin_decides_by_the_examples() {
 async fn an_admin_renews_and_withdraws_credentials_by_the_examples() {
     let world = World::new().await;
     let (device, certificate) = world.device_with_certificate(TENANT_A).await;
+    let filter = json!({"filter": {"tenantId": TENANT_A}});
+    let asked = follow(world.post("/api/certificates/request-renewal"), "request-renewal", filter).await;
+    assert_eq!(asked["requested"], 1);
     follow(world.post(device.route("rotate-api-key")), "rotate-api-key", json!({})).await;
     follow(world.post(device.route("revoke-api-key")), "revoke-api-key", json!({})).await;
     follow(world.delete(certificate.route()), "revoke-certificate", json!({})).await;

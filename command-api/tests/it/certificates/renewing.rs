@@ -9,13 +9,13 @@ use crate::world::fleet::{DeviceCertificate, TestDevice, csr, csr_over};
 use crate::world::{TENANT_A, TENANT_B, World};
 
 /// A device whose certificate, of 90 days, is in its renewal window.
-async fn due(world: &World) -> (TestDevice, DeviceCertificate) {
+pub(super) async fn due(world: &World) -> (TestDevice, DeviceCertificate) {
     let (device, certificate) = world.device_with_certificate(TENANT_A).await;
     world.clock.advance_days(60);
     (device, certificate)
 }
 
-fn renew<'a>(world: &'a World, certificate: &DeviceCertificate, csr: &str) -> Call<'a> {
+pub(super) fn renew<'a>(world: &'a World, certificate: &DeviceCertificate, csr: &str) -> Call<'a> {
     world.post(certificate.renew_route()).json(&json!({"csrPem": csr}))
 }
 
