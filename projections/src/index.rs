@@ -145,6 +145,11 @@ impl CredentialIndex {
         [requested, after_rotation].into_iter().flatten().min_by_key(|window| window.start)
     }
 
+    /// Whether what took the place of a superseded certificate, or of its successor, has authenticated.
+    pub fn has_used_successor(&self, certificate: &CertificateEntry) -> bool {
+        self.shared.read().has_used_successor(certificate)
+    }
+
     /// The moment from which a certificate may be renewed, whose window opens so many days before its end.
     pub fn renewable_from(&self, certificate: &CertificateEntry, window_days: u16) -> Timestamp {
         let before_its_end = renewable_from(certificate.not_after, window_days);

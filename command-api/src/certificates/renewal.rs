@@ -74,6 +74,7 @@ pub(crate) async fn applicant(
             let issued = again(api, successor).await?;
             return Ok(Applicant::Repeating(Box::new(issued)));
         }
+        api.authenticator.watch_renewal(context, device.device_id, serial_number, key.sha256()).await;
     }
     let authenticated = api.authenticator.any_device(context, headers).await;
     if let (Err(problem), Some(_)) = (&authenticated, superseded) {

@@ -3,4 +3,5 @@
 mod early_renewal;
 mod issuing;
 mod renewing;
+mod reuse;
 mod revoking;

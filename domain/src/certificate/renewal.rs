@@ -130,7 +130,10 @@ impl Certificates {
         let Standing::Superseded { by } = certificate.standing else { return Ok(vec![]) };
         let successor = match seen.sign {
             ReuseSign::PresentedAfterSuccession => self.used_successor(serial_number).map(Certificate::serial_number),
-            ReuseSign::AskedForAnotherKey => Some(by),
+            ReuseSign::AskedForAnotherKey => {
+                let is_renewal = |by: &Certificate| by.issued.intended.renewal_of == Some(serial_number);
+                self.find(by).filter(|by| is_renewal(by)).map(Certificate::serial_number)
+            }
         };
         let Some(successor) = successor.filter(|_| !certificate.is_reuse_suspected) else { return Ok(vec![]) };
         let suspected = CertificateReuseSuspected { serial_number, successor, seen_from: seen.from, how: seen.sign };

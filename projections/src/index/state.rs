@@ -102,6 +102,20 @@ impl State {
         self.requested_renewals.get(&serial_number).copied()
     }
 
+    pub(super) fn has_used_successor(&self, certificate: &CertificateEntry) -> bool {
+        let mut standing = certificate.standing;
+        // Nothing is superseded by what it superseded itself; the bound is for a log that says so all the same.
+        for _ in 0..self.certificates.len() {
+            let Standing::Superseded { by } = standing else { return false };
+            match self.certificate_by_serial(by) {
+                Some(successor) if successor.is_used => return true,
+                Some(successor) => standing = successor.standing,
+                None => return false,
+            }
+        }
+        false
+    }
+
     pub(super) fn authority_rotated_at(&self, id: AuthorityId) -> Option<Timestamp> {
         self.rotated_authorities.get(&id).copied()
     }
