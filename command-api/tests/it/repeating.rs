@@ -154,6 +154,12 @@ async fn recipe_for_credentials<'a>(world: &'a World, operation: &str) -> Recipe
             let (_, certificate) = world.device_with_certificate(TENANT_A).await;
             recipe(move |body| world.delete(certificate.route()).admin(Role::Admin).json(body), empty, because, Same)
         }
+        "requestRenewal" => {
+            let (device, _) = world.device_with_certificate(TENANT_A).await;
+            let call = |body: &Value| world.post("/api/certificates/request-renewal").admin(Role::Admin).json(body);
+            let body = move |hours: u16| json!({"filter": {"deviceIds": [device.id]}, "spreadHours": hours});
+            recipe(call, body(1), body(2), Same)
+        }
         "revokeAdminTokens" => {
             let call = |body: &Value| world.post("/api/admin-tokens/revoke").admin(Role::Admin).json(body);
             recipe(call, json!({"jti": "one"}), json!({"jti": "two"}), Same)

@@ -70,6 +70,8 @@ const TABLE: &[Row] = &[
     answer("listCertificates", "200", "An answer", example!("list-certificates.response")),
     answer("listCertificatesOfDevice", "200", "An answer", example!("list-certificates.response")),
     answer("getCertificate", "200", "An answer", example!("get-certificate.response")),
+    request("requestRenewal", "A tenant's certificates of an old authority", example!("request-renewal.request")),
+    answer("requestRenewal", "200", "An answer", example!("request-renewal.response")),
     answer("getRenewalInfo", "200", "An answer", example!("get-renewal-info.response")),
     answer("listAuthenticationLogs", "200", "An answer", example!("list-authentication-logs.response")),
     answer("getUsage", "200", "An answer", example!("get-usage.response")),
