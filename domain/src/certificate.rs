@@ -2,11 +2,13 @@
 //! is active.
 
 mod events;
+mod revocation_reason;
 
 pub use self::events::{
     AbandonCause, CertificateAbandoned, CertificateEvent, CertificateExpiryNoticed, CertificateFirstUsed,
     CertificateIntended, CertificateIssued, CertificateRevoked, CertificateSuperseded,
 };
+pub use self::revocation_reason::{RevocationReason, UnknownRevocationReason};
 
 use crate::aggregate::{Aggregate, Context};
 use crate::credential::Digest;
@@ -37,13 +39,17 @@ pub enum CertificateCommand {
     Revoke {
         /// Its serial number.
         serial_number: SerialNumber,
-        /// Why.
+        /// Why, in an admin's words.
         reason: Option<Reason>,
+        /// Why, in those of RFC 5280.
+        reason_code: Option<RevocationReason>,
     },
     /// Revoke every active one.
     RevokeAll {
-        /// Why.
+        /// Why, in an admin's words.
         reason: Option<Reason>,
+        /// Why, in those of RFC 5280.
+        reason_code: Option<RevocationReason>,
     },
     /// Record that a threshold was reached.
     NoticeExpiry(CertificateExpiryNoticed),
@@ -272,16 +278,23 @@ impl Aggregate for Certificates {
                     Standing::Superseded { .. } | Standing::Revoked => Err(CertificateError::Revoked),
                 }
             }
-            CertificateCommand::Revoke { serial_number, reason } => Ok(match known(serial_number)?.standing {
-                Standing::Revoked => vec![],
-                Standing::Active | Standing::Superseded { .. } => {
-                    vec![CertificateRevoked { serial_number, reason }.into()]
-                }
-            }),
-            CertificateCommand::RevokeAll { reason } => Ok(self
-                .unrevoked()
-                .map(|c| CertificateRevoked { serial_number: c.serial_number(), reason: reason.clone() }.into())
-                .collect()),
+            // What is revoked stays revoked for the reason that was given first.
+            CertificateCommand::Revoke { serial_number, reason, reason_code } => {
+                Ok(match known(serial_number)?.standing {
+                    Standing::Revoked => vec![],
+                    Standing::Active | Standing::Superseded { .. } => {
+                        vec![CertificateRevoked { serial_number, reason, reason_code }.into()]
+                    }
+                })
+            }
+            CertificateCommand::RevokeAll { reason, reason_code } => {
+                let revoked = self.unrevoked().map(|certificate| CertificateRevoked {
+                    serial_number: certificate.serial_number(),
+                    reason: reason.clone(),
+                    reason_code,
+                });
+                Ok(revoked.map(Into::into).collect())
+            }
             CertificateCommand::NoticeExpiry(noticed) => {
                 let certificate = known(noticed.serial_number)?;
                 let is_told = certificate.noticed_days.is_some_and(|told| told <= noticed.threshold_days);

@@ -23,6 +23,8 @@ fn a_superseded_certificate_may_still_be_revoked_and_its_successor_stays() {
 #[test]
 fn revoking_twice_is_revoking_once() {
     given::<Certificates>(with(&active(1), revoked(1))).when(revoke(1)).then_nothing();
+    let other = revoke_as(1, RevocationReason::CessationOfOperation);
+    given::<Certificates>(with(&active(1), revoked(1))).when(other).then_nothing();
 }
 
 #[test]
@@ -33,7 +35,8 @@ fn what_was_never_issued_cannot_be_revoked() {
 
 #[test]
 fn revoking_all_revokes_the_active_one_and_leaves_what_has_ended() {
-    let command = Command::RevokeAll { reason: Some(reason("leaked")) };
+    let command =
+        Command::RevokeAll { reason: Some(reason("leaked")), reason_code: Some(RevocationReason::KeyCompromise) };
     given::<Certificates>(renewed()).when(command.clone()).then([revoked(2)]);
     given::<Certificates>(with(&active(1), revoked(1))).when(command.clone()).then_nothing();
     given::<Certificates>([intended(1).into()]).when(command).then_nothing();

@@ -177,7 +177,8 @@ impl World {
     }
 
     pub(crate) async fn revoke_certificate(&self, device: &Registered, serial_number: SerialNumber, why: &str) {
-        let revoked = CertificateRevoked { serial_number, reason: Some(Reason::parse(why).unwrap()) };
+        let revoked =
+            CertificateRevoked { serial_number, reason: Some(Reason::parse(why).unwrap()), reason_code: None };
         let stream = StreamId::certificates(device.id);
         self.record(Some(device.tenant_id), stream, [CertificateEvent::Revoked(revoked)]).await;
     }
