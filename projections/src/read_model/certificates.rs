@@ -1,6 +1,6 @@
 //! Certificates: the inventory, a device's, one by its serial number, and what a CRL lists.
 
-use signalbeam_domain::certificate::Standing;
+use signalbeam_domain::certificate::{RevocationReason, Standing};
 use signalbeam_domain::{AuthorityId, DeviceId, Digest, EventId, Fingerprint, SerialNumber, TenantId, Timestamp};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -44,6 +44,8 @@ pub struct CertificateRow {
     pub revoked_by: Option<String>,
     /// What was said of the revocation.
     pub revocation_reason: Option<String>,
+    /// Why it ended, in the words of RFC 5280; `None` while it has not, and for a retired authority's.
+    pub revocation_reason_code: Option<RevocationReason>,
     /// The certificate that took its place, also where it was revoked afterwards.
     pub superseded_by: Option<SerialNumber>,
     /// The certificate that it renewed.
@@ -105,10 +107,13 @@ pub struct Revocation {
     pub expires_at: Timestamp,
     /// Whether it was superseded or revoked.
     pub standing: Standing,
+    /// Why, in the words of RFC 5280.
+    pub reason_code: RevocationReason,
 }
 
 const COLUMNS: &str = "SELECT id, serial_number, device_id, tenant_id, fingerprint, subject, type, profile, issued_at, \
-    not_before, expires_at, standing, revoked_at, revoked_by, revocation_reason, superseded_by, renewal_of, \
+    not_before, expires_at, standing, revoked_at, revoked_by, revocation_reason, \
+    revocation_reason_code, superseded_by, renewal_of, \
     public_key_sha256, authority_id, first_used_at, noticed_days FROM device_certificates WHERE true";
 
 const NEWEST_FIRST: (&str, &str) = ("issued_at", "id");
@@ -199,8 +204,8 @@ impl ReadModel {
     /// # Errors
     /// [`ReadError`] where the tables do not answer.
     pub async fn revocations(&self, expiring_from: Timestamp) -> Result<Vec<Revocation>, ReadError> {
-        let query = "SELECT serial_number, authority_id, revoked_at, expires_at, standing, superseded_by \
-                     FROM device_certificates WHERE revoked_at IS NOT NULL AND expires_at >= $1 \
+        let query = "SELECT serial_number, authority_id, revoked_at, expires_at, standing, superseded_by, \
+                     revocation_reason_code FROM device_certificates WHERE revoked_at IS NOT NULL AND expires_at >= $1 \
                      ORDER BY revoked_at, serial_number";
         let rows = sqlx::query(query).bind(expiring_from.to_string()).fetch_all(self.tables.readers()).await?;
         rows.iter().map(revocation).collect()
@@ -254,6 +259,9 @@ fn revocation(row: &SqliteRow) -> Result<Revocation, ReadError> {
         revoked_at: row.moment("revoked_at")?,
         expires_at: row.moment("expires_at")?,
         standing: standing(row)?,
+        reason_code: row
+            .optional("revocation_reason_code", RevocationReason::parse)?
+            .unwrap_or(RevocationReason::Unspecified),
     })
 }
 
@@ -275,6 +283,7 @@ impl Listable for CertificateRow {
             revoked_at: row.optional_moment("revoked_at")?,
             revoked_by: row.optional_text("revoked_by")?,
             revocation_reason: row.optional_text("revocation_reason")?,
+            revocation_reason_code: row.optional("revocation_reason_code", RevocationReason::parse)?,
             superseded_by: row.optional("superseded_by", SerialNumber::from_hex)?,
             renewal_of: row.optional("renewal_of", SerialNumber::from_hex)?,
             public_key_sha256: row.optional("public_key_sha256", digest)?,
