@@ -381,7 +381,7 @@ impl Fleet {
             let command = CertificateCommand::Revoke {
                 serial_number,
                 reason: Some(reason("key compromise")),
-                reason_code: (which % 2 == 0).then_some(RevocationReason::KeyCompromise),
+                reason_code: (which.is_multiple_of(2)).then_some(RevocationReason::KeyCompromise),
             };
             self.decide_certificates(nth, command).await;
         }
