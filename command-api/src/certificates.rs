@@ -1,6 +1,6 @@
 //! Certificates: issued, renewed, revoked.
 
-#[expect(dead_code, reason = "the commands on many certificates follow")]
+pub(crate) mod bulk_revoke;
 pub(crate) mod filter;
 pub(crate) mod issuance;
 pub(crate) mod issue;

@@ -44,6 +44,16 @@ pub enum CertificateCommand {
         /// Why, in those of RFC 5280.
         reason_code: Option<RevocationReason>,
     },
+    /// Revoke one and, where others have taken its place meanwhile, the active one among them: whoever had the old key has
+    /// not escaped by renewing while the revocation was on its way.
+    RevokeLine {
+        /// Its serial number.
+        serial_number: SerialNumber,
+        /// Why, in an admin's words.
+        reason: Option<Reason>,
+        /// Why, in those of RFC 5280.
+        reason_code: Option<RevocationReason>,
+    },
     /// Revoke every active one.
     RevokeAll {
         /// Why, in an admin's words.
@@ -247,6 +257,14 @@ impl Certificates {
         self.issued.iter().filter(|certificate| certificate.standing == Standing::Active)
     }
 
+    /// One and all that took its place, one after the other.
+    fn line(&self, first: SerialNumber) -> impl Iterator<Item = &Certificate> {
+        std::iter::successors(self.find(first), |certificate| match certificate.standing {
+            Standing::Superseded { by } => self.find(by),
+            Standing::Active | Standing::Revoked => None,
+        })
+    }
+
     fn with_certificate(&mut self, serial_number: SerialNumber, change: impl FnOnce(&mut Certificate)) {
         if let Some(certificate) = self.issued.iter_mut().find(|c| c.serial_number() == serial_number) {
             change(certificate);
@@ -286,6 +304,20 @@ impl Aggregate for Certificates {
                         vec![CertificateRevoked { serial_number, reason, reason_code }.into()]
                     }
                 })
+            }
+            CertificateCommand::RevokeLine { serial_number, reason, reason_code } => {
+                known(serial_number)?;
+                let unrevoked =
+                    self.line(serial_number).filter(|certificate| certificate.standing != Standing::Revoked);
+                let ends = unrevoked.filter(|certificate| {
+                    certificate.standing == Standing::Active || certificate.serial_number() == serial_number
+                });
+                let revoked = ends.map(|certificate| CertificateRevoked {
+                    serial_number: certificate.serial_number(),
+                    reason: reason.clone(),
+                    reason_code,
+                });
+                Ok(revoked.map(Into::into).collect())
             }
             CertificateCommand::RevokeAll { reason, reason_code } => {
                 let revoked = self.unrevoked().map(|certificate| CertificateRevoked {

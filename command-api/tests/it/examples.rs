@@ -32,7 +32,8 @@ const OF_DEVICES: [&str; 15] = [
     "renew-certificate.response.json",
 ];
 /// What admins do that is answered.
-const ANSWERED: [&str; 9] = [
+const ANSWERED: [&str; 10] = [
+    "revoke-certificates",
     "create-registration-token",
     "approve-device",
     "reject-device",
@@ -179,6 +180,9 @@ async fn an_admin_renews_and_withdraws_credentials_by_the_examples() {
     follow(world.post(device.route("rotate-api-key")), "rotate-api-key", json!({})).await;
     follow(world.post(device.route("revoke-api-key")), "revoke-api-key", json!({})).await;
     follow(world.delete(certificate.route()), "revoke-certificate", json!({})).await;
+    let (device, _) = world.device_with_certificate(TENANT_A).await;
+    let filter = json!({"filter": {"deviceIds": [device.id]}});
+    follow(world.post("/api/certificates/revoke"), "revoke-certificates", filter).await;
     let route = "/api/admin-tokens/revoke";
     follow(world.post(route), "revoke-admin-tokens.one", json!({})).await;
     follow(world.post(route), "revoke-admin-tokens.all", json!({})).await;

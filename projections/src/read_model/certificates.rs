@@ -96,6 +96,8 @@ pub struct CertificateFilter {
     pub authority_id: Option<AuthorityId>,
     /// Only those that were neither superseded nor revoked, whether or not their validity is over.
     pub unrevoked: bool,
+    /// Only these; empty: all.
+    pub serial_numbers: Vec<SerialNumber>,
 }
 
 /// A certificate that a CRL lists.
@@ -249,6 +251,7 @@ impl CertificateFilter {
             listing.and_that("revoked_at IS NULL");
         }
         listing.and_one_of("device_id", self.device_ids.iter().map(ToString::to_string));
+        listing.and_one_of("serial_number", self.serial_numbers.iter().map(ToString::to_string));
     }
 }
 

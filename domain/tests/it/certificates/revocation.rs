@@ -43,6 +43,23 @@ fn revoking_all_revokes_the_active_one_and_leaves_what_has_ended() {
 }
 
 #[test]
+fn revoking_a_line_reaches_the_one_that_took_the_place_meanwhile() {
+    let line = |number| {
+        let (reason, reason_code) = (Some(reason("leaked")), Some(RevocationReason::KeyCompromise));
+        Command::RevokeLine { serial_number: serial(number), reason, reason_code }
+    };
+    given::<Certificates>(active(1)).when(line(1)).then([revoked(1)]);
+    given::<Certificates>(renewed()).when(line(1)).then([revoked(1), revoked(2)]);
+    given::<Certificates>(renewed()).when(line(2)).then([revoked(2)]);
+    let third = vec![renewing(3, 2).into(), superseded(2, 3), issued(renewing(3, 2))];
+    let twice = [renewed(), third].concat();
+    given::<Certificates>(twice).when(line(1)).then([revoked(1), revoked(3)]);
+    given::<Certificates>(with(&renewed(), revoked(1))).when(line(1)).then_nothing();
+    given::<Certificates>(with(&renewed(), revoked(2))).when(line(1)).then([revoked(1)]);
+    given::<Certificates>([]).when(line(1)).then_refused(Error::Unknown);
+}
+
+#[test]
 fn after_a_revocation_no_certificate_is_active() {
     assert_eq!(given::<Certificates>(with(&active(1), revoked(1))).state().active(), None);
 }
