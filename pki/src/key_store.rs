@@ -3,9 +3,12 @@
 //! An adapter can be a file, a PKCS#11 token or a vault on the network, so everything is asynchronous and works on the
 //! to-be-signed octets.
 
+mod encryption;
 mod file;
+mod files;
 mod local_key;
 mod memory;
+mod secret;
 
 use std::fmt;
 use std::io;
@@ -19,6 +22,7 @@ use crate::public_key::CaPublicKey;
 
 pub use file::FileKeyStore;
 pub use memory::MemoryKeyStore;
+pub use secret::KeyStoreSecret;
 
 /// The types of key that a certificate authority can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -153,6 +157,25 @@ pub enum KeyStoreError {
         key: PathBuf,
         /// The certificate that is there.
         certificate: PathBuf,
+    },
+    /// The key is encrypted and nobody has told the passphrase.
+    #[error(
+        "{} is encrypted: tell its passphrase by `ca.key_passphrase_file` or the environment variable \
+         SIGNALBEAM__CA__KEY_PASSPHRASE", key.display()
+    )]
+    PassphraseMissing {
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// The key was encrypted under another passphrase.
+    #[error(
+        "the configured passphrase does not open {}: correct `ca.key_passphrase_file` or \
+         SIGNALBEAM__CA__KEY_PASSPHRASE; to try one by hand, type: openssl pkey -in {} -noout",
+        key.display(), key.display()
+    )]
+    WrongPassphrase {
+        /// The key's file.
+        key: PathBuf,
     },
     /// A stored key or certificate cannot be understood.
     #[error("{location}: {problem}")]
