@@ -6,8 +6,10 @@
 mod encryption;
 mod file;
 mod files;
+mod foreign;
 mod local_key;
 mod memory;
+mod pkcs11;
 mod secret;
 
 use std::fmt;
@@ -22,6 +24,7 @@ use crate::public_key::CaPublicKey;
 
 pub use file::FileKeyStore;
 pub use memory::MemoryKeyStore;
+pub use pkcs11::{Pkcs11KeyStore, Pkcs11Token, Pkcs11TokenSettings};
 pub use secret::KeyStoreSecret;
 
 /// The types of key that a certificate authority can have.
@@ -184,6 +187,23 @@ pub enum KeyStoreError {
         location: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// The token or vault does not answer, or refuses.
+    #[error("the {location} is not available: {reason}")]
+    Unavailable {
+        /// Which one.
+        location: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// The token has refused the PIN, which is then not tried again: tokens lock themselves after a few wrong ones.
+    #[error(
+        "the {location} refused the PIN; it is not tried again, since a token locks itself after a few wrong ones: \
+         correct `ca.pkcs11.pin_file` or SIGNALBEAM__CA__PKCS11__PIN and start the server anew"
+    )]
+    PinRefused {
+        /// Which token.
+        location: String,
     },
     /// A signature was asked for before a key was created.
     #[error("there is no key yet")]

@@ -29,7 +29,10 @@ pub use certificate::{fingerprint, peek_validity};
 pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificate};
 pub use csr::CsrError;
 pub use device_key::{DeviceKeyError, DeviceKeyGenerator, DeviceKeyType};
-pub use key_store::{CaKeyStore, CaKeyType, CaMaterial, FileKeyStore, KeyStoreError, KeyStoreSecret, MemoryKeyStore};
+pub use key_store::{
+    CaKeyStore, CaKeyType, CaMaterial, FileKeyStore, KeyStoreError, KeyStoreSecret, MemoryKeyStore, Pkcs11KeyStore,
+    Pkcs11Token, Pkcs11TokenSettings,
+};
 pub use pem::PrivateKeyPem;
 pub use profile::PublishedUrl;
 pub use public_key::{CaPublicKey, DeviceKeyAlgorithm, DevicePublicKey};
