@@ -11,6 +11,7 @@ mod local_key;
 mod memory;
 mod pkcs11;
 mod secret;
+mod slots;
 
 use std::fmt;
 use std::io;
@@ -24,8 +25,9 @@ use crate::public_key::CaPublicKey;
 
 pub use file::FileKeyStore;
 pub use memory::MemoryKeyStore;
-pub use pkcs11::{Pkcs11KeyStore, Pkcs11Token, Pkcs11TokenSettings};
+pub use pkcs11::{Pkcs11KeyStore, Pkcs11KeyStores, Pkcs11Token, Pkcs11TokenSettings};
 pub use secret::KeyStoreSecret;
+pub use slots::{CaKeyStores, FileKeyStores, InvalidKeySlot, KeySlot, MemoryKeyStores};
 
 /// The types of key that a certificate authority can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{CaKeyStore, CaKeyType, CaMaterial, KeyStoreError};
+use super::{CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, KeySlot, KeyStoreError};
 use crate::blocking::BlockingPool;
 use crate::public_key::CaPublicKey;
 use objects::Objects;
@@ -62,6 +62,26 @@ impl Pkcs11KeyStore {
             Ok(outcome) => outcome?,
             Err(_) => Err(self.token.unavailable(format!("no answer within {} s", timeout.as_secs()))),
         }
+    }
+}
+
+/// Keys in a token: the main slot's under the configured label, every other's under `{label}-{slot}`.
+#[derive(Debug, Clone)]
+pub struct Pkcs11KeyStores {
+    token: Arc<Pkcs11Token>,
+    label: String,
+}
+
+impl Pkcs11KeyStores {
+    /// Makes one on a token, which is not opened before it is used.
+    pub fn new(token: Arc<Pkcs11Token>, label: impl Into<String>) -> Self {
+        Self { token, label: label.into() }
+    }
+}
+
+impl CaKeyStores for Pkcs11KeyStores {
+    fn open(&self, slot: &KeySlot) -> Result<Arc<dyn CaKeyStore>, KeyStoreError> {
+        Ok(Arc::new(Pkcs11KeyStore::new(Arc::clone(&self.token), &slot.within(&self.label))))
     }
 }
 
