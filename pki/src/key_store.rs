@@ -7,6 +7,8 @@ mod encryption;
 mod file;
 mod files;
 mod foreign;
+#[cfg(feature = "azure")]
+mod key_vault;
 mod local_key;
 mod memory;
 mod pkcs11;
@@ -24,6 +26,8 @@ use crate::blocking::JobLost;
 use crate::public_key::CaPublicKey;
 
 pub use file::FileKeyStore;
+#[cfg(feature = "azure")]
+pub use key_vault::{KeyVault, KeyVaultIdentity, KeyVaultKeyStore, KeyVaultKeyStores, KeyVaultSettings};
 pub use memory::MemoryKeyStore;
 pub use pkcs11::{Pkcs11KeyStore, Pkcs11KeyStores, Pkcs11Token, Pkcs11TokenSettings};
 pub use secret::KeyStoreSecret;

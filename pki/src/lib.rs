@@ -37,6 +37,8 @@ pub use key_store::{
     KeyStoreError, KeyStoreSecret, MemoryKeyStore, MemoryKeyStores, Pkcs11KeyStore, Pkcs11KeyStores, Pkcs11Token,
     Pkcs11TokenSettings,
 };
+#[cfg(feature = "azure")]
+pub use key_store::{KeyVault, KeyVaultIdentity, KeyVaultKeyStore, KeyVaultKeyStores, KeyVaultSettings};
 pub use pem::PrivateKeyPem;
 pub use profile::PublishedUrl;
 pub use public_key::{CaPublicKey, DeviceKeyAlgorithm, DevicePublicKey};

@@ -6,6 +6,7 @@ mod authority;
 mod background;
 mod gauges;
 mod intents;
+mod key_stores;
 mod limits;
 mod log_guard;
 mod measured_store;

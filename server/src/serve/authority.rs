@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use signalbeam_authn::draw;
 use signalbeam_domain::authority::{Authority, AuthorityCommand, AuthorityCreated, AuthorityError, AuthorityStatus};
 use signalbeam_domain::{Actor, CorrelationId, Fingerprint, Position, StreamId, Timestamp};
@@ -10,7 +12,7 @@ use signalbeam_event_store::{
     Clock, CommandMetadata, EventStore, ExecuteError, Filter, LoadError, StoreError, execute, load,
 };
 use signalbeam_pki::{
-    AuthoritySettings, BlockingPool, CaKeyStore, CaMaterial, CertificateAuthority, FileKeyStore, KeyStoreError,
+    AuthoritySettings, CaKeyStore, CaKeyStores, CaMaterial, CertificateAuthority, KeySlot, KeyStoreError,
 };
 use uuid::Uuid;
 
@@ -72,13 +74,20 @@ pub enum AuthorityStartError {
 /// # Errors
 /// [`AuthorityStartError`], above all where log and key files do not belong to each other.
 pub(super) async fn open(
+    key_stores: &dyn CaKeyStores,
     folder: PathBuf,
     settings: AuthoritySettings,
     store: &dyn EventStore,
     clock: &dyn Clock,
 ) -> Result<Arc<CertificateAuthority>, AuthorityStartError> {
-    let keys = FileKeyStore::new(folder.clone(), BlockingPool::per_processor());
-    let material = keys.load().await?;
+    let keys = key_stores.open(&KeySlot::main())?;
+    let material = match keys.load().await {
+        Err(error @ (KeyStoreError::Unavailable { .. } | KeyStoreError::PinRefused { .. })) => {
+            let known = active_in_log(store).await?.ok_or(error)?;
+            return without_key_store(keys, settings, &known);
+        }
+        outcome => outcome?,
+    };
     if !matches!(material, CaMaterial::Complete { .. })
         && let Some(known) = active_in_log(store).await?
     {
@@ -87,7 +96,7 @@ pub(super) async fn open(
     let now = clock.now();
     let root_serial = draw::serial_number()?;
     let authority =
-        CertificateAuthority::open_or_create(Arc::new(keys), settings, now.to_offset_date_time(), root_serial).await?;
+        CertificateAuthority::open_or_create(keys, settings, now.to_offset_date_time(), root_serial).await?;
     let stream = StreamId::certificate_authority(authority.id());
     let (recorded, _) = load::<Authority>(store, &stream).await?;
     match recorded.status() {
@@ -104,6 +113,18 @@ pub(super) async fn open(
         }
     }
     Ok(Arc::new(authority))
+}
+
+/// The authority as the log knows it, while the store of its key is out of reach: everything but signing works.
+fn without_key_store(
+    keys: Arc<dyn CaKeyStore>,
+    settings: AuthoritySettings,
+    known: &AuthorityCreated,
+) -> Result<Arc<CertificateAuthority>, AuthorityStartError> {
+    let certificate = CertificateDer::from_pem_slice(known.certificate_pem.as_bytes())
+        .map_err(|_| signalbeam_pki::AuthorityError::Certificate("the log's copy of it cannot be read"))?;
+    tracing::error!("the certificate authority's key store is out of reach: nothing is issued until it is back");
+    Ok(Arc::new(CertificateAuthority::from_certificates(keys, settings, vec![certificate.to_vec()])?))
 }
 
 /// The authority that signs, as far as the log knows.

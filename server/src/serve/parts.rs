@@ -19,11 +19,12 @@ use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, S
 use signalbeam_query_api::{CaCertificates, Parts as QueryParts, QueryApi, documentation};
 use tokio::sync::watch;
 
+use super::key_stores::{WatchedKeyStores, key_stores};
 use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::secrets::Secrets;
 use super::{AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, PROJECTIONS_FILE};
-use super::{StartError, audit_upkeep, authority, limits};
+use super::{AuthorityStartError, StartError, audit_upkeep, authority, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::oidc;
@@ -36,6 +37,8 @@ pub(super) struct Parts {
     pub(super) flood_guard: Arc<FloodGuard>,
     pub(super) audit_settings: watch::Sender<config::Audit>,
     pub(super) data_dir: PathBuf,
+    /// Where the authorities' keys are.
+    pub(super) key_stores: Arc<WatchedKeyStores>,
     pub(super) projector: Arc<Projector>,
     pub(super) index: Arc<CredentialIndex>,
     pub(super) authorities: Authorities,
@@ -84,7 +87,9 @@ impl Parts {
         let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
         let settings = authority_settings(&config.ca)?;
         Secrets::make_for_new_log(data_dir, head_found)?;
-        let authority = authority::open(data_dir.join(AUTHORITY_FOLDER), settings, &*store, &*clock).await?;
+        let key_stores = key_stores(config, data_dir).map_err(AuthorityStartError::from)?;
+        let folder = data_dir.join(AUTHORITY_FOLDER);
+        let authority = authority::open(&*key_stores, folder, settings, &*store, &*clock).await?;
         let authorities_are_new = authority.is_new();
         let authorities = Authorities::of_one(authority)?;
         // After all that may fail: secrets that are made for a server that does not start hide that others are missing.
@@ -113,6 +118,7 @@ impl Parts {
             flood_guard,
             audit_settings: watch::Sender::new(config.audit.clone()),
             data_dir: data_dir.join(""),
+            key_stores,
             projector,
             index,
             authorities,
