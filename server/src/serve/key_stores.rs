@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use signalbeam_pki::{
     BlockingPool, CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, CaPublicKey, FileKeyStores, KeySlot, KeyStoreError,
-    KeyStoreSecret, Pkcs11KeyStores, Pkcs11Token, Pkcs11TokenSettings,
+    KeyStoreSecret, Pkcs11KeyStores, Pkcs11Token, Pkcs11TokenSettings, certificate_pem,
 };
 
 use super::AUTHORITY_FOLDER;
 use crate::config::{self, Config};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, make_private_dir, write_private};
+
+const CERTIFICATE_COPY: &str = "ca-cert.pem";
 
 /// The configured key stores. Of tokens and vaults nothing is opened yet: one that is out of reach keeps no server from
 /// starting.
@@ -34,7 +36,8 @@ pub(super) fn key_stores(config: &Config, data_dir: &DataDir) -> Result<Arc<Watc
         }
         config::KeyStore::AzureKeyVault => key_vault(&config.azure_key_vault)?,
     };
-    Ok(Arc::new(WatchedKeyStores { stores, failure: Arc::default() }))
+    let copies = (config.ca.key_store != config::KeyStore::File).then(|| data_dir.join(AUTHORITY_FOLDER));
+    Ok(Arc::new(WatchedKeyStores { stores, copies, failure: Arc::default() }))
 }
 
 fn secret(told: Option<&config::Secret>, file: Option<&PathBuf>) -> Result<Option<KeyStoreSecret>, KeyStoreError> {
@@ -79,9 +82,12 @@ fn key_vault(_: &config::AzureKeyVault) -> Result<Arc<dyn CaKeyStores>, KeyStore
     })
 }
 
-/// Key stores that remember whether the last call failed.
+/// Key stores that remember whether the last call failed, and copy certificates of tokens and vaults to where those of
+/// files are: operators, backups and checks find them there.
 pub(super) struct WatchedKeyStores {
     stores: Arc<dyn CaKeyStores>,
+    /// Where copies go.
+    copies: Option<PathBuf>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -101,13 +107,16 @@ impl fmt::Debug for WatchedKeyStores {
 impl CaKeyStores for WatchedKeyStores {
     fn open(&self, slot: &KeySlot) -> Result<Arc<dyn CaKeyStore>, KeyStoreError> {
         let store = self.stores.open(slot)?;
-        Ok(Arc::new(WatchedKeyStore { store, failure: Arc::clone(&self.failure) }))
+        let within = |folder: &PathBuf| if slot.is_main() { folder.clone() } else { folder.join(slot.as_str()) };
+        let copy = self.copies.as_ref().map(within);
+        Ok(Arc::new(WatchedKeyStore { store, copy, failure: Arc::clone(&self.failure) }))
     }
 }
 
 #[derive(Debug)]
 struct WatchedKeyStore {
     store: Arc<dyn CaKeyStore>,
+    copy: Option<PathBuf>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -117,12 +126,33 @@ impl WatchedKeyStore {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
         outcome
     }
+
+    /// Writes the copy of a certificate, if there is to be one and it is not there.
+    async fn copy(&self, certificate: &[u8]) {
+        let Some(folder) = self.copy.clone() else { return };
+        let pem = certificate_pem(certificate);
+        let written = tokio::task::spawn_blocking(move || {
+            let path = folder.join(CERTIFICATE_COPY);
+            if std::fs::read(&path).is_ok_and(|found| found == pem.as_bytes()) {
+                return Ok(());
+            }
+            make_private_dir(&folder)?;
+            write_private(&path, pem.as_bytes())
+        });
+        if let Ok(Err(error)) = written.await {
+            tracing::warn!(%error, "the copy of the authority's certificate in the data directory cannot be written");
+        }
+    }
 }
 
 #[async_trait]
 impl CaKeyStore for WatchedKeyStore {
     async fn load(&self) -> Result<CaMaterial, KeyStoreError> {
-        self.note(self.store.load().await)
+        let found = self.note(self.store.load().await)?;
+        if let CaMaterial::Complete { certificate, .. } = &found {
+            self.copy(certificate).await;
+        }
+        Ok(found)
     }
 
     async fn create_key(&self, key_type: CaKeyType) -> Result<CaPublicKey, KeyStoreError> {
@@ -130,7 +160,9 @@ impl CaKeyStore for WatchedKeyStore {
     }
 
     async fn store_certificate(&self, certificate: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
-        self.note(self.store.store_certificate(certificate).await)
+        let stored = self.note(self.store.store_certificate(certificate).await)?;
+        self.copy(&stored).await;
+        Ok(stored)
     }
 
     async fn sign(&self, to_be_signed: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
