@@ -224,3 +224,10 @@ pub enum KeyStoreError {
     #[error(transparent)]
     Lost(#[from] JobLost),
 }
+
+impl KeyStoreError {
+    /// Whether the store may hold everything it should, and cannot be asked now.
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::PinRefused { .. })
+    }
+}
