@@ -220,6 +220,11 @@ impl CertificateAuthority {
         &self.subject
     }
 
+    /// The subject as it stands in the certificate, DER.
+    pub(crate) fn subject_der(&self) -> &[u8] {
+        &self.subject_der
+    }
+
     /// The serial number of its own certificate.
     pub fn serial_number(&self) -> SerialNumber {
         self.serial_number

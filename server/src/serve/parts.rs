@@ -28,6 +28,7 @@ use super::{StartError, audit_upkeep, authority, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::oidc;
+use crate::server_certificate::Issuance;
 
 /// What a running server consists of.
 pub(super) struct Parts {
@@ -141,6 +142,15 @@ impl Parts {
         let queries = signalbeam_query_api::router(self.query_api());
         let (routes, document) = commands.merge(queries).split_for_parts();
         routes.merge(documentation(document))
+    }
+
+    /// What our own TLS certificate is issued with.
+    pub(super) fn issuance(&self) -> Issuance {
+        Issuance {
+            authority: Arc::clone(&self.authority),
+            store: Arc::clone(&self.store) as _,
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     /// What the monitors work with.
