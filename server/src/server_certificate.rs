@@ -11,8 +11,7 @@ use signalbeam_domain::authority::ServicePurpose;
 use signalbeam_event_store::{Clock, EventStore};
 use signalbeam_pki::device_key::DeviceKeyError;
 use signalbeam_pki::{
-    AuthorityError, CertificateAuthority, ServerCertificateRequest, ServerName, ServiceKey,
-    server_certificate_needs_renewal,
+    Authorities, AuthorityError, ServerCertificateRequest, ServerName, ServiceKey, server_certificate_needs_renewal,
 };
 use tokio::sync::Mutex;
 
@@ -69,8 +68,8 @@ pub enum ServerCertificateError {
 /// What a certificate is issued with.
 #[derive(Clone)]
 pub struct Issuance {
-    /// Signs it.
-    pub authority: Arc<CertificateAuthority>,
+    /// One of them signs it.
+    pub authorities: Authorities,
     /// Where it is recorded before it is signed.
     pub store: Arc<dyn EventStore>,
     /// Tells the time.
@@ -136,7 +135,7 @@ impl ServerCertificate {
 
 async fn obtain(
     file: &Path,
-    Issuance { authority, store, clock }: &Issuance,
+    Issuance { authorities, store, clock }: &Issuance,
     settings: &Tls,
 ) -> Result<CertifiedKey, ServerCertificateError> {
     if let (Some(certificate), Some(key)) = (&settings.certificate_file, &settings.private_key_file) {
@@ -147,12 +146,11 @@ async fn obtain(
         .map(|name| ServerName::try_from(name.to_owned()).map_err(|_| ServerCertificateError::Name(name.to_owned())))
         .collect::<Result<_, _>>()?;
     let now = clock.now();
+    let authorities = authorities.current();
+    let authority = authorities.for_servers(now.to_offset_date_time());
     if let Ok(present) = read_pair(file, file) {
-        match present
-            .cert
-            .first()
-            .map(|leaf| server_certificate_needs_renewal(leaf, now.to_offset_date_time(), &names, authority))
-        {
+        let judged = |leaf| server_certificate_needs_renewal(leaf, now.to_offset_date_time(), &names, authority);
+        match present.cert.first().map(|leaf| judged(leaf)) {
             Some(None) => return Ok(present),
             Some(Some(reason)) => tracing::info!(?reason, "renewing the server's certificate"),
             None => tracing::info!("making the server's certificate: its file holds none"),

@@ -25,7 +25,7 @@ use signalbeam_event_store::{
     AttemptFilter, AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, MemoryEventStore, Recorded,
 };
 use signalbeam_pki::{
-    AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, MemoryKeyStore,
+    Authorities, AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, DeviceKeyGenerator, MemoryKeyStore,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
 use tempfile::TempDir;
@@ -111,6 +111,7 @@ impl World {
         let serial = SerialNumber::from_random([7; 20]);
         let authority = CertificateAuthority::open_or_create(keys.clone(), settings, now, serial).await.unwrap();
         let authority = Arc::new(authority);
+        let authorities = Authorities::of_one(authority.clone()).unwrap();
 
         let folder = tempfile::tempdir().unwrap();
         let tables = Tables::open(&folder.path().join("projections.db"), &*store).await.unwrap();
@@ -127,7 +128,7 @@ impl World {
             clock: clock.clone(),
             admins: AdminTokens::new(&key_octets(2)),
             keeper: keeper.clone(),
-            verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
+            authorities: authorities.clone(),
             policy,
             limits: limits.clone(),
         }));
@@ -139,7 +140,7 @@ impl World {
             freshness: Freshness::new(projector.clone()),
             authenticator,
             keeper,
-            authority: authority.clone(),
+            authorities,
             device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::new(2))),
             clock: clock.clone(),
             policy: CommandPolicy::default(),

@@ -9,7 +9,9 @@ use signalbeam_authn::draw;
 use signalbeam_domain::authority::{Authority, AuthorityCommand, AuthorityCreated, AuthorityEvent, ServicePurpose};
 use signalbeam_domain::{Actor, CorrelationId, Event, SerialNumber, StreamId, Timestamp};
 use signalbeam_event_store::{Clock, CommandMetadata, EventReader as _, MemoryEventStore, execute};
-use signalbeam_pki::{AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, MemoryKeyStore, peek_validity};
+use signalbeam_pki::{
+    Authorities, AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, MemoryKeyStore, peek_validity,
+};
 use signalbeam_server::config::Tls;
 use signalbeam_server::server_certificate::{Issuance, ServerCertificate, ServerCertificateError};
 use uuid::Uuid;
@@ -51,7 +53,7 @@ impl House {
 
     async fn prepare(&self, tls: Tls) -> Result<ServerCertificate, ServerCertificateError> {
         let issuance = Issuance {
-            authority: Arc::clone(&self.authority),
+            authorities: Authorities::of_one(Arc::clone(&self.authority)).unwrap(),
             store: Arc::clone(&self.store) as _,
             clock: Arc::clone(&self.clock) as _,
         };
@@ -87,6 +89,8 @@ async fn record(store: &MemoryEventStore, authority: &CertificateAuthority, now:
         not_before: Timestamp::from_offset_date_time(validity.not_before),
         not_after: Timestamp::from_offset_date_time(validity.not_after),
         certificate_pem: authority.certificate_pem(),
+        issuer_id: None,
+        key_slot: None,
     };
     let metadata = CommandMetadata {
         actor: Actor::system("server"),
