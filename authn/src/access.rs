@@ -83,6 +83,8 @@ pub const ROUTES: &[RouteAccess] = &[
     row("POST", "/api/certificates/{deviceId}/issue", &[Admin(ManageCertificates), ApiKey], Thing),
     row("POST", "/api/certificates/{serialNumber}/renew", &[Device], Thing),
     row("DELETE", "/api/certificates/{serialNumber}", &[Admin(ManageCertificates)], Thing),
+    row("POST", "/ocsp", &[], Open),
+    row("GET", "/ocsp/{request}", &[], Open),
     row("GET", "/api/authentication-logs", &[Admin(Read)], Listed),
     row("GET", "/api/authentication-logs/export", &[Admin(Read)], Listed),
     row("GET", "/api/usage", &[Admin(Read)], Listed),

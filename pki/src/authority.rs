@@ -297,7 +297,7 @@ impl CertificateAuthority {
 
     /// Its certificate, its issuer's, and so on up to the root, each in DER.
     pub fn chain(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(&self.certificate).chain(&self.issuers).map(|certificate| certificate.as_ref())
+        std::iter::once(&self.certificate).chain(&self.issuers).map(AsRef::as_ref)
     }
 
     /// What goes with a certificate that it issued, so that whoever trusts the root alone can check it: its own

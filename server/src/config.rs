@@ -22,8 +22,8 @@ use layer::Layer;
 pub use sections::{
     AddressHeader, ApiKeyExpirationCheck, ApiKeyFallback, ApiKeyRetirement, Audit, Authentication,
     CertificateAuthority, CertificateRenewal, ClientCertificateHeader, Config, Durability, Hierarchy, KeyStore,
-    KeyType, Listener, Log, LogFormat, Mtls, Oidc, Proxy, ProxyProtocol, RateLimit, Store, TenantBounds, Tenants, Tls,
-    Validity,
+    KeyType, Listener, Log, LogFormat, Mtls, Oidc, Pki, Proxy, ProxyProtocol, RateLimit, Store, TenantBounds, Tenants,
+    Tls, Validity,
 };
 
 /// The name of the file that is looked for where none is named.

@@ -64,10 +64,10 @@ impl<'a> OcspRequest<'a> {
         if der.len() > Self::MAX_OCTETS {
             return Err(MalformedRequest);
         }
-        Self::read(der).ok_or(MalformedRequest)
+        Self::read(der)
     }
 
-    fn read(der: &'a [u8]) -> Option<Self> {
+    fn read(der: &'a [u8]) -> Result<Self, MalformedRequest> {
         let mut request = Fields::within(Tag::Sequence, der)?;
         let mut to_be_signed = Fields::of(request.required(Tag::Sequence)?)?;
         if let Some(signature) = request.optional(context(TagNumber::N0))? {
@@ -78,7 +78,7 @@ impl<'a> OcspRequest<'a> {
             // Only v1 exists; whoever spells the default out is understood.
             let mut version = Fields::of(version)?;
             if version.required(Tag::Integer)? != [0] {
-                return None;
+                return Err(MalformedRequest);
             }
             version.end()?;
         }
@@ -90,12 +90,12 @@ impl<'a> OcspRequest<'a> {
             None => None,
         };
         to_be_signed.end()?;
-        Some(Self { certificates, nonce })
+        Ok(Self { certificates, nonce })
     }
 }
 
 /// `Signature`: algorithm, bits, and perhaps certificates.
-fn check_signature(contents: &[u8]) -> Option<()> {
+fn check_signature(contents: &[u8]) -> Result<(), MalformedRequest> {
     let mut signature = Fields::within(Tag::Sequence, contents)?;
     signature.required(Tag::Sequence)?;
     signature.required(Tag::BitString)?;
@@ -103,12 +103,12 @@ fn check_signature(contents: &[u8]) -> Option<()> {
     signature.end()
 }
 
-fn read_list(contents: &[u8]) -> Option<Vec<CertId<'_>>> {
+fn read_list(contents: &[u8]) -> Result<Vec<CertId<'_>>, MalformedRequest> {
     let mut list = Fields::of(contents)?;
     let mut certificates = Vec::with_capacity(1);
     while !list.is_at_end() {
         if certificates.len() == OcspRequest::MAX_CERTIFICATES {
-            return None;
+            return Err(MalformedRequest);
         }
         let mut single = Fields::of(list.required(Tag::Sequence)?)?;
         certificates.push(CertId::read(single.whole(Tag::Sequence)?)?);
@@ -117,11 +117,11 @@ fn read_list(contents: &[u8]) -> Option<Vec<CertId<'_>>> {
         }
         single.end()?;
     }
-    if certificates.is_empty() { None } else { Some(certificates) }
+    if certificates.is_empty() { Err(MalformedRequest) } else { Ok(certificates) }
 }
 
 /// Looks through a list of extensions; answers the nonce among them.
-fn read_extensions(contents: &[u8]) -> Option<Option<&[u8]>> {
+fn read_extensions(contents: &[u8]) -> Result<Option<&[u8]>, MalformedRequest> {
     let mut list = Fields::within(Tag::Sequence, contents)?;
     let mut seen: Vec<&[u8]> = Vec::new();
     let mut nonce = None;
@@ -131,38 +131,38 @@ fn read_extensions(contents: &[u8]) -> Option<Option<&[u8]>> {
         let is_critical = match extension.optional(Tag::Boolean)? {
             None | Some([0]) => false,
             Some([0xff]) => true,
-            Some(_) => return None,
+            Some(_) => return Err(MalformedRequest),
         };
         let value = extension.required(Tag::OctetString)?;
         extension.end()?;
         if seen.contains(&oid) || seen.len() == MAX_EXTENSIONS {
-            return None;
+            return Err(MalformedRequest);
         }
         seen.push(oid);
         if oid == NONCE {
             nonce = Some(read_nonce(value)?);
         } else if is_critical && !HARMLESS.contains(&oid) {
-            return None;
+            return Err(MalformedRequest);
         }
     }
-    Some(nonce)
+    Ok(nonce)
 }
 
-fn read_nonce(value: &[u8]) -> Option<&[u8]> {
+fn read_nonce(value: &[u8]) -> Result<&[u8], MalformedRequest> {
     let mut fields = Fields::of(value)?;
     let nonce = fields.required(Tag::OctetString)?;
     fields.end()?;
-    (1..=OcspRequest::MAX_NONCE_OCTETS).contains(&nonce.len()).then_some(nonce)
+    (1..=OcspRequest::MAX_NONCE_OCTETS).contains(&nonce.len()).then_some(nonce).ok_or(MalformedRequest)
 }
 
 impl<'a> CertId<'a> {
-    fn read(der: &'a [u8]) -> Option<Self> {
+    fn read(der: &'a [u8]) -> Result<Self, MalformedRequest> {
         let mut id = Fields::within(Tag::Sequence, der)?;
         let mut algorithm = Fields::of(id.required(Tag::Sequence)?)?;
         let oid = algorithm.required(Tag::ObjectIdentifier)?;
         // NULL or absent (RFC 5754, section 2).
         if algorithm.optional(Tag::Null)?.is_some_and(|null| !null.is_empty()) {
-            return None;
+            return Err(MalformedRequest);
         }
         algorithm.end()?;
         let issuer_name_hash = id.required(Tag::OctetString)?;
@@ -170,20 +170,20 @@ impl<'a> CertId<'a> {
         let serial_number = serial_number(id.required(Tag::Integer)?)?;
         id.end()?;
         let hash_algorithm = HashAlgorithm::ALL.into_iter().find(|algorithm| algorithm.oid() == oid);
-        Some(Self { der, hash_algorithm, issuer_name_hash, issuer_key_hash, serial_number })
+        Ok(Self { der, hash_algorithm, issuer_name_hash, issuer_key_hash, serial_number })
     }
 }
 
 /// Reads an `INTEGER`'s contents; fails where they are not DER.
-fn serial_number(contents: &[u8]) -> Option<Option<SerialNumber>> {
+fn serial_number(contents: &[u8]) -> Result<Option<SerialNumber>, MalformedRequest> {
     let magnitude = match contents {
-        [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => return None,
+        [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => return Err(MalformedRequest),
         [0, rest @ ..] => rest,
         all @ [0..=0x7f, ..] => all,
-        _negative => return Some(None),
+        _negative => return Ok(None),
     };
     let mut octets = [0; 20];
-    let Some(space) = octets.len().checked_sub(magnitude.len()) else { return Some(None) };
+    let Some(space) = octets.len().checked_sub(magnitude.len()) else { return Ok(None) };
     octets[space..].copy_from_slice(magnitude);
-    Some(SerialNumber::from_octets(octets).ok())
+    Ok(SerialNumber::from_octets(octets).ok())
 }

@@ -4,6 +4,7 @@ mod api_key_expiration_check;
 mod api_key_retirement;
 mod audit;
 mod oidc;
+mod pki;
 mod proxy;
 mod rate_limit;
 mod tenants;
@@ -18,6 +19,7 @@ pub use api_key_expiration_check::ApiKeyExpirationCheck;
 pub use api_key_retirement::ApiKeyRetirement;
 pub use audit::{Audit, Durability};
 pub use oidc::Oidc;
+pub use pki::Pki;
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
 pub use rate_limit::RateLimit;
 pub use tenants::{TenantBounds, Tenants};
@@ -339,6 +341,8 @@ pub struct Config {
     pub ca: CertificateAuthority,
     /// The server's own certificate.
     pub tls: Tls,
+    /// Revocation lists, and the plain listener for those who check certificates.
+    pub pki: Pki,
     /// Reverse proxies.
     pub proxy: Proxy,
     /// The event log.
@@ -366,6 +370,7 @@ impl Default for Config {
             audit: Audit::default(),
             ca: CertificateAuthority::default(),
             tls: Tls::default(),
+            pki: Pki::default(),
             proxy: Proxy::default(),
             store: Store::default(),
             rate_limit: RateLimit::default(),
