@@ -86,6 +86,8 @@ pub const ROUTES: &[RouteAccess] = &[
     row("DELETE", "/api/certificates/{serialNumber}", &[Admin(ManageCertificates)], Thing),
     row("POST", "/api/certificates/request-renewal", &[Admin(ManageCertificates)], Listed),
     row("POST", "/api/certificates/revoke", &[Admin(ManageCertificates)], Listed),
+    row("POST", "/ocsp", &[], Open),
+    row("GET", "/ocsp/{request}", &[], Open),
     row("GET", "/api/authentication-logs", &[Admin(Read)], Listed),
     row("GET", "/api/authentication-logs/export", &[Admin(Read)], Listed),
     row("GET", "/api/usage", &[Admin(Read)], Listed),

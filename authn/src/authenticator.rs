@@ -282,7 +282,10 @@ impl Authenticator {
     }
 
     /// What every device must pass first: the log can be relied on, and so can what is known of it.
-    async fn require_current_state(&self) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    /// 503 `LOG_ROLLED_BACK` or `AUTH_STATE_STALE`.
+    pub async fn require_current_state(&self) -> Result<(), Problem> {
         self.log_lock.require_released()?;
         self.require_current_index().await
     }

@@ -25,7 +25,7 @@ use crate::state::CommandApi;
 use crate::withdrawals;
 
 /// The header that says how far the log reaches after a command.
-const X_EVENT_POSITION: HeaderName = HeaderName::from_static("x-event-position");
+pub(crate) const X_EVENT_POSITION: HeaderName = HeaderName::from_static("x-event-position");
 
 /// How long the tables may take to hold what this node appended.
 const TABLES_TIMEOUT: Duration = Duration::from_secs(2);

@@ -7,12 +7,16 @@ mod certificates;
 mod command;
 mod devices;
 mod idempotency;
+mod ocsp;
 mod quotas;
 mod registration_tokens;
+mod service_certificates;
 mod state;
 mod withdrawals;
 
 pub use certificates::issuance::abandon_open_intents;
+pub use ocsp::{OcspParts, OcspResponder, OcspSettings, ocsp_routes};
+pub use service_certificates::{IntentError, ServiceIntent, intend_service_certificate};
 pub use state::{CommandApi, CommandPolicy, Parts};
 
 use utoipa_axum::router::OpenApiRouter;

@@ -13,10 +13,12 @@ pub mod chain;
 pub mod csr;
 pub mod device_key;
 pub mod key_store;
+pub mod ocsp;
 mod pem;
 pub mod profile;
 pub mod public_key;
 mod server_certificate;
+mod service_key;
 mod signing;
 pub mod spiffe;
 pub mod validity;
@@ -45,6 +47,7 @@ pub use public_key::{CaPublicKey, DeviceKeyAlgorithm, DevicePublicKey};
 pub use server_certificate::{
     IssuedServerCertificate, RenewalReason, ServerCertificateRequest, server_certificate_needs_renewal,
 };
+pub use service_key::ServiceKey;
 pub use spiffe::{DeviceIdentity, TrustDomain};
 pub use validity::{Timeliness, Validity};
 pub use weak_keys::KeyWeakness;

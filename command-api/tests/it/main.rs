@@ -17,6 +17,7 @@ mod idempotency;
 mod key_races;
 mod limits;
 mod log_lock;
+mod ocsp;
 mod proxies;
 mod races;
 mod recorded_attempts;

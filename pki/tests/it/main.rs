@@ -7,6 +7,7 @@ mod csr;
 mod device_key;
 mod fixture;
 mod key_store;
+mod ocsp;
 mod openssl;
 mod server_certificate;
 mod weak_keys;

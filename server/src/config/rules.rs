@@ -3,6 +3,7 @@
 pub(super) mod key_store;
 mod limits;
 mod oidc;
+mod pki;
 mod proxy;
 
 use std::net::IpAddr;
@@ -39,6 +40,7 @@ pub(super) fn broken(config: &Config) -> Vec<(String, String, String)> {
     key_store::broken(config, &mut found);
     tls(&config.tls, &mut found);
     oidc::oidc(&config.oidc, &mut found);
+    pki::pki(&config.pki, &mut found);
     proxy::broken(config, &mut found);
     limits::rate_limit(&config.rate_limit, &mut found);
     limits::tenants(&config.tenants, &mut found);

@@ -5,6 +5,7 @@ mod api_key_retirement;
 mod audit;
 mod key_store;
 mod oidc;
+mod pki;
 mod proxy;
 mod rate_limit;
 mod tenants;
@@ -20,6 +21,7 @@ pub use api_key_retirement::ApiKeyRetirement;
 pub use audit::{Audit, Durability};
 pub use key_store::{AzureKeyVault, KeyStore, Pkcs11, Secret};
 pub use oidc::Oidc;
+pub use pki::Pki;
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
 pub use rate_limit::RateLimit;
 pub use tenants::{TenantBounds, Tenants};
@@ -348,6 +350,8 @@ pub struct Config {
     pub azure_key_vault: AzureKeyVault,
     /// The server's own certificate.
     pub tls: Tls,
+    /// Revocation lists, and the plain listener for those who check certificates.
+    pub pki: Pki,
     /// Reverse proxies.
     pub proxy: Proxy,
     /// The event log.
@@ -376,6 +380,7 @@ impl Default for Config {
             ca: CertificateAuthority::default(),
             azure_key_vault: AzureKeyVault::default(),
             tls: Tls::default(),
+            pki: Pki::default(),
             proxy: Proxy::default(),
             store: Store::default(),
             rate_limit: RateLimit::default(),

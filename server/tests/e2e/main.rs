@@ -27,6 +27,7 @@ mod kill;
 mod lifecycle;
 mod limits;
 mod lost_replies;
+mod ocsp;
 mod oidc;
 mod operations;
 mod permissions;

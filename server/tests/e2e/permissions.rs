@@ -107,7 +107,8 @@ fn path(template: &str, target: &Target) -> String {
         .replace("{id}", id)
         .replace("{deviceId}", &target.device.id)
         .replace("{serialNumber}", &target.identity.serial_number)
-        .replace("{status}", "Approved");
+        .replace("{status}", "Approved")
+        .replace("{request}", "MAA");
     assert!(!filled.contains('{'), "{template}: give its placeholder a value in `path` of {}", file!());
     filled
 }
