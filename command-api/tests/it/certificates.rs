@@ -1,6 +1,7 @@
 //! Certificates: issued, renewed, revoked.
 
 mod early_renewal;
+mod grace;
 mod issuing;
 mod renewing;
 mod reuse;
