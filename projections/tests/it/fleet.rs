@@ -447,6 +447,7 @@ impl Fleet {
             certificate_pem: "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n".into(),
             issuer_id: None,
             key_slot: None,
+            issuers_pem: None,
         };
         self.authorities.push(authority_id);
         let stream = StreamId::certificate_authority(authority_id);
