@@ -3,6 +3,7 @@
 mod early_renewal;
 mod grace;
 mod issuing;
+mod renewal_races;
 mod renewing;
 mod reuse;
 mod revoking;
