@@ -31,6 +31,7 @@ mod operations;
 mod permissions;
 mod proxies;
 mod race;
+mod renewals;
 mod revocation;
 mod rollback;
 mod secrecy;
