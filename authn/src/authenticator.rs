@@ -176,6 +176,10 @@ impl Authenticator {
     pub async fn superseded_device(&self, context: &RequestContext) -> Result<Option<DevicePrincipal>, Problem> {
         self.require_current_state().await?;
         let Some(verdict) = self.certificate_verdict(context) else { return Ok(None) };
+        // What was renewed within the grace after its end may be repeated within it too.
+        let is_expired = verdict.refusal() == Some(ErrorCode::CertificateExpired);
+        let in_grace = self.verdict_in_grace(context).filter(|_| is_expired && self.renewal_grace_days() > 0);
+        let verdict = in_grace.unwrap_or(verdict);
         let entry = verdict.entry.filter(|entry| matches!(entry.standing, Standing::Superseded { .. }));
         let Some(entry) = entry.filter(|_| verdict.refusal() == Some(ErrorCode::CertificateRevoked)) else {
             return Ok(None);
@@ -199,7 +203,7 @@ impl Authenticator {
     }
 
     /// Records the judgements; the last one decides.
-    async fn conclude(
+    pub(crate) async fn conclude(
         &self,
         context: &RequestContext,
         mut judgements: Vec<Judgement>,

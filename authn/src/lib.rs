@@ -14,6 +14,7 @@ pub mod draw;
 pub mod extractors;
 pub mod forwarded_certificate;
 mod forwarded_list;
+mod grace;
 pub mod http;
 pub mod limits;
 pub mod log_lock;

@@ -2,7 +2,9 @@
 
 mod bulk_revoking;
 mod early_renewal;
+mod grace;
 mod issuing;
+mod renewal_races;
 mod renewing;
 mod reuse;
 mod revoking;

@@ -87,11 +87,14 @@ pub struct CertificateRenewal {
     /// How many days before its end a certificate may be renewed, 1 to 397.
     /// `SIGNALBEAM__CERTIFICATE_RENEWAL__RENEWAL_THRESHOLD_DAYS`, default `30`.
     pub renewal_threshold_days: u16,
+    /// How many days after its end a certificate may still renew itself, and nothing else, 0 to 90; `0`: not at all.
+    /// `SIGNALBEAM__CERTIFICATE_RENEWAL__GRACE_AFTER_EXPIRY_DAYS`, default `0`.
+    pub grace_after_expiry_days: u16,
 }
 
 impl Default for CertificateRenewal {
     fn default() -> Self {
-        Self { renewal_threshold_days: 30 }
+        Self { renewal_threshold_days: 30, grace_after_expiry_days: 0 }
     }
 }
 

@@ -309,6 +309,7 @@ fn authentication_policy(config: &Config) -> AuthenticationPolicy {
             config::ApiKeyFallback::UnlessRevoked => signalbeam_authn::ApiKeyFallback::UnlessRevoked,
             config::ApiKeyFallback::Never => signalbeam_authn::ApiKeyFallback::Never,
         },
+        renewal_grace_days: config.certificate_renewal.grace_after_expiry_days,
     }
 }
 

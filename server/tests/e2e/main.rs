@@ -33,6 +33,7 @@ mod operations;
 mod permissions;
 mod proxies;
 mod race;
+mod renewals;
 mod revocation;
 mod rollback;
 mod secrecy;
