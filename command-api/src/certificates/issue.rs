@@ -95,7 +95,7 @@ pub(crate) async fn issue_certificate(
 
 /// The answer to an issuance. A key pair that was made for the first of several equal requests was shown to that one, and
 /// fits no other certificate.
-pub(super) fn answer(
+fn answer(
     api: &CommandApi,
     outcome: Outcome,
     has_csr: bool,
@@ -108,10 +108,7 @@ pub(super) fn answer(
 }
 
 /// The public key of the signing request; without one, a key pair made here.
-pub(super) async fn keys(
-    api: &CommandApi,
-    csr_pem: Option<&str>,
-) -> Result<(Option<PrivateKeyPem>, DevicePublicKey), Problem> {
+async fn keys(api: &CommandApi, csr_pem: Option<&str>) -> Result<(Option<PrivateKeyPem>, DevicePublicKey), Problem> {
     if let Some(csr_pem) = csr_pem {
         return Ok((None, public_key(csr_pem)?));
     }

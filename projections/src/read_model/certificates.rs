@@ -90,6 +90,10 @@ pub struct CertificateFilter {
     pub issued_before: Option<Timestamp>,
     /// Only these devices'; empty: every device's.
     pub device_ids: Vec<DeviceId>,
+    /// Only those that this authority signed.
+    pub authority_id: Option<AuthorityId>,
+    /// Only those that were neither superseded nor revoked, whether or not their validity is over.
+    pub unrevoked: bool,
 }
 
 /// A certificate that a CRL lists.
@@ -232,6 +236,12 @@ impl CertificateFilter {
         }
         if let Some(before) = self.issued_before {
             listing.and("issued_at < ", before.to_string());
+        }
+        if let Some(authority_id) = self.authority_id {
+            listing.and("authority_id = ", authority_id.to_string());
+        }
+        if self.unrevoked {
+            listing.and_that("revoked_at IS NULL");
         }
         listing.and_one_of("device_id", self.device_ids.iter().map(ToString::to_string));
     }
