@@ -5,7 +5,9 @@
 
 use crate::permission::{Permission, Role};
 
-use Credential::{Admin, AdminOfAllTenants, ApiKey, ClaimSecret, Device};
+use Credential::{
+    Admin, AdminOfAllTenants, ApiKey, BasicApiKey, BasicRegistrationToken, Certificate, ClaimSecret, Device,
+};
 use Permission::{
     DecideDevices, LogOut, ManageApiKeys, ManageCertificates, ManageDevices, ManageRegistrationTokens, Read,
 };
@@ -24,6 +26,12 @@ pub enum Credential {
     ApiKey,
     /// The claim secret that the device registered with.
     ClaimSecret,
+    /// The device's own certificate; its API key in `X-API-Key` does not count.
+    Certificate,
+    /// The device's id and API key, by HTTP basic authentication.
+    BasicApiKey,
+    /// The tenant's id and a registration token, by HTTP basic authentication.
+    BasicRegistrationToken,
 }
 
 /// What a route reaches, and so what another tenant's caller is answered.
@@ -83,6 +91,11 @@ pub const ROUTES: &[RouteAccess] = &[
     row("POST", "/api/certificates/{deviceId}/issue", &[Admin(ManageCertificates), ApiKey], Thing),
     row("POST", "/api/certificates/{serialNumber}/renew", &[Device], Thing),
     row("DELETE", "/api/certificates/{serialNumber}", &[Admin(ManageCertificates)], Thing),
+    row("GET", "/.well-known/est/cacerts", &[], Open),
+    row("GET", "/.well-known/est/csrattrs", &[], Open),
+    row("POST", "/.well-known/est/simpleenroll", &[BasicApiKey, BasicRegistrationToken], Open),
+    row("POST", "/.well-known/est/simplereenroll", &[Certificate, BasicApiKey], Open),
+    row("POST", "/.well-known/est/serverkeygen", &[BasicApiKey], Open),
     row("GET", "/api/authentication-logs", &[Admin(Read)], Listed),
     row("GET", "/api/authentication-logs/export", &[Admin(Read)], Listed),
     row("GET", "/api/usage", &[Admin(Read)], Listed),
@@ -113,6 +126,8 @@ impl Credential {
             Device => &["clientCertificate", "apiKey"],
             ApiKey => &["apiKey"],
             ClaimSecret => &["claimSecret"],
+            Certificate => &["clientCertificate"],
+            BasicApiKey | BasicRegistrationToken => &["basic"],
         }
     }
 
@@ -124,6 +139,9 @@ impl Credential {
             Device => "device".to_owned(),
             ApiKey => "api_key".to_owned(),
             ClaimSecret => "claim_secret".to_owned(),
+            Certificate => "certificate".to_owned(),
+            BasicApiKey => "basic:api_key".to_owned(),
+            BasicRegistrationToken => "basic:registration_token".to_owned(),
         }
     }
 
@@ -134,6 +152,11 @@ impl Credential {
             Device => "the device itself, by certificate or API key".to_owned(),
             ApiKey => "the device itself, by API key alone".to_owned(),
             ClaimSecret => "whoever holds the device's claim secret".to_owned(),
+            Certificate => "the device itself, by certificate".to_owned(),
+            BasicApiKey => "the device itself, by HTTP basic authentication with its id and its API key".to_owned(),
+            BasicRegistrationToken => {
+                "whoever holds a registration token, by HTTP basic authentication with the tenant's id".to_owned()
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod api_keys;
 mod certificates;
 mod command;
 mod devices;
+mod est;
 mod idempotency;
 mod quotas;
 mod registration_tokens;
@@ -37,6 +38,11 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(certificates::issue::issue_certificate))
         .routes(routes!(certificates::renew::renew_certificate))
         .routes(routes!(certificates::revoke::revoke_certificate))
+        .routes(routes!(est::authorities::get_est_ca_certificates))
+        .routes(routes!(est::attributes::get_est_csr_attributes))
+        .routes(routes!(est::enrol::enrol_over_est))
+        .routes(routes!(est::reenrol::reenrol_over_est))
+        .routes(routes!(est::server_key::generate_key_over_est))
         .routes(routes!(admin_tokens::revoke_admin_tokens))
         .with_state(state)
 }

@@ -21,6 +21,8 @@ pub struct CommandPolicy {
     pub certificate_validity: ValidityBounds,
     /// How many days before its end a certificate may be renewed.
     pub renewal_window_days: u16,
+    /// How many seconds an EST client waits before it asks again whether its device was approved.
+    pub est_retry_after_seconds: u32,
 }
 
 impl Default for CommandPolicy {
@@ -30,6 +32,7 @@ impl Default for CommandPolicy {
             api_key_validity: ValidityBounds::API_KEY,
             certificate_validity: ValidityBounds::CERTIFICATE,
             renewal_window_days: 30,
+            est_retry_after_seconds: 60,
         }
     }
 }

@@ -1,6 +1,11 @@
 //! Certificates in the envelope that enrolment protocols hand them out in: a CMS `SignedData` that signs nothing
 //! ("certs-only", RFC 5652, section 5, as RFC 7030, section 4.1.3, wants it).
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
+use crate::pem::InvalidPem;
+
 /// `id-signedData`, 1.2.840.113549.1.7.2, tag and length included.
 const SIGNED_DATA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
 /// `id-data`, 1.2.840.113549.1.7.1, tag and length included.
@@ -30,6 +35,19 @@ pub fn certs_only<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Vec<u
         ],
     );
     tlv(SEQUENCE, &[SIGNED_DATA, &tlv(CONTEXT_0, &[&signed_data])])
+}
+
+/// The same for the certificates of a PEM text.
+///
+/// # Errors
+/// [`InvalidPem`] where one of them cannot be read, or there is none.
+pub fn certs_only_of_pem(text: &str) -> Result<Vec<u8>, InvalidPem> {
+    let certificates = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|_| InvalidPem::Base64)?;
+    if certificates.is_empty() {
+        return Err(InvalidPem::Missing);
+    }
+    Ok(certs_only(certificates.iter().map(|certificate| &**certificate)))
 }
 
 /// A tag, the length in its shortest form, and the contents.

@@ -32,7 +32,7 @@ pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificat
 pub use csr::CsrError;
 pub use device_key::{DeviceKeyError, DeviceKeyGenerator, DeviceKeyType};
 pub use key_store::{CaKeyStore, CaKeyType, CaMaterial, FileKeyStore, KeyStoreError, MemoryKeyStore};
-pub use pem::PrivateKeyPem;
+pub use pem::{InvalidPem, PrivateKeyPem};
 pub use profile::PublishedUrl;
 pub use public_key::{CaPublicKey, DeviceKeyAlgorithm, DevicePublicKey};
 pub use server_certificate::{

@@ -3,6 +3,7 @@
 mod api_key_expiration_check;
 mod api_key_retirement;
 mod audit;
+mod est;
 mod oidc;
 mod proxy;
 mod rate_limit;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use api_key_expiration_check::ApiKeyExpirationCheck;
 pub use api_key_retirement::ApiKeyRetirement;
 pub use audit::{Audit, Durability};
+pub use est::Est;
 pub use oidc::Oidc;
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
 pub use rate_limit::RateLimit;
@@ -337,6 +339,8 @@ pub struct Config {
     pub audit: Audit,
     /// The certificate authority.
     pub ca: CertificateAuthority,
+    /// Enrolment over secure transport.
+    pub est: Est,
     /// The server's own certificate.
     pub tls: Tls,
     /// Reverse proxies.
@@ -365,6 +369,7 @@ impl Default for Config {
             certificate_renewal: CertificateRenewal::default(),
             audit: Audit::default(),
             ca: CertificateAuthority::default(),
+            est: Est::default(),
             tls: Tls::default(),
             proxy: Proxy::default(),
             store: Store::default(),
