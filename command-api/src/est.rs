@@ -12,9 +12,13 @@ mod wire;
 use axum::http::HeaderMap;
 use signalbeam_authn::basic::BasicCredentials;
 use signalbeam_authn::{ErrorCode, Problem};
-use signalbeam_domain::Timestamp;
 use signalbeam_domain::certificate::{Certificate, Certificates};
+use signalbeam_domain::{ApiKeyId, Timestamp};
 use signalbeam_pki::DevicePublicKey;
+
+use crate::certificates::issuance::{self, Issuance};
+use crate::command::{Cause, LoadedDevice, Outcome, internal};
+use crate::state::CommandApi;
 
 /// The name and password of a request.
 ///
@@ -35,4 +39,21 @@ fn unused<'a>(certificates: &'a Certificates, key: &DevicePublicKey, now: Timest
     let certificate = certificates.active().filter(|certificate| !certificate.is_used)?;
     let intended = &certificate.issued.intended;
     (intended.public_key_sha256 == key.sha256() && now < intended.not_after).then_some(certificate)
+}
+
+/// Issues a certificate as it is issued where nothing is said of it but its key.
+async fn issue(
+    api: &CommandApi,
+    cause: &Cause,
+    device: LoadedDevice,
+    public_key: DevicePublicKey,
+    asked_with: Option<ApiKeyId>,
+) -> Result<Outcome, Problem> {
+    let validity = api.policy.certificate_validity.judge(None).map_err(|error| internal(&error))?;
+    let issuance = Issuance { public_key, validity, renewal_of: None, asked_with };
+    let outcome = issuance::issue(api, cause, device, issuance).await?;
+    if !outcome.is_repeat {
+        metrics::counter!("signalbeam_certificates_issued_total").increment(1);
+    }
+    Ok(outcome)
 }

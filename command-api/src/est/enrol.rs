@@ -11,9 +11,9 @@ use signalbeam_domain::{RegistrationToken, StreamId};
 use signalbeam_pki::DevicePublicKey;
 
 use super::wire::{self, Refusal, SigningRequest};
-use super::{credentials, registration, unused};
-use crate::certificates::issuance::{Issuance, issue, issued_before, issued_by, key_of};
-use crate::command::{Cause, internal};
+use super::{credentials, issue, registration, unused};
+use crate::certificates::issuance::{issued_before, issued_by, key_of};
+use crate::command::Cause;
 use crate::state::CommandApi;
 
 /// Enrol over EST.
@@ -70,10 +70,7 @@ async fn by_api_key(
     }
     let loaded = api.device(device.device_id, Some(device.tenant_id)).await?;
     api.authenticator.limits().issuance(device.device_id)?;
-    let validity = api.policy.certificate_validity.judge(None).map_err(|error| internal(&error))?;
     let cause = Cause { actor: device.actor(), context, idempotency: None };
-    let issuance = Issuance { public_key, validity, renewal_of: None, asked_with: key_of(&device) };
-    let outcome = issue(api, &cause, loaded, issuance).await?;
-    metrics::counter!("signalbeam_certificates_issued_total").increment(1);
+    let outcome = issue(api, &cause, loaded, public_key, key_of(&device)).await?;
     wire::certificate(&issued_by(&outcome)?)
 }

@@ -20,7 +20,7 @@ use signalbeam_pki::DevicePublicKey;
 use uuid::Uuid;
 
 use super::wire::{self, SigningRequest};
-use crate::certificates::issuance::{Issuance, Issued, issue, issued_by};
+use crate::certificates::issuance::{Issued, issued_by};
 use crate::command::{Cause, LoadedDevice, internal};
 use crate::devices::register::{consume, fail, record};
 use crate::state::CommandApi;
@@ -115,14 +115,9 @@ async fn certificate(
         None if !api.load::<Certificates>(&stream).await?.0.issued().is_empty() => return Ok(None),
         None => {
             api.authenticator.limits().issuance(device_id)?;
-            let validity = api.policy.certificate_validity.judge(None).map_err(|error| internal(&error))?;
-            let issuance = Issuance { public_key: public_key.clone(), validity, renewal_of: None, asked_with: None };
-            issue(api, &cause, device, issuance).await?
+            super::issue(api, &cause, device, public_key.clone(), None).await?
         }
     };
-    if !outcome.is_repeat {
-        metrics::counter!("signalbeam_certificates_issued_total").increment(1);
-    }
     let issued = issued_by(&outcome)?;
     let (certificates, _) = api.load::<Certificates>(&stream).await?;
     let unused = super::unused(&certificates, &public_key, api.now());

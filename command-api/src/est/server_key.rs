@@ -8,9 +8,9 @@ use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{ErrorCode, RequestContext};
 use signalbeam_pki::DeviceKeyType;
 
-use super::credentials;
 use super::wire::{self, Refusal, SigningRequest};
-use crate::certificates::issuance::{Issuance, issue, issued_by, key_of};
+use super::{credentials, issue};
+use crate::certificates::issuance::{issued_by, key_of};
 use crate::command::{Cause, internal};
 use crate::state::CommandApi;
 
@@ -52,12 +52,9 @@ pub(crate) async fn generate_key_over_est(
 async fn generate(api: &CommandApi, context: RequestContext, device: DevicePrincipal) -> Result<Response, Problem> {
     let loaded = api.device(device.device_id, Some(device.tenant_id)).await?;
     api.authenticator.limits().issuance(device.device_id)?;
-    let validity = api.policy.certificate_validity.judge(None).map_err(|error| internal(&error))?;
     let made = api.device_keys.generate(DeviceKeyType::Rsa2048).await;
     let (private_key, public_key) = made.map_err(|error| internal(&error))?;
     let cause = Cause { actor: device.actor(), context, idempotency: None };
-    let issuance = Issuance { public_key, validity, renewal_of: None, asked_with: key_of(&device) };
-    let outcome = issue(api, &cause, loaded, issuance).await?;
-    metrics::counter!("signalbeam_certificates_issued_total").increment(1);
+    let outcome = issue(api, &cause, loaded, public_key, key_of(&device)).await?;
     wire::key_and_certificate(&private_key, &issued_by(&outcome)?)
 }

@@ -20,7 +20,7 @@ use crate::command::{internal, with_position};
 /// The media type of a signing request (RFC 5967).
 const PKCS10: &str = "application/pkcs10";
 /// The media type of certificates in their envelope (RFC 7030, section 4.1.3).
-const CERTS_ONLY: &str = "application/pkcs7-mime; smime-type=certs-only";
+pub(super) const CERTS_ONLY: &str = "application/pkcs7-mime; smime-type=certs-only";
 /// RFC 8951, section 3.1, lets readers ignore it; older ones want to see it.
 const CONTENT_TRANSFER_ENCODING: HeaderName = HeaderName::from_static("content-transfer-encoding");
 /// Separates the parts of an answer with a key: base64 has no hyphen, so no part can contain it.
@@ -76,12 +76,6 @@ impl<S: Send + Sync> FromRequest<S> for SigningRequest {
             BodyError::Empty | BodyError::Armoured | BodyError::Base64 => Problem::invalid("", error.to_string()),
         })
     }
-}
-
-/// Certificates for anybody: the envelope around those of a PEM text.
-pub(super) fn public_certificates(pem: &str) -> Result<Response, Problem> {
-    let envelope = cms::certs_only_of_pem(pem).map_err(|error| internal(&error))?;
-    Ok(public(CERTS_ONLY, &envelope))
 }
 
 /// What anybody may read, and keep for a while.

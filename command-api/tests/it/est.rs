@@ -6,14 +6,20 @@ mod enrolling;
 mod reenrolling;
 mod server_keys;
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::Value;
 use signalbeam_authn::ErrorCode;
 use signalbeam_domain::Event;
+use signalbeam_domain::SerialNumber;
 use signalbeam_domain::certificate::CertificateEvent;
-use signalbeam_pki::fingerprint;
+use signalbeam_pki::{
+    AuthoritySet, AuthoritySettings, AuthorityStanding, BlockingPool, CaKeyType, CertificateAuthority, MemoryKeyStore,
+    TrustedAuthority, fingerprint,
+};
 
 use crate::world::World;
 use crate::world::call::{Answer, Call};
@@ -137,6 +143,22 @@ async fn anybody_gets_the_authorities_and_what_a_request_should_be_made_of() {
     let body = answer.expect(200);
     let der = STANDARD.decode(body.as_str().unwrap()).unwrap();
     assert_eq!(der, signalbeam_pki::enrolment::csr_attributes(signalbeam_pki::DeviceKeyAlgorithm::EcdsaP256));
+}
+
+#[tokio::test]
+async fn while_one_authority_takes_over_from_another_both_are_given() {
+    let world = World::new().await;
+    let store = Arc::new(MemoryKeyStore::new(BlockingPool::new(1)));
+    let settings = AuthoritySettings { key_type: CaKeyType::EcdsaP256, ..AuthoritySettings::default() };
+    let (now, serial) = (world.now().to_offset_date_time(), SerialNumber::from_random([8; 20]));
+    let next = Arc::new(CertificateAuthority::open_or_create(store, settings, now, serial).await.unwrap());
+    let rotated =
+        TrustedAuthority { authority: world.authority.clone(), standing: AuthorityStanding::Rotated { at: now } };
+    let active = TrustedAuthority { authority: next.clone(), standing: AuthorityStanding::Active };
+    world.authorities.replace(AuthoritySet::new(vec![rotated, active]).unwrap());
+    let mut both = [world.authority.certificate_der(), next.certificate_der()];
+    both.sort_unstable();
+    assert_eq!(world.get("/.well-known/est/cacerts").send().await.certificates(), both.concat());
 }
 
 #[tokio::test]

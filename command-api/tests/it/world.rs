@@ -25,7 +25,7 @@ use signalbeam_event_store::{
     AttemptFilter, AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, MemoryEventStore, Recorded,
 };
 use signalbeam_pki::{
-    AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, MemoryKeyStore,
+    Authorities, AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, DeviceKeyGenerator, MemoryKeyStore,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
 use tempfile::TempDir;
@@ -78,6 +78,7 @@ pub(crate) struct World {
     pub(crate) index: Arc<CredentialIndex>,
     pub(crate) projector: Arc<Projector>,
     pub(crate) authority: Arc<CertificateAuthority>,
+    pub(crate) authorities: Authorities,
     pub(crate) log_lock: LogLock,
     pub(crate) limits: Arc<Limits>,
     pub(crate) router: Router,
@@ -111,6 +112,7 @@ impl World {
         let serial = SerialNumber::from_random([7; 20]);
         let authority = CertificateAuthority::open_or_create(keys.clone(), settings, now, serial).await.unwrap();
         let authority = Arc::new(authority);
+        let authorities = Authorities::of_one(authority.clone()).unwrap();
 
         let folder = tempfile::tempdir().unwrap();
         let tables = Tables::open(&folder.path().join("projections.db"), &*store).await.unwrap();
@@ -127,7 +129,7 @@ impl World {
             clock: clock.clone(),
             admins: AdminTokens::new(&key_octets(2)),
             keeper: keeper.clone(),
-            verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
+            authorities: authorities.clone(),
             policy,
             limits: limits.clone(),
         }));
@@ -139,7 +141,7 @@ impl World {
             freshness: Freshness::new(projector.clone()),
             authenticator,
             keeper,
-            authority: authority.clone(),
+            authorities: authorities.clone(),
             device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::new(2))),
             clock: clock.clone(),
             policy: CommandPolicy::default(),
@@ -155,6 +157,7 @@ impl World {
             index,
             projector,
             authority,
+            authorities,
             bare,
             limits,
             log_lock,
