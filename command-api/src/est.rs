@@ -50,7 +50,7 @@ async fn issue(
     asked_with: Option<ApiKeyId>,
 ) -> Result<Outcome, Problem> {
     let validity = api.policy.certificate_validity.judge(None).map_err(|error| internal(&error))?;
-    let issuance = Issuance { public_key, validity, renewal_of: None, asked_with };
+    let issuance = Issuance { public_key, validity, renewing: None, asked_with };
     let outcome = issuance::issue(api, cause, device, issuance).await?;
     if !outcome.is_repeat {
         metrics::counter!("signalbeam_certificates_issued_total").increment(1);

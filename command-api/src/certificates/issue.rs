@@ -86,7 +86,7 @@ pub(crate) async fn issue_certificate(
         api.authenticator.limits().issuance(device.device_id)?;
     }
     let (private_key, public_key) = keys(&api, request.csr_pem.as_deref()).await?;
-    let outcome = issue(&api, &cause, device, Issuance { public_key, validity, renewal_of: None, asked_with }).await?;
+    let outcome = issue(&api, &cause, device, Issuance { public_key, validity, renewing: None, asked_with }).await?;
     if !outcome.is_repeat {
         metrics::counter!("signalbeam_certificates_issued_total").increment(1);
     }

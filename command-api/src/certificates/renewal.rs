@@ -3,11 +3,11 @@
 use axum::http::HeaderMap;
 use signalbeam_authn::device::{DeviceCredential, DevicePrincipal};
 use signalbeam_authn::{ErrorCode, Problem, RequestContext};
-use signalbeam_domain::certificate::{Certificate, Certificates};
+use signalbeam_domain::certificate::{Certificate, Certificates, RenewalRules};
 use signalbeam_domain::{Days, SerialNumber, StreamId};
 use signalbeam_pki::{DeviceKeyType, DevicePublicKey, PrivateKeyPem};
 
-use super::issuance::{Issuance, Issued, issue, issued_before, issued_by, key_of};
+use super::issuance::{Issuance, Issued, Renewing, issue, issued_before, issued_by, key_of};
 use crate::command::{Cause, Outcome, internal};
 use crate::state::CommandApi;
 
@@ -74,6 +74,7 @@ pub(crate) async fn applicant(
             let issued = again(api, successor).await?;
             return Ok(Applicant::Repeating(Box::new(issued)));
         }
+        api.authenticator.watch_renewal(context, device.device_id, serial_number, key.sha256()).await;
     }
     let authenticated = api.authenticator.any_device(context, headers).await;
     if let (Err(problem), Some(_)) = (&authenticated, superseded) {
@@ -101,9 +102,12 @@ pub(crate) async fn renew(api: &CommandApi, cause: &Cause, renewal: Renewal) -> 
     }
     let stream = StreamId::certificates(device.device_id);
     let (certificates, _) = api.load::<Certificates>(&stream).await?;
-    if certificates.find(serial_number).is_none() {
-        return Err(Problem::not_found("certificate"));
-    }
+    let renewed = certificates.find(serial_number).ok_or_else(|| Problem::not_found("certificate"))?;
+    let rules = RenewalRules {
+        window_days: api.policy.renewal_window_days,
+        grace_days: 0,
+        authority_rotated_at: api.index.authority_rotated_at(renewed.issued.authority_id),
+    };
     if let Some(outcome) = api.repeated(cause).await? {
         return carried_out(outcome, has_key, None);
     }
@@ -113,9 +117,7 @@ pub(crate) async fn renew(api: &CommandApi, cause: &Cause, renewal: Renewal) -> 
         return again(api, successor).await.map(Renewed::again);
     }
     let loaded = api.device(device.device_id, Some(device.tenant_id)).await?;
-    certificates
-        .check_renewable(serial_number, api.policy.renewal_window_days, api.now())
-        .map_err(|error| super::refused(&error))?;
+    certificates.check_renewable(serial_number, rules, api.now()).map_err(|error| super::refused(&error))?;
     api.authenticator.limits().issuance(device.device_id)?;
     let (private_key, public_key) = match key {
         NewKey::Given(key) => (None, key),
@@ -125,7 +127,8 @@ pub(crate) async fn renew(api: &CommandApi, cause: &Cause, renewal: Renewal) -> 
         }
     };
     let key_sha256 = public_key.sha256();
-    let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number), asked_with: key_of(&device) };
+    let renewing = Some(Renewing { serial_number, rules });
+    let issuance = Issuance { public_key, validity, renewing, asked_with: key_of(&device) };
     let outcome = match issue(api, cause, loaded, issuance).await {
         Ok(outcome) => outcome,
         Err(problem) => {
@@ -151,7 +154,8 @@ fn carried_out(outcome: Outcome, has_key: bool, private_key: Option<PrivateKeyPe
     Ok(Renewed { issued: issued_by(&outcome)?, private_key, is_again: false })
 }
 
-async fn again(api: &CommandApi, successor: &Certificate) -> Result<Issued, Problem> {
+/// A certificate that was issued before and whose answer was lost.
+pub(crate) async fn again(api: &CommandApi, successor: &Certificate) -> Result<Issued, Problem> {
     let issued = issued_before(api, &successor.issued).await?;
     api.await_head().await?;
     Ok(issued)

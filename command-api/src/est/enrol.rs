@@ -12,7 +12,8 @@ use signalbeam_pki::DevicePublicKey;
 
 use super::wire::{self, Refusal, SigningRequest};
 use super::{credentials, issue, registration, unused};
-use crate::certificates::issuance::{issued_before, issued_by, key_of};
+use crate::certificates::issuance::{issued_by, key_of};
+use crate::certificates::renewal;
 use crate::command::Cause;
 use crate::state::CommandApi;
 
@@ -66,7 +67,7 @@ async fn by_api_key(
 ) -> Result<Response, Problem> {
     let (certificates, _) = api.load::<Certificates>(&StreamId::certificates(device.device_id)).await?;
     if let Some(unused) = unused(&certificates, &public_key, api.now()) {
-        return wire::certificate(&issued_before(api, &unused.issued).await?);
+        return wire::certificate(&renewal::again(api, unused).await?);
     }
     let loaded = api.device(device.device_id, Some(device.tenant_id)).await?;
     api.authenticator.limits().issuance(device.device_id)?;

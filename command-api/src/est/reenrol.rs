@@ -12,7 +12,6 @@ use signalbeam_pki::DevicePublicKey;
 
 use super::wire::{self, Refusal, SigningRequest};
 use super::{credentials, unused};
-use crate::certificates::issuance::issued_before;
 use crate::certificates::renewal::{self, Applicant, NewKey, Renewal};
 use crate::command::{Cause, internal};
 use crate::state::CommandApi;
@@ -81,7 +80,7 @@ async fn by_api_key(
     let (certificates, _) = api.load::<Certificates>(&StreamId::certificates(device.device_id)).await?;
     let renewed = unused(&certificates, &key, api.now()).filter(|unused| unused.issued.intended.renewal_of.is_some());
     if let Some(renewed) = renewed {
-        return wire::certificate(&issued_before(api, &renewed.issued).await?);
+        return wire::certificate(&renewal::again(api, renewed).await?);
     }
     let active = certificates.active().ok_or_else(nothing_to_renew)?;
     renew(api, context, device, active.serial_number(), Ok(key)).await
