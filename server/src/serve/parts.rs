@@ -14,18 +14,18 @@ use signalbeam_event_store::audit::AuditDurability;
 use signalbeam_event_store::{Clock, EventReader, FloodGuard, SqliteAuditLog, SqliteEventStore};
 use signalbeam_pki::profile::PublishedUrls;
 use signalbeam_pki::{
-    Authorities, AuthoritySettings, BlockingPool, CaKeyType, DeviceKeyGenerator, FileKeyStores, PublishedUrl,
-    TrustDomain,
+    Authorities, AuthoritySettings, BlockingPool, CaKeyType, DeviceKeyGenerator, PublishedUrl, TrustDomain,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables};
 use signalbeam_query_api::{CaCertificates, Parts as QueryParts, QueryApi, documentation};
 use tokio::sync::watch;
 
+use super::key_stores::{WatchedKeyStores, key_stores};
 use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::secrets::Secrets;
-use super::{AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, PROJECTIONS_FILE};
-use super::{StartError, audit_upkeep, limits};
+use super::{AUDIT_FILE, EVENTS_FILE, PROJECTIONS_FILE};
+use super::{AuthorityStartError, StartError, audit_upkeep, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::oidc;
@@ -38,6 +38,8 @@ pub(super) struct Parts {
     pub(super) flood_guard: Arc<FloodGuard>,
     pub(super) audit_settings: watch::Sender<config::Audit>,
     pub(super) data_dir: PathBuf,
+    /// Where the authorities' keys are.
+    pub(super) key_stores: Arc<WatchedKeyStores>,
     pub(super) projector: Arc<Projector>,
     pub(super) index: Arc<CredentialIndex>,
     pub(super) authorities: Authorities,
@@ -87,8 +89,8 @@ impl Parts {
         let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
         let settings = authority_settings(&config.ca)?;
         Secrets::make_for_new_log(data_dir, head_found)?;
-        let keys = Arc::new(FileKeyStores::new(data_dir.join(AUTHORITY_FOLDER), BlockingPool::per_processor()));
-        let keeper_of_authorities = Arc::new(AuthorityKeeper::new(keys, settings));
+        let key_stores = key_stores(config, data_dir).map_err(AuthorityStartError::from)?;
+        let keeper_of_authorities = Arc::new(AuthorityKeeper::new(Arc::clone(&key_stores) as _, settings));
         let hierarchy = match config.ca.hierarchy {
             config::Hierarchy::Root => Hierarchy::Root,
             config::Hierarchy::Intermediate => Hierarchy::Intermediate,
@@ -121,6 +123,7 @@ impl Parts {
             flood_guard,
             audit_settings: watch::Sender::new(config.audit.clone()),
             data_dir: data_dir.join(""),
+            key_stores,
             projector,
             index,
             authorities,
