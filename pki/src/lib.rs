@@ -10,8 +10,10 @@ pub mod authority;
 pub mod blocking;
 pub mod certificate;
 pub mod chain;
+pub mod cms;
 pub mod csr;
 pub mod device_key;
+pub mod enrolment;
 pub mod key_store;
 pub mod ocsp;
 mod pem;
@@ -41,7 +43,7 @@ pub use key_store::{
 };
 #[cfg(feature = "azure")]
 pub use key_store::{KeyVault, KeyVaultIdentity, KeyVaultKeyStore, KeyVaultKeyStores, KeyVaultSettings};
-pub use pem::PrivateKeyPem;
+pub use pem::{InvalidPem, PrivateKeyPem};
 pub use profile::PublishedUrl;
 pub use public_key::{CaPublicKey, DeviceKeyAlgorithm, DevicePublicKey};
 pub use server_certificate::{

@@ -21,7 +21,7 @@ pub use error::{ConfigError, Problem, WithoutEffect};
 use layer::Layer;
 pub use sections::{
     AddressHeader, ApiKeyExpirationCheck, ApiKeyFallback, ApiKeyRetirement, Audit, Authentication, AzureKeyVault,
-    CertificateAuthority, CertificateRenewal, ClientCertificateHeader, Config, Durability, Hierarchy, KeyStore,
+    CertificateAuthority, CertificateRenewal, ClientCertificateHeader, Config, Durability, Est, Hierarchy, KeyStore,
     KeyType, Listener, Log, LogFormat, Mtls, Oidc, Pkcs11, Pki, Proxy, ProxyProtocol, RateLimit, Secret, Store,
     TenantBounds, Tenants, Tls, Validity,
 };

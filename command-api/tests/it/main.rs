@@ -10,6 +10,7 @@ mod bulk;
 mod certificates;
 mod decisions;
 mod documentation;
+mod est;
 mod examples;
 mod failures;
 mod hostile;

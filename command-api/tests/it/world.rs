@@ -177,6 +177,10 @@ impl World {
         self.router = behind(&self.bare, proxies);
     }
 
+    pub(crate) fn get(&self, path: impl Into<String>) -> Call<'_> {
+        Call::new(self, "GET", path)
+    }
+
     pub(crate) fn post(&self, path: impl Into<String>) -> Call<'_> {
         Call::new(self, "POST", path)
     }

@@ -5,6 +5,7 @@ mod authority;
 mod chain;
 mod csr;
 mod device_key;
+mod enrolment;
 mod fixture;
 mod key_store;
 mod ocsp;

@@ -3,6 +3,7 @@
 mod api_key_expiration_check;
 mod api_key_retirement;
 mod audit;
+mod est;
 mod key_store;
 mod oidc;
 mod pki;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use api_key_expiration_check::ApiKeyExpirationCheck;
 pub use api_key_retirement::ApiKeyRetirement;
 pub use audit::{Audit, Durability};
+pub use est::Est;
 pub use key_store::{AzureKeyVault, KeyStore, Pkcs11, Secret};
 pub use oidc::Oidc;
 pub use pki::Pki;
@@ -349,6 +351,8 @@ pub struct Config {
     pub audit: Audit,
     /// The certificate authority.
     pub ca: CertificateAuthority,
+    /// Enrolment over secure transport.
+    pub est: Est,
     /// The vault of the authority's key.
     pub azure_key_vault: AzureKeyVault,
     /// The server's own certificate.
@@ -381,6 +385,7 @@ impl Default for Config {
             certificate_renewal: CertificateRenewal::default(),
             audit: Audit::default(),
             ca: CertificateAuthority::default(),
+            est: Est::default(),
             azure_key_vault: AzureKeyVault::default(),
             tls: Tls::default(),
             pki: Pki::default(),

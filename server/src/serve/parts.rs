@@ -319,6 +319,7 @@ fn command_policy(config: &Config) -> Result<CommandPolicy, StartError> {
         api_key_validity: bounds("api_keys.default_validity_days", &config.api_keys)?,
         certificate_validity: bounds("certificates.default_validity_days", &config.certificates)?,
         renewal_window_days: config.certificate_renewal.renewal_threshold_days,
+        est_retry_after_seconds: config.est.retry_after_seconds,
     })
 }
 

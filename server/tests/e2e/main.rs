@@ -20,6 +20,7 @@ mod backups;
 mod certificates;
 mod codes;
 mod doctor;
+mod est;
 mod full_disk;
 mod gone_back;
 mod hostile_input;
