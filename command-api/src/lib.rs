@@ -37,6 +37,7 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(certificates::issue::issue_certificate))
         .routes(routes!(certificates::renew::renew_certificate))
         .routes(routes!(certificates::revoke::revoke_certificate))
+        .routes(routes!(certificates::import::import_certificates))
         .routes(routes!(certificates::bulk_revoke::revoke_certificates))
         .routes(routes!(admin_tokens::revoke_admin_tokens))
         .with_state(state)

@@ -12,6 +12,7 @@ pub mod certificate;
 pub mod chain;
 pub mod csr;
 pub mod device_key;
+pub mod foreign;
 pub mod key_store;
 mod pem;
 pub mod profile;
@@ -32,6 +33,7 @@ pub use certificate::{fingerprint, peek_validity};
 pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificate};
 pub use csr::CsrError;
 pub use device_key::{DeviceKeyError, DeviceKeyGenerator, DeviceKeyType};
+pub use foreign::{ForeignCertificate, ForeignCertificateError};
 pub use key_store::{
     CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, FileKeyStore, FileKeyStores, InvalidKeySlot, KeySlot,
     KeyStoreError, MemoryKeyStore, MemoryKeyStores,

@@ -6,6 +6,7 @@
 mod admin_tokens;
 mod entries;
 mod fact;
+mod imported;
 mod load;
 mod state;
 
@@ -123,6 +124,12 @@ impl CredentialIndex {
     /// The device's certificate that is neither superseded nor revoked, whether or not it has expired.
     pub fn active_certificate(&self, id: DeviceId) -> Option<CertificateEntry> {
         self.shared.read().active_certificate(id)
+    }
+
+    /// The names, DER, of the issuers of imported certificates that are neither superseded nor revoked; `None` where there
+    /// are more than `max`.
+    pub fn imported_issuers(&self, max: usize) -> Option<Vec<Arc<[u8]>>> {
+        self.shared.read().imported.names(max)
     }
 
     /// When the device's newest API key that is not revoked expires, or has expired.

@@ -1,6 +1,7 @@
 //! Certificates: issued, renewed, revoked.
 
 mod bulk_revoking;
+mod importing;
 mod issuing;
 mod renewing;
 mod revoking;

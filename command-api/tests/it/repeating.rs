@@ -8,6 +8,7 @@ use signalbeam_authn::{ErrorCode, Role};
 
 use crate::world::call::Call;
 use crate::world::fleet::{TestDevice, csr, new_claim_secret};
+use crate::world::foreign::ForeignAuthority;
 use crate::world::{TENANT_A, World};
 
 /// Leaves a row in the authentication log and no event, so there is nothing to repeat.
@@ -140,6 +141,13 @@ async fn recipe_for_credentials<'a>(world: &'a World, operation: &str) -> Recipe
         "revokeCertificate" => {
             let (_, certificate) = world.device_with_certificate(TENANT_A).await;
             recipe(move |body| world.delete(certificate.route()).admin(Role::Admin).json(body), empty, because, Same)
+        }
+        "importCertificates" => {
+            let authority = ForeignAuthority::new("Acme Device CA");
+            let body = |pem: String| json!({"tenantId": TENANT_A, "certificates": [{"certificate": pem}]});
+            let (one, two) = (authority.certificate("one").pem(), authority.certificate("two").pem());
+            let call = |body: &Value| world.post("/api/certificates/import").admin(Role::Admin).json(body);
+            recipe(call, body(one), body(two), Same)
         }
         "revokeCertificates" => {
             let (device, _) = world.device_with_certificate(TENANT_A).await;
