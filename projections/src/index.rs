@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use signalbeam_domain::certificate::{RenewalWindow, renewable_from};
 use signalbeam_domain::{
-    AdminTokenId, DeviceId, Fingerprint, Position, Prefix, SerialNumber, TenantId, Timestamp, TokenIssuer,
+    AdminTokenId, AuthorityId, DeviceId, Fingerprint, Position, Prefix, SerialNumber, TenantId, Timestamp, TokenIssuer,
 };
 use signalbeam_event_store::{EventReader, Recorded, SubscriptionItem};
 use tokio::sync::watch;
@@ -33,6 +34,9 @@ const HEAD_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How many events are applied while the readers wait.
 const EVENTS_PER_LOCK: usize = 256;
+
+/// Over how many days the certificates of an authority are renewed once another one signs.
+const RENEWED_AFTER_ROTATION_DAYS: i64 = 7;
 
 /// The index was not ready in the time that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +56,8 @@ struct Shared {
     state: RwLock<State>,
     progress: Progress,
     completeness: Completeness,
+    /// How often the names of the imported certificates' issuers have changed.
+    imported: watch::Sender<u64>,
 }
 
 /// Since when the index is known to be complete: by the monotonic clock, which no one sets.
@@ -130,6 +136,38 @@ impl CredentialIndex {
     /// are more than `max`.
     pub fn imported_issuers(&self, max: usize) -> Option<Vec<Arc<[u8]>>> {
         self.shared.read().imported.names(max)
+    }
+
+    /// Changes whenever [`CredentialIndex::imported_issuers`] does.
+    pub fn imported_issuers_changes(&self) -> watch::Receiver<u64> {
+        self.shared.imported.subscribe()
+    }
+
+    /// Since when an authority does not sign any more, where it does not.
+    pub fn authority_rotated_at(&self, id: AuthorityId) -> Option<Timestamp> {
+        self.shared.read().authority_rotated_at(id)
+    }
+
+    /// When a certificate should be renewed earlier than its end demands, where it should: its device was asked to, or the
+    /// authority that signed it does not sign any more. The window that opens first counts.
+    pub fn early_renewal(&self, certificate: &CertificateEntry) -> Option<RenewalWindow> {
+        let state = self.shared.read();
+        let rotated_at = state.authority_rotated_at(certificate.authority_id);
+        let after_rotation =
+            rotated_at.map(|start| RenewalWindow { start, end: start.plus_days(RENEWED_AFTER_ROTATION_DAYS) });
+        let requested = state.requested_renewal(certificate.serial_number);
+        [requested, after_rotation].into_iter().flatten().min_by_key(|window| window.start)
+    }
+
+    /// Whether what took the place of a superseded certificate, or of its successor, has authenticated.
+    pub fn has_used_successor(&self, certificate: &CertificateEntry) -> bool {
+        self.shared.read().has_used_successor(certificate)
+    }
+
+    /// The moment from which a certificate may be renewed, whose window opens so many days before its end.
+    pub fn renewable_from(&self, certificate: &CertificateEntry, window_days: u16) -> Timestamp {
+        let before_its_end = renewable_from(certificate.not_after, window_days);
+        self.early_renewal(certificate).map_or(before_its_end, |early| early.start.min(before_its_end))
     }
 
     /// When the device's newest API key that is not revoked expires, or has expired.
@@ -212,7 +250,8 @@ impl Shared {
             complete_as_of: AtomicU64::new(0),
             is_ready: watch::Sender::new(false),
         };
-        Self { state: RwLock::default(), progress: Progress::default(), completeness }
+        let imported = watch::Sender::default();
+        Self { state: RwLock::default(), progress: Progress::default(), completeness, imported }
     }
 
     /// A poisoned lock would mean that the feeder panicked; the index then ages until it is refused.
@@ -228,7 +267,9 @@ impl Shared {
             for (fact, recorded) in facts.into_iter().zip(events) {
                 state.apply(fact, recorded.envelope.recorded_at);
             }
+            let imported = state.imported.changes();
             drop(state);
+            self.note_imported(imported);
             if let Some(last) = events.last() {
                 self.progress.reach(last.envelope.position);
             }
@@ -236,8 +277,14 @@ impl Shared {
         Ok(())
     }
 
+    fn note_imported(&self, changes: u64) {
+        self.imported.send_if_modified(|known| std::mem::replace(known, changes) != changes);
+    }
+
     fn replace(&self, state: State, position: Position) {
+        let imported = state.imported.changes();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        self.note_imported(imported);
         self.progress.reach(position);
     }
 }

@@ -2,7 +2,6 @@
 
 mod acceptors;
 mod audit_upkeep;
-mod authority;
 mod background;
 mod gauges;
 mod intents;
@@ -31,8 +30,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use acceptors::Acceptors;
-pub use authority::AuthorityStartError;
 use parts::Parts;
+pub use signalbeam_command_api::authorities::AuthorityStartError;
 
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
@@ -202,7 +201,12 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let parts = Parts::open(&data_dir, &config, Arc::clone(&clock)).await?;
     let (folder, authorities) = (data_dir.join(TLS_FOLDER), parts.authorities.clone());
     let certificate = Arc::new(ServerCertificate::prepare(&folder, authorities, clock, config.tls.clone()).await?);
-    let tls = Arc::new(Acceptors::new(certificate.slot(), parts.authorities.clone(), config.mtls.enabled)?);
+    let tls = Arc::new(Acceptors::new(
+        certificate.slot(),
+        parts.authorities.clone(),
+        Arc::clone(&parts.index),
+        config.mtls.enabled,
+    )?);
     let api = parts.routes();
     let shedding = Arc::new(limits::shedding(&config, Arc::clone(&parts.limits)));
     let (router, current) = watch::channel(around_api(&api, &config, &shedding));

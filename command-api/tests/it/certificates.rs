@@ -1,7 +1,9 @@
 //! Certificates: issued, renewed, revoked.
 
 mod bulk_revoking;
+mod early_renewal;
 mod importing;
 mod issuing;
 mod renewing;
+mod reuse;
 mod revoking;

@@ -11,13 +11,17 @@ pub(super) struct ImportedIssuers {
     of: HashMap<Fingerprint, Arc<[u8]>>,
     /// How many certificates each has.
     counts: HashMap<Arc<[u8]>, usize>,
+    /// How often the names have changed.
+    changes: u64,
 }
 
 impl ImportedIssuers {
     /// Notes a certificate's issuer, by its name in DER.
     pub(super) fn add(&mut self, certificate: Fingerprint, issuer: Arc<[u8]>) {
         if self.of.insert(certificate, issuer.clone()).is_none() {
-            *self.counts.entry(issuer).or_default() += 1;
+            let count = self.counts.entry(issuer).or_default();
+            *count += 1;
+            self.changes += u64::from(*count == 1);
         }
     }
 
@@ -27,8 +31,14 @@ impl ImportedIssuers {
             *count -= 1;
             if *count == 0 {
                 self.counts.remove(&issuer);
+                self.changes += 1;
             }
         }
+    }
+
+    /// How often the names have changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The names, sorted; `None` where there are more than `max`.

@@ -1,6 +1,6 @@
 //! Certificates: the inventory, a device's, one by its serial number, and what a CRL lists.
 
-use signalbeam_domain::certificate::{RevocationReason, Standing};
+use signalbeam_domain::certificate::{RenewalWindow, RevocationReason, Standing};
 use signalbeam_domain::{AuthorityId, DeviceId, Digest, EventId, Fingerprint, SerialNumber, TenantId, Timestamp};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -9,7 +9,7 @@ use super::ReadModel;
 use super::cursor::Cursor;
 use super::listing::{Listable, Listed, Listing};
 use crate::columns::{Columns, ReadError, digest};
-use crate::standing::{CertificateOrigin, CertificateType, standing};
+use crate::standing::{CertificateOrigin, CertificateType, renewal_window, standing};
 
 /// A certificate, without its PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,10 @@ pub struct CertificateRow {
     pub first_used_at: Option<Timestamp>,
     /// The last expiry threshold that was told, in days before the end.
     pub noticed_days: Option<u16>,
+    /// When its device was asked to renew it, where it was.
+    pub renewal_requested: Option<RenewalWindow>,
+    /// When it turned up although it had been superseded.
+    pub reuse_suspected_at: Option<Timestamp>,
 }
 
 /// Where a certificate stands at a moment.
@@ -124,9 +128,9 @@ pub struct Revocation {
 }
 
 const COLUMNS: &str = "SELECT id, serial_number, device_id, tenant_id, fingerprint, subject, type, profile, issued_at, \
-    not_before, expires_at, standing, revoked_at, revoked_by, revocation_reason, \
-    revocation_reason_code, superseded_by, renewal_of, \
-    public_key_sha256, authority_id, origin, foreign_serial_number, issuer, first_used_at, noticed_days FROM device_certificates WHERE true";
+    not_before, expires_at, standing, revoked_at, revoked_by, revocation_reason, revocation_reason_code, superseded_by, \
+    renewal_of, public_key_sha256, authority_id, origin, foreign_serial_number, issuer, first_used_at, noticed_days, \
+    renewal_window_start, renewal_window_end, reuse_suspected_at FROM device_certificates WHERE true";
 
 const NEWEST_FIRST: (&str, &str) = ("issued_at", "id");
 
@@ -312,6 +316,8 @@ impl Listable for CertificateRow {
             issuer: row.optional_text("issuer")?,
             first_used_at: row.optional_moment("first_used_at")?,
             noticed_days: row.optional_integer("noticed_days")?,
+            renewal_requested: renewal_window(row)?,
+            reuse_suspected_at: row.optional_moment("reuse_suspected_at")?,
         })
     }
 

@@ -22,6 +22,7 @@ mod doctor;
 mod full_disk;
 mod gone_back;
 mod hostile_input;
+mod importing;
 mod kill;
 mod lifecycle;
 mod limits;
