@@ -101,6 +101,7 @@ pub const ROUTES: &[RouteAccess] = &[
     row("POST", "/api/certificates/revoke", &[Admin(ManageCertificates)], Listed),
     row("POST", "/ocsp", &[], Open),
     row("GET", "/ocsp/{request}", &[], Open),
+    row("POST", "/api/certificates/import", &[Admin(ManageCertificates)], Named),
     row("GET", "/api/authentication-logs", &[Admin(Read)], Listed),
     row("GET", "/api/authentication-logs/export", &[Admin(Read)], Listed),
     row("GET", "/api/usage", &[Admin(Read)], Listed),

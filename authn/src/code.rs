@@ -95,6 +95,8 @@ codes! {
     InvalidCsr = ("INVALID_CSR", UNPROCESSABLE_ENTITY, "The certificate signing request is not valid"),
     /// The public key is too weak or of a kind that is not issued for.
     WeakKey = ("WEAK_KEY", UNPROCESSABLE_ENTITY, "The public key is not acceptable"),
+    /// The certificate cannot be imported.
+    InvalidCertificate = ("INVALID_CERTIFICATE", UNPROCESSABLE_ENTITY, "The certificate cannot be imported"),
     /// A renewal by certificate needs a signing request.
     CsrRequired = ("CSR_REQUIRED", UNPROCESSABLE_ENTITY, "A certificate signing request is required"),
     /// Too many requests.

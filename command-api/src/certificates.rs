@@ -2,6 +2,7 @@
 
 pub(crate) mod bulk_revoke;
 pub(crate) mod filter;
+pub(crate) mod import;
 pub(crate) mod issuance;
 pub(crate) mod issue;
 pub(crate) mod renew;
@@ -104,6 +105,10 @@ pub(crate) fn refused(error: &CertificateError) -> Problem {
             "the certificate has expired or another one took its place; request a new one with the API key",
         )
         .with("renewableFrom", serde_json::Value::Null),
+        CertificateError::HasActive => Problem::new(
+            ErrorCode::InvalidState,
+            "the device has an active certificate of this installation; revoke it first, or leave it at that",
+        ),
         CertificateError::SerialTaken | CertificateError::NotAsIntended => {
             Problem::new(ErrorCode::InternalError, detail)
         }

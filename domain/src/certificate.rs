@@ -9,8 +9,8 @@ use std::net::IpAddr;
 
 pub use self::events::{
     AbandonCause, CertificateAbandoned, CertificateEvent, CertificateExpiryNoticed, CertificateFirstUsed,
-    CertificateIntended, CertificateIssued, CertificateRenewalRequested, CertificateReuseSuspected, CertificateRevoked,
-    CertificateSuperseded, ReuseSign,
+    CertificateImported, CertificateIntended, CertificateIssued, CertificateRenewalRequested,
+    CertificateReuseSuspected, CertificateRevoked, CertificateSuperseded, ReuseSign,
 };
 pub use self::renewal::{RenewalRules, RenewalWindow, Sighting, renewable_from};
 pub use self::revocation_reason::{RevocationReason, UnknownRevocationReason};
@@ -32,6 +32,8 @@ pub enum CertificateCommand {
     },
     /// Record what was signed. Every other active certificate is superseded by it.
     Issue(CertificateIssued),
+    /// Take in one of another authority. An active one that was imported before is superseded by it.
+    Import(CertificateImported),
     /// Record that an intended certificate will not be.
     Abandon(CertificateAbandoned),
     /// Record that a certificate authenticated.
@@ -98,6 +100,9 @@ pub enum CertificateError {
         /// When its window opens; `None` where it has ended or been replaced and no window will open again.
         renewable_from: Option<Timestamp>,
     },
+    /// The device has an active certificate of this installation, which an imported one must not replace.
+    #[error("the device has an active certificate")]
+    HasActive,
     /// What was signed is not what was intended.
     #[error("the certificate is not the one that was intended")]
     NotAsIntended,
@@ -114,8 +119,10 @@ pub struct Certificates {
 /// One issued certificate of the set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// As it was issued.
+    /// As it was issued; an imported one as if it had been issued here.
     pub issued: CertificateIssued,
+    /// Whether another authority issued it.
+    pub is_imported: bool,
     /// What became of it.
     pub standing: Standing,
     /// Whether it has authenticated.
@@ -143,6 +150,18 @@ pub enum Standing {
 }
 
 impl Certificate {
+    fn active(issued: CertificateIssued, is_imported: bool) -> Self {
+        Self {
+            issued,
+            is_imported,
+            standing: Standing::Active,
+            is_used: false,
+            noticed_days: None,
+            renewal_requested: None,
+            is_reuse_suspected: false,
+        }
+    }
+
     /// The first append succeeded and its answer was lost: recorded once is enough.
     fn repeated_issue(&self, issued: &CertificateIssued) -> Result<Vec<CertificateEvent>, CertificateError> {
         match self.standing {
@@ -159,7 +178,7 @@ impl Certificate {
 }
 
 impl Certificates {
-    /// Every certificate that was ever issued, in order.
+    /// Every certificate that was ever issued or imported, in order.
     pub fn issued(&self) -> &[Certificate] {
         &self.issued
     }
@@ -221,12 +240,27 @@ impl Certificates {
             // Whoever revoked it while its successor was being signed meant the device, not the serial.
             Some(Some(Standing::Revoked) | None) => return Err(CertificateError::Revoked),
         }
-        let superseded = self.unrevoked().map(|old| {
-            CertificateSuperseded { serial_number: old.serial_number(), superseded_by: serial_number }.into()
-        });
-        let mut events: Vec<CertificateEvent> = superseded.collect();
-        events.push(issued.into());
-        Ok(events)
+        Ok(self.superseded_by(serial_number).chain([issued.into()]).collect())
+    }
+
+    fn import(&self, imported: CertificateImported) -> Result<Vec<CertificateEvent>, CertificateError> {
+        let serial_number = imported.serial_number;
+        if let Some(known) = self.find(serial_number) {
+            return known.repeated_issue(&imported.as_issued());
+        }
+        if self.is_taken(serial_number) {
+            return Err(CertificateError::SerialTaken);
+        }
+        if self.unrevoked().any(|active| !active.is_imported) {
+            return Err(CertificateError::HasActive);
+        }
+        Ok(self.superseded_by(serial_number).chain([imported.into()]).collect())
+    }
+
+    fn superseded_by(&self, successor: SerialNumber) -> impl Iterator<Item = CertificateEvent> {
+        self.unrevoked().map(move |old| {
+            CertificateSuperseded { serial_number: old.serial_number(), superseded_by: successor }.into()
+        })
     }
 
     fn unrevoked(&self) -> impl Iterator<Item = &Certificate> {
@@ -258,6 +292,7 @@ impl Aggregate for Certificates {
         match command {
             CertificateCommand::Intend { intended, rules } => self.intend(intended, rules, context.now),
             CertificateCommand::Issue(issued) => self.issue(issued),
+            CertificateCommand::Import(imported) => self.import(imported),
             CertificateCommand::Abandon(abandoned) => {
                 let is_open = self.intents.iter().any(|intent| intent.serial_number == abandoned.serial_number);
                 Ok(if is_open { vec![abandoned.into()] } else { vec![] })
@@ -317,15 +352,10 @@ impl Aggregate for Certificates {
             CertificateEvent::Intended(intended) => self.intents.push(intended.clone()),
             CertificateEvent::Issued(issued) => {
                 self.intents.retain(|intent| intent.serial_number != issued.intended.serial_number);
-                let issued = issued.clone();
-                self.issued.push(Certificate {
-                    issued,
-                    standing: Standing::Active,
-                    is_used: false,
-                    noticed_days: None,
-                    renewal_requested: None,
-                    is_reuse_suspected: false,
-                });
+                self.issued.push(Certificate::active(issued.clone(), false));
+            }
+            CertificateEvent::Imported(imported) => {
+                self.issued.push(Certificate::active(imported.as_issued(), true));
             }
             CertificateEvent::Abandoned(abandoned) => {
                 self.intents.retain(|intent| intent.serial_number != abandoned.serial_number);

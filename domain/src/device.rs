@@ -35,6 +35,24 @@ pub struct DeviceRegistered {
     pub claim_secret_sha256: Digest,
 }
 
+/// An admin brought the device in, with a certificate of another authority: nothing had to be registered or approved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceImported {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its tenant, for life.
+    pub tenant_id: TenantId,
+    /// Its name, a label.
+    pub device_name: DeviceName,
+    /// What the admin told of it.
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
+    /// What it is found by.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
 /// An admin approved the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -80,6 +98,8 @@ events! {
     DeviceEvent {
         /// It asked to be let in.
         Registered(DeviceRegistered) = ("device.registered", 1),
+        /// It was brought in from elsewhere, and may authenticate at once.
+        Imported(DeviceImported) = ("device.imported", 1),
         /// It was let in.
         Approved(DeviceApproved) = ("device.approved", 1),
         /// It was refused, for good.
@@ -169,6 +189,8 @@ impl fmt::Display for DeviceStatus {
 pub enum DeviceCommand {
     /// Record the registration.
     Register(DeviceRegistered),
+    /// Bring it in from elsewhere.
+    Import(DeviceImported),
     /// Let it in.
     Approve {
         /// How long its API key will live.
@@ -214,11 +236,11 @@ pub enum DeviceError {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Device(Option<KnownDevice>);
 
-/// A device that registered.
+/// A device that registered or was imported.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KnownDevice {
-    /// As it registered, with its present name, metadata and tags.
-    pub registered: DeviceRegistered,
+    /// As it registered or was imported, with its present name, metadata and tags.
+    pub registered: Registration,
     /// Where it stands.
     pub status: DeviceStatus,
     /// How long an API key that it claims lives; known from its approval on.
@@ -229,8 +251,65 @@ pub struct KnownDevice {
     pub allowed_networks: AllowedNetworks,
 }
 
+/// What is known of a device since it came in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registration {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its tenant, for life.
+    pub tenant_id: TenantId,
+    /// Its name, a label.
+    pub device_name: DeviceName,
+    /// What it, or an admin, told of it.
+    pub metadata: Metadata,
+    /// What it is found by.
+    pub tags: Tags,
+    /// How it came in.
+    pub origin: DeviceOrigin,
+}
+
+/// How a device came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceOrigin {
+    /// It registered with a token.
+    Registered {
+        /// The token's prefix.
+        token_prefix: Prefix,
+        /// The SHA-256 of its claim secret.
+        claim_secret_sha256: Digest,
+    },
+    /// An admin imported it. There is no claim secret.
+    Imported,
+}
+
+impl Registration {
+    /// The SHA-256 of its claim secret, where it has one.
+    pub fn claim_secret_sha256(&self) -> Option<&Digest> {
+        match &self.origin {
+            DeviceOrigin::Registered { claim_secret_sha256, .. } => Some(claim_secret_sha256),
+            DeviceOrigin::Imported => None,
+        }
+    }
+}
+
+impl From<DeviceRegistered> for Registration {
+    fn from(registered: DeviceRegistered) -> Self {
+        let DeviceRegistered { device_id, tenant_id, device_name, metadata, tags, token_prefix, claim_secret_sha256 } =
+            registered;
+        let origin = DeviceOrigin::Registered { token_prefix, claim_secret_sha256 };
+        Self { device_id, tenant_id, device_name, metadata, tags, origin }
+    }
+}
+
+impl From<DeviceImported> for Registration {
+    fn from(imported: DeviceImported) -> Self {
+        let DeviceImported { device_id, tenant_id, device_name, metadata, tags } = imported;
+        Self { device_id, tenant_id, device_name, metadata, tags, origin: DeviceOrigin::Imported }
+    }
+}
+
 impl Device {
-    /// The device, once it registered.
+    /// The device, once it registered or was imported.
     pub fn known(&self) -> Option<&KnownDevice> {
         self.0.as_ref()
     }
@@ -239,9 +318,8 @@ impl Device {
 impl KnownDevice {
     /// A registration is rolled forward from its token after a crash, perhaps by two nodes: it happens once.
     fn registered_again(&self, registration: &DeviceRegistered) -> Result<Vec<DeviceEvent>, DeviceError> {
-        let known = &self.registered;
-        let is_same = known.token_prefix == registration.token_prefix
-            && known.claim_secret_sha256 == registration.claim_secret_sha256;
+        let DeviceRegistered { token_prefix, claim_secret_sha256, .. } = *registration;
+        let is_same = self.registered.origin == DeviceOrigin::Registered { token_prefix, claim_secret_sha256 };
         if is_same { Ok(vec![]) } else { Err(DeviceError::AlreadyRegistered) }
     }
 
@@ -283,11 +361,13 @@ impl Aggregate for Device {
         let Some(device) = &self.0 else {
             return match command {
                 DeviceCommand::Register(registered) => Ok(vec![registered.into()]),
+                DeviceCommand::Import(imported) => Ok(vec![imported.into()]),
                 _ => Err(DeviceError::Unknown),
             };
         };
         let event = match command {
             DeviceCommand::Register(registered) => return device.registered_again(&registered),
+            DeviceCommand::Import(_) => return Err(DeviceError::AlreadyRegistered),
             DeviceCommand::Approve { api_key_validity_days } => {
                 device.must_be(&[Pending], "approved")?;
                 DeviceApproved { api_key_validity_days }.into()
@@ -317,23 +397,27 @@ impl Aggregate for Device {
     }
 
     fn evolve(self, event: &Self::Event) -> Self {
-        if let DeviceEvent::Registered(registered) = event {
-            return Self(Some(KnownDevice {
-                registered: registered.clone(),
-                status: DeviceStatus::Pending,
+        let came_in = |registered, status| {
+            Self(Some(KnownDevice {
+                registered,
+                status,
                 api_key_validity_days: None,
                 rejection_reason: None,
                 allowed_networks: AllowedNetworks::default(),
-            }));
+            }))
+        };
+        match event {
+            DeviceEvent::Registered(registered) => came_in(registered.clone().into(), DeviceStatus::Pending),
+            DeviceEvent::Imported(imported) => came_in(imported.clone().into(), DeviceStatus::Approved),
+            _ => Self(self.0.map(|device| device.after(event))),
         }
-        Self(self.0.map(|device| device.after(event)))
     }
 }
 
 impl KnownDevice {
     fn after(mut self, event: &DeviceEvent) -> Self {
         match event {
-            DeviceEvent::Registered(_) => {}
+            DeviceEvent::Registered(_) | DeviceEvent::Imported(_) => {}
             DeviceEvent::Approved(approved) => {
                 self.status = DeviceStatus::Approved;
                 self.api_key_validity_days = Some(approved.api_key_validity_days);

@@ -37,6 +37,14 @@ impl SerialNumber {
         Self(octets)
     }
 
+    /// The name of a certificate that another authority issued: the first 20 octets of its fingerprint, with the same two
+    /// bits set and cleared as in a serial number that is drawn.
+    pub fn of_imported(fingerprint: &Fingerprint) -> Self {
+        let mut octets = [0; 20];
+        octets.copy_from_slice(&fingerprint.as_octets()[..20]);
+        Self::from_random(octets)
+    }
+
     /// Reads 40 hex digits, in either case, with or without colons between the octets.
     ///
     /// Whatever is written so can be asked for; that it is positive is required where a certificate is read.

@@ -14,6 +14,7 @@ pub mod cms;
 pub mod csr;
 pub mod device_key;
 pub mod enrolment;
+pub mod foreign;
 pub mod key_store;
 pub mod ocsp;
 mod pem;
@@ -36,6 +37,7 @@ pub use certificate::{certificate_pem, certificates_from_pem, fingerprint, peek_
 pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificate};
 pub use csr::CsrError;
 pub use device_key::{DeviceKeyError, DeviceKeyGenerator, DeviceKeyType};
+pub use foreign::{ForeignCertificate, ForeignCertificateError};
 pub use key_store::{
     CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, FileKeyStore, FileKeyStores, InvalidKeySlot, KeySlot,
     KeyStoreError, KeyStoreSecret, MemoryKeyStore, MemoryKeyStores, Pkcs11KeyStore, Pkcs11KeyStores, Pkcs11Token,

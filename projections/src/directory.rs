@@ -12,8 +12,8 @@ use serde::Serialize;
 use signalbeam_domain::admin_token::AdminTokenEvent;
 use signalbeam_domain::api_key::{ApiKeyEvent, KeyIssued};
 use signalbeam_domain::authority::{AuthorityCreated, AuthorityEvent};
-use signalbeam_domain::certificate::{CertificateEvent, CertificateIssued};
-use signalbeam_domain::device::{DeviceEvent, DeviceRegistered, DeviceRenamed};
+use signalbeam_domain::certificate::{CertificateEvent, CertificateImported, CertificateIssued};
+use signalbeam_domain::device::{DeviceEvent, DeviceOrigin, DeviceRenamed, Registration};
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenIssued};
 use signalbeam_domain::{
     ApiKeyId, DeviceId, DeviceStatus, Envelope, Event, Prefix, SecretVerifier, SerialNumber, Tags, Timestamp,
@@ -26,7 +26,7 @@ use self::rows::{
     DevicePatch, DeviceRow, ServiceCertificateRow, TokenPatch, TokenRow,
 };
 use crate::progress::ProjectionFailure;
-use crate::standing::CertificateType;
+use crate::standing::{CertificateOrigin, CertificateType, issuer_der};
 
 /// What a batch of events changes.
 #[derive(Debug, Default)]
@@ -90,19 +90,30 @@ impl Changes {
 
     fn device(&mut self, event: DeviceEvent, envelope: &Envelope, moment: Moment) -> Result<(), ProjectionFailure> {
         let named = DeviceId::parse(envelope.stream.id()).map_err(|_| ProjectionFailure::nameless(envelope));
-        if let DeviceEvent::Registered(registered) = event {
-            if !registered.tags.is_empty() {
-                self.device_tags.insert(registered.device_id, registered.tags.clone());
+        let event = match event {
+            DeviceEvent::Registered(registered) => {
+                self.new_device(registered.into(), moment);
+                return Ok(());
             }
-            self.devices.push(new_device(registered, moment));
-            return Ok(());
-        }
+            DeviceEvent::Imported(imported) => {
+                self.new_device(imported.into(), moment);
+                return Ok(());
+            }
+            event => event,
+        };
         let device_id = named?;
         if let DeviceEvent::Renamed(DeviceRenamed { tags: Some(tags), .. }) = &event {
             self.device_tags.insert(device_id, tags.clone());
         }
         self.device_patches.entry(device_id).or_default().apply(event, moment);
         Ok(())
+    }
+
+    fn new_device(&mut self, registration: Registration, moment: Moment) {
+        if !registration.tags.is_empty() {
+            self.device_tags.insert(registration.device_id, registration.tags.clone());
+        }
+        self.devices.push(new_device(registration, moment));
     }
 
     fn token(
@@ -144,6 +155,9 @@ impl Changes {
             // What was only intended is nobody's certificate.
             CertificateEvent::Intended(_) | CertificateEvent::Abandoned(_) => {}
             CertificateEvent::Issued(issued) => self.certificates.push(new_certificate(issued, envelope, moment)),
+            CertificateEvent::Imported(imported) => {
+                self.certificates.push(new_imported_certificate(imported, envelope, moment));
+            }
             CertificateEvent::FirstUsed(used) => {
                 patches.entry(used.serial_number).or_default().first_used_at.get_or_insert(moment.at);
             }
@@ -212,17 +226,26 @@ impl Moment {
     }
 }
 
-fn new_device(registered: DeviceRegistered, moment: Moment) -> DeviceRow {
+fn new_device(registration: Registration, moment: Moment) -> DeviceRow {
+    let (status, token_prefix, claim_secret_sha256) = match registration.origin {
+        DeviceOrigin::Registered { token_prefix, claim_secret_sha256 } => {
+            (DeviceStatus::Pending, Some(token_prefix), Some(claim_secret_sha256))
+        }
+        DeviceOrigin::Imported => (DeviceStatus::Approved, None, None),
+    };
+    let is_approved = status == DeviceStatus::Approved;
     DeviceRow {
-        device_id: registered.device_id,
-        tenant_id: registered.tenant_id,
-        name: registered.device_name,
-        status: DeviceStatus::Pending,
-        metadata: rows::Json(registered.metadata),
-        tags: rows::Json(registered.tags),
+        device_id: registration.device_id,
+        tenant_id: registration.tenant_id,
+        name: registration.device_name,
+        status,
+        metadata: rows::Json(registration.metadata),
+        tags: rows::Json(registration.tags),
         registered_at: moment.at,
-        token_prefix: registered.token_prefix,
-        claim_secret_sha256: registered.claim_secret_sha256,
+        token_prefix,
+        claim_secret_sha256,
+        approved_at: is_approved.then_some(moment.at),
+        approved_by: is_approved.then(|| moment.by.clone()),
         status_changed_at: moment.at,
         status_changed_by: moment.by,
     }
@@ -279,8 +302,42 @@ fn new_certificate(issued: CertificateIssued, envelope: &Envelope, moment: Momen
         not_before: intended.not_before,
         authority_id: issued.authority_id,
         issued_by: moment.by,
+        origin: CertificateOrigin::Issued,
+        foreign_serial_number: None,
+        issuer: None,
+        issuer_der: None,
         certificate_pem: issued.certificate_pem,
     }
+}
+
+fn new_imported_certificate(imported: CertificateImported, envelope: &Envelope, moment: Moment) -> CertificateRow {
+    let issuer_der = issuer_der(&imported.certificate_pem);
+    CertificateRow {
+        id: envelope.event_id,
+        device_id: Some(imported.device_id),
+        serial_number: imported.serial_number,
+        fingerprint: imported.fingerprint,
+        subject: imported.subject,
+        kind: CertificateType::Device,
+        issued_at: moment.at,
+        expires_at: imported.not_after,
+        tenant_id: Some(imported.tenant_id),
+        profile: None,
+        public_key_sha256: Some(imported.public_key_sha256),
+        renewal_of: None,
+        not_before: imported.not_before,
+        authority_id: imported.authority_id,
+        issued_by: moment.by,
+        origin: CertificateOrigin::Imported,
+        foreign_serial_number: Some(imported.foreign_serial_number),
+        issuer: Some(imported.issuer),
+        issuer_der: issuer_der.map(hex),
+        certificate_pem: imported.certificate_pem,
+    }
+}
+
+fn hex(octets: Vec<u8>) -> String {
+    octets.into_iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 fn new_authority_certificate(created: AuthorityCreated, envelope: &Envelope, moment: Moment) -> CertificateRow {
@@ -300,6 +357,10 @@ fn new_authority_certificate(created: AuthorityCreated, envelope: &Envelope, mom
         not_before: created.not_before,
         authority_id: created.authority_id,
         issued_by: moment.by,
+        origin: CertificateOrigin::Issued,
+        foreign_serial_number: None,
+        issuer: None,
+        issuer_der: None,
         certificate_pem: created.certificate_pem,
     }
 }

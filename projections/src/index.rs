@@ -6,6 +6,7 @@
 mod admin_tokens;
 mod entries;
 mod fact;
+mod imported;
 mod load;
 mod state;
 
@@ -55,6 +56,8 @@ struct Shared {
     state: RwLock<State>,
     progress: Progress,
     completeness: Completeness,
+    /// How often the names of the imported certificates' issuers have changed.
+    imported: watch::Sender<u64>,
 }
 
 /// Since when the index is known to be complete: by the monotonic clock, which no one sets.
@@ -127,6 +130,17 @@ impl CredentialIndex {
     /// The device's certificate that is neither superseded nor revoked, whether or not it has expired.
     pub fn active_certificate(&self, id: DeviceId) -> Option<CertificateEntry> {
         self.shared.read().active_certificate(id)
+    }
+
+    /// The names, DER, of the issuers of imported certificates that are neither superseded nor revoked; `None` where there
+    /// are more than `max`.
+    pub fn imported_issuers(&self, max: usize) -> Option<Vec<Arc<[u8]>>> {
+        self.shared.read().imported.names(max)
+    }
+
+    /// Changes whenever [`CredentialIndex::imported_issuers`] does.
+    pub fn imported_issuers_changes(&self) -> watch::Receiver<u64> {
+        self.shared.imported.subscribe()
     }
 
     /// Since when an authority does not sign any more, where it does not.
@@ -236,7 +250,8 @@ impl Shared {
             complete_as_of: AtomicU64::new(0),
             is_ready: watch::Sender::new(false),
         };
-        Self { state: RwLock::default(), progress: Progress::default(), completeness }
+        let imported = watch::Sender::default();
+        Self { state: RwLock::default(), progress: Progress::default(), completeness, imported }
     }
 
     /// A poisoned lock would mean that the feeder panicked; the index then ages until it is refused.
@@ -252,7 +267,9 @@ impl Shared {
             for (fact, recorded) in facts.into_iter().zip(events) {
                 state.apply(fact, recorded.envelope.recorded_at);
             }
+            let imported = state.imported.changes();
             drop(state);
+            self.note_imported(imported);
             if let Some(last) = events.last() {
                 self.progress.reach(last.envelope.position);
             }
@@ -260,8 +277,14 @@ impl Shared {
         Ok(())
     }
 
+    fn note_imported(&self, changes: u64) {
+        self.imported.send_if_modified(|known| std::mem::replace(known, changes) != changes);
+    }
+
     fn replace(&self, state: State, position: Position) {
+        let imported = state.imported.changes();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        self.note_imported(imported);
         self.progress.reach(position);
     }
 }

@@ -28,7 +28,7 @@ pub use read_model::{
     LastSeen, Listed, ReadModel, Revocation, RevocationRow, RevokedTokens, TokenFilter, TokenRow, TokenStatus,
 };
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
-pub use standing::CertificateType;
+pub use standing::{CertificateOrigin, CertificateType};
 pub use tables::{OpenError, Tables};
 
 // What query-api needs of the log and of the audit log; it does not depend on the event store, since it never appends.

@@ -43,6 +43,39 @@ impl CertificateType {
     }
 }
 
+/// Who issued a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateOrigin {
+    /// This installation.
+    Issued,
+    /// Another authority; an admin vouched for it.
+    Imported,
+}
+
+impl CertificateOrigin {
+    const ALL: [Self; 2] = [Self::Issued, Self::Imported];
+
+    /// As it is written in tables and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Issued => "issued",
+            Self::Imported => "imported",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|origin| origin.as_str() == text).ok_or(())
+    }
+}
+
+/// The DER of the name of a certificate's issuer; `None` where it cannot be read.
+pub(crate) fn issuer_der(certificate_pem: &str) -> Option<Vec<u8>> {
+    let (_, pem) = parse_x509_pem(certificate_pem.as_bytes()).ok()?;
+    let certificate = pem.parse_x509().ok()?;
+    Some(certificate.issuer().as_raw().to_vec())
+}
+
 /// The word for a [`Standing`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

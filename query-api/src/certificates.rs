@@ -9,14 +9,14 @@ pub mod renewal_info;
 use serde::Serialize;
 use signalbeam_domain::certificate::RevocationReason;
 use signalbeam_domain::{DeviceId, Fingerprint, SerialNumber, TenantId, Timestamp};
-use signalbeam_projections::{CertificateRow, CertificateType};
+use signalbeam_projections::{CertificateOrigin, CertificateRow, CertificateType};
 use utoipa::ToSchema;
 
 /// A certificate.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedCertificate {
-    /// 40 lower-case hex digits.
+    /// 40 lower-case hex digits; of an imported one, made from its fingerprint.
     #[schema(value_type = String, example = "4a2b3c4d5e6f708192a3b4c5d6e7f80910111213")]
     serial_number: SerialNumber,
     /// Its device; absent for an authority's certificate.
@@ -36,10 +36,19 @@ pub struct ListedCertificate {
     #[serde(rename = "type")]
     #[schema(value_type = String, example = "Device")]
     kind: CertificateType,
+    /// Who issued it: `issued` for this installation, `imported` for another authority.
+    #[schema(value_type = String, example = "issued")]
+    origin: CertificateOrigin,
+    /// Of an imported one: the serial number that its own authority gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    foreign_serial_number: Option<String>,
+    /// Of an imported one: its own authority's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
     /// The profile that decided its contents.
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<String>,
-    /// When it was issued.
+    /// When it was issued or imported.
     #[schema(value_type = String, format = DateTime)]
     issued_at: Timestamp,
     /// The first moment of its validity; earlier than `issuedAt`, for devices whose clocks are slow.
@@ -99,6 +108,9 @@ impl ListedCertificate {
             fingerprint: row.fingerprint,
             subject: row.subject,
             kind: row.kind,
+            origin: row.origin,
+            foreign_serial_number: row.foreign_serial_number,
+            issuer: row.issuer,
             profile: row.profile,
             issued_at: row.issued_at,
             not_before: row.not_before,

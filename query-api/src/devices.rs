@@ -41,12 +41,13 @@ pub struct ListedDevice {
     /// What it is found by, sorted.
     #[schema(value_type = Vec<String>, example = json!(["hall 3", "site:north"]))]
     tags: Tags,
-    /// When it registered.
+    /// When it registered or was imported.
     #[schema(value_type = String, format = DateTime)]
     registered_at: Timestamp,
-    /// The public prefix of the registration token that it registered with.
-    #[schema(value_type = String)]
-    registration_token_prefix: Prefix,
+    /// The public prefix of the registration token that it registered with; absent where it was imported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    registration_token_prefix: Option<Prefix>,
     /// When it was approved.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]

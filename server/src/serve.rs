@@ -203,7 +203,12 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let certificate =
         ServerCertificate::prepare(&data_dir.join(TLS_FOLDER), parts.issuance(), config.tls.clone()).await?;
     let certificate = Arc::new(certificate);
-    let tls = Arc::new(Acceptors::new(certificate.slot(), parts.authorities.clone(), config.mtls.enabled)?);
+    let tls = Arc::new(Acceptors::new(
+        certificate.slot(),
+        parts.authorities.clone(),
+        Arc::clone(&parts.index),
+        config.mtls.enabled,
+    )?);
     let api = parts.routes();
     let shedding = Arc::new(limits::shedding(&config, Arc::clone(&parts.limits)));
     let (router, current) = watch::channel(around_api(&api, &config, &shedding));

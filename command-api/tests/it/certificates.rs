@@ -3,6 +3,7 @@
 mod bulk_revoking;
 mod early_renewal;
 mod grace;
+mod importing;
 mod issuing;
 mod renewal_races;
 mod renewing;

@@ -33,10 +33,11 @@ const OF_DEVICES: [&str; 15] = [
 ];
 /// What admins do that is answered.
 const ANSWERED: &[&str] = &[
+    "import-certificates",
+    "revoke-certificates",
     "activate-certificate-authority",
     "prepare-certificate-authority",
     "retire-certificate-authority",
-    "revoke-certificates",
     "create-registration-token",
     "approve-device",
     "reject-device",
@@ -187,6 +188,10 @@ async fn an_admin_renews_and_withdraws_credentials_by_the_examples() {
     follow(world.post(device.route("rotate-api-key")), "rotate-api-key", json!({})).await;
     follow(world.post(device.route("revoke-api-key")), "revoke-api-key", json!({})).await;
     follow(world.delete(certificate.route()), "revoke-certificate", json!({})).await;
+    let imported = follow(world.post("/api/certificates/import"), "import-certificates", json!({})).await;
+    let expected = example("import-certificates.response.json");
+    assert_eq!(imported["results"][0]["fingerprint"], expected["results"][0]["fingerprint"]);
+    assert_eq!(imported["results"][0]["serialNumber"], expected["results"][0]["serialNumber"]);
     let (device, _) = world.device_with_certificate(TENANT_A).await;
     let filter = json!({"filter": {"deviceIds": [device.id]}});
     follow(world.post("/api/certificates/revoke"), "revoke-certificates", filter).await;

@@ -9,6 +9,7 @@ use signalbeam_pki::{AuthorityStanding, TrustedAuthority};
 
 use crate::world::call::Call;
 use crate::world::fleet::{TestDevice, csr, new_claim_secret};
+use crate::world::foreign::ForeignAuthority;
 use crate::world::{TENANT_A, World};
 
 /// Leaves a row in the authentication log and no event, so there is nothing to repeat.
@@ -157,17 +158,24 @@ async fn recipe_for_credentials<'a>(world: &'a World, operation: &str) -> Recipe
             let (_, certificate) = world.device_with_certificate(TENANT_A).await;
             recipe(move |body| world.delete(certificate.route()).admin(Role::Admin).json(body), empty, because, Same)
         }
-        "requestRenewal" => {
-            let (device, _) = world.device_with_certificate(TENANT_A).await;
-            let call = |body: &Value| world.post("/api/certificates/request-renewal").admin(Role::Admin).json(body);
-            let body = move |hours: u16| json!({"filter": {"deviceIds": [device.id]}, "spreadHours": hours});
-            recipe(call, body(1), body(2), Same)
+        "importCertificates" => {
+            let authority = ForeignAuthority::new("Acme Device CA");
+            let body = |pem: String| json!({"tenantId": TENANT_A, "certificates": [{"certificate": pem}]});
+            let (one, two) = (authority.certificate("one").pem(), authority.certificate("two").pem());
+            let call = |body: &Value| world.post("/api/certificates/import").admin(Role::Admin).json(body);
+            recipe(call, body(one), body(two), Same)
         }
         "revokeCertificates" => {
             let (device, _) = world.device_with_certificate(TENANT_A).await;
             let body = |why: &str| json!({"filter": {"deviceIds": [device.id]}, "reason": why, "dryRun": false});
             let call = |body: &Value| world.post("/api/certificates/revoke").admin(Role::Admin).json(body);
             recipe(call, body("one"), body("two"), Same)
+        }
+        "requestRenewal" => {
+            let (device, _) = world.device_with_certificate(TENANT_A).await;
+            let call = |body: &Value| world.post("/api/certificates/request-renewal").admin(Role::Admin).json(body);
+            let body = move |hours: u16| json!({"filter": {"deviceIds": [device.id]}, "spreadHours": hours});
+            recipe(call, body(1), body(2), Same)
         }
         "revokeAdminTokens" => {
             let call = |body: &Value| world.post("/api/admin-tokens/revoke").admin(Role::Admin).json(body);

@@ -4,6 +4,7 @@
 pub(crate) mod call;
 pub(crate) mod faults;
 pub(crate) mod fleet;
+pub(crate) mod foreign;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -52,6 +52,62 @@ pub struct CertificateIssued {
     pub certificate_pem: String,
 }
 
+/// An admin vouched for a certificate of another authority: exactly these octets authenticate their device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateImported {
+    /// Its name here, made from its fingerprint: [`SerialNumber::of_imported`]. Serial numbers of other authorities may be
+    /// short, and may collide.
+    pub serial_number: SerialNumber,
+    /// Whose it is.
+    pub device_id: DeviceId,
+    /// The device's tenant.
+    pub tenant_id: TenantId,
+    /// The SHA-256 of its DER.
+    pub fingerprint: Fingerprint,
+    /// The serial number that its own authority gave it, in lower-case hex digits.
+    pub foreign_serial_number: String,
+    /// Its own authority's name.
+    pub issuer: String,
+    /// An id for that authority, made from its name: all that are imported from one authority have the same.
+    pub authority_id: AuthorityId,
+    /// Its subject.
+    pub subject: String,
+    /// The first moment of its validity, to the second.
+    pub not_before: Timestamp,
+    /// The last moment of its validity, to the second.
+    pub not_after: Timestamp,
+    /// The SHA-256 of its `SubjectPublicKeyInfo`.
+    pub public_key_sha256: Digest,
+    /// The certificate itself.
+    pub certificate_pem: String,
+}
+
+impl CertificateImported {
+    /// What stands in the place of a profile: none of ours decided its contents.
+    pub const PROFILE: &'static str = "imported";
+
+    /// The same as if it had been issued here: from now on the same rules hold for it.
+    pub(super) fn as_issued(&self) -> CertificateIssued {
+        CertificateIssued {
+            intended: CertificateIntended {
+                serial_number: self.serial_number,
+                device_id: self.device_id,
+                tenant_id: self.tenant_id,
+                profile: Self::PROFILE.to_owned(),
+                public_key_sha256: self.public_key_sha256,
+                not_before: self.not_before,
+                not_after: self.not_after,
+                renewal_of: None,
+            },
+            fingerprint: self.fingerprint,
+            subject: self.subject.clone(),
+            authority_id: self.authority_id,
+            certificate_pem: self.certificate_pem.clone(),
+        }
+    }
+}
+
 /// An intended certificate will not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -168,6 +224,8 @@ events! {
         Intended(CertificateIntended) = ("certificate.intended", 1),
         /// One was signed.
         Issued(CertificateIssued) = ("certificate.issued", 1),
+        /// One of another authority was imported.
+        Imported(CertificateImported) = ("certificate.imported", 1),
         /// An intended one will not be.
         Abandoned(CertificateAbandoned) = ("certificate.abandoned", 1),
         /// One authenticated for the first time.

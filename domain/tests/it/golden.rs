@@ -169,7 +169,10 @@ fn the_golden_events_of_the_api_keys_fold() {
 #[test]
 fn the_golden_events_of_the_certificates_fold() {
     let events = recorded::<CertificateEvent>(CertificateEvent::KINDS);
-    let set = Certificates::fold(&events);
+    let imported = |event: &CertificateEvent| matches!(event, CertificateEvent::Imported(_));
+    let foreign = Certificates::fold(events.iter().filter(|event| imported(event)));
+    assert!(foreign.active().unwrap().is_imported);
+    let set = Certificates::fold(events.iter().filter(|event| !imported(event)));
     let [certificate] = set.issued() else { panic!("one certificate: {set:?}") };
     assert_eq!((certificate.standing, certificate.is_used), (Standing::Revoked, true));
     assert_eq!(certificate.noticed_days, Some(14));

@@ -24,8 +24,8 @@ CREATE TABLE devices (
     metadata              TEXT NOT NULL,       -- a JSON object
     tags                  TEXT NOT NULL,       -- a JSON array of texts, sorted
     registered_at         TEXT NOT NULL,
-    token_prefix          TEXT NOT NULL,       -- of the registration token that it came with
-    claim_secret_sha256   TEXT NOT NULL,       -- with that secret it fetches its API key
+    token_prefix          TEXT,                -- of the registration token that it came with; NULL where it was imported
+    claim_secret_sha256   TEXT,                -- with that secret it fetches its API key; NULL where it was imported
     approved_at           TEXT,
     approved_by           TEXT,
     api_key_validity_days INTEGER,             -- how long a claimed API key lives; known from the approval on
@@ -127,6 +127,10 @@ CREATE TABLE device_certificates (
     not_before        TEXT NOT NULL,           -- the first moment of its validity; back-dated for slow clocks
     authority_id      TEXT NOT NULL,           -- who signed it; a certificate authority's own id in its own row
     issued_by         TEXT NOT NULL,
+    origin            TEXT NOT NULL CHECK (origin IN ('issued', 'imported')), -- imported: by another authority
+    foreign_serial_number TEXT,                -- of an imported one: the serial number that its own authority gave it
+    issuer            TEXT,                    -- of an imported one: its own authority's name
+    issuer_der        TEXT,                    -- the same name in DER, as hex digits
     revoked_by        TEXT,
     first_used_at     TEXT,
     noticed_days      INTEGER,                 -- the last expiry threshold that was told, in days before the end

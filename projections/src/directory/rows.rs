@@ -15,7 +15,7 @@ use signalbeam_domain::{
 };
 
 use super::Moment;
-use crate::standing::{CertificateType, StandingName};
+use crate::standing::{CertificateOrigin, CertificateType, StandingName};
 
 /// A value as the text of its JSON, so that SQLite keeps it as it is: metadata with its numbers, lists.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ macro_rules! row {
 }
 
 row! {
-    /// A device that registered.
+    /// A device that registered or was imported.
     DeviceRow in "devices" {
         device_id: DeviceId,
         tenant_id: TenantId,
@@ -62,8 +62,10 @@ row! {
         metadata: Json<Metadata>,
         tags: Json<Tags>,
         registered_at: Timestamp,
-        token_prefix: Prefix,
-        claim_secret_sha256: Digest,
+        token_prefix: Option<Prefix>,
+        claim_secret_sha256: Option<Digest>,
+        approved_at: Option<Timestamp>,
+        approved_by: Option<String>,
         status_changed_at: Timestamp,
         status_changed_by: String,
     }
@@ -148,6 +150,10 @@ row! {
         not_before: Timestamp,
         authority_id: AuthorityId,
         issued_by: String,
+        origin: CertificateOrigin,
+        foreign_serial_number: Option<String>,
+        issuer: Option<String>,
+        issuer_der: Option<String>,
         certificate_pem: String,
     }
 }
@@ -175,8 +181,8 @@ pub(super) struct DevicePatch {
 impl DevicePatch {
     pub(super) fn apply(&mut self, event: DeviceEvent, moment: Moment) {
         match event {
-            // The registration makes the row; it patches none.
-            DeviceEvent::Registered(_) => {}
+            // These make the row; they patch none.
+            DeviceEvent::Registered(_) | DeviceEvent::Imported(_) => {}
             DeviceEvent::Renamed(renamed) => {
                 self.name = renamed.device_name.or(self.name.take());
                 self.metadata = renamed.metadata.map(Json).or(self.metadata.take());

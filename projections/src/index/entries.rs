@@ -30,6 +30,8 @@ pub struct CertificateEntry {
     pub not_before: Timestamp,
     /// The last moment of its validity.
     pub not_after: Timestamp,
+    /// Whether another authority issued it: then its fingerprint alone vouches for it, and no chain.
+    pub is_imported: bool,
     /// What became of it.
     pub standing: Standing,
     /// Who signed it.

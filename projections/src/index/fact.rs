@@ -1,4 +1,5 @@
-//! What an event means for the index. Payloads are read only as far as that needs: no PEM is copied.
+//! What an event means for the index. Payloads are read only as far as that needs: no PEM is copied
+//! but that of an imported certificate, which alone names its issuer.
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use signalbeam_event_store::Recorded;
 
 use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
 use crate::progress::ProjectionFailure;
+use crate::standing::issuer_der;
 
 /// What an event changes.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(super) enum Fact {
     KeyUsed(DeviceId, ApiKeyId),
     KeyRevoked(DeviceId, ApiKeyId),
     CertificateIssued(CertificateEntry),
+    /// With its issuer's name, DER, as far as that can be read.
+    CertificateImported(CertificateEntry, Option<Arc<[u8]>>),
     CertificateUsed(SerialNumber),
     CertificateEnded(SerialNumber, Standing),
     RenewalRequested(SerialNumber, RenewalWindow),
@@ -104,6 +108,14 @@ struct RenewalRequested {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct Imported {
+    #[serde(flatten)]
+    certificate: CertificateIssued,
+    certificate_pem: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Certificate {
     serial_number: SerialNumber,
 }
@@ -128,6 +140,10 @@ impl Fact {
                 let Registered { device_id, tenant_id } = payload(recorded)?;
                 Ok(Self::DeviceRegistered(device_id, DeviceEntry { tenant_id, status: DeviceStatus::Pending }))
             }
+            ("device.imported", 1) => {
+                let Registered { device_id, tenant_id } = payload(recorded)?;
+                Ok(Self::DeviceRegistered(device_id, DeviceEntry { tenant_id, status: DeviceStatus::Approved }))
+            }
             ("device.approved" | "device.reinstated", 1) => became(DeviceStatus::Approved),
             ("device.rejected", 1) => became(DeviceStatus::Rejected),
             ("device.suspended", 1) => became(DeviceStatus::Suspended),
@@ -138,7 +154,12 @@ impl Fact {
             ("api_key.issued", 1) => payload::<KeyIssued>(recorded).map(Self::from),
             ("api_key.first_used", 1) => Ok(Self::KeyUsed(device()?, payload::<Key>(recorded)?.key_id)),
             ("api_key.revoked", 1) => Ok(Self::KeyRevoked(device()?, payload::<Key>(recorded)?.key_id)),
-            ("certificate.issued", 1) => payload::<CertificateIssued>(recorded).map(Self::from),
+            ("certificate.issued", 1) => Ok(Self::CertificateIssued(payload::<CertificateIssued>(recorded)?.into())),
+            ("certificate.imported", 1) => {
+                let Imported { certificate, certificate_pem } = payload(recorded)?;
+                let entry = CertificateEntry { is_imported: true, ..certificate.into() };
+                Ok(Self::CertificateImported(entry, issuer_der(&certificate_pem).map(Into::into)))
+            }
             ("certificate.first_used", 1) => Ok(Self::CertificateUsed(payload::<Certificate>(recorded)?.serial_number)),
             ("certificate.superseded", 1) => {
                 let Superseded { serial_number, superseded_by: by } = payload(recorded)?;
@@ -185,19 +206,20 @@ impl From<KeyIssued> for Fact {
     }
 }
 
-impl From<CertificateIssued> for Fact {
+impl From<CertificateIssued> for CertificateEntry {
     fn from(issued: CertificateIssued) -> Self {
-        Self::CertificateIssued(CertificateEntry {
+        Self {
             fingerprint: issued.fingerprint,
             serial_number: issued.serial_number,
             device_id: issued.device_id,
             not_before: issued.not_before,
             not_after: issued.not_after,
+            is_imported: false,
             standing: Standing::Active,
             authority_id: issued.authority_id,
             is_used: false,
             is_reuse_suspected: false,
-        })
+        }
     }
 }
 

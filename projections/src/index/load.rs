@@ -14,7 +14,7 @@ use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
 use super::state::{State, forgotten_before};
 use crate::checkpoint::Checkpoint;
 use crate::columns::{Columns, ReadError, digest};
-use crate::standing::{renewal_window, standing};
+use crate::standing::{CertificateOrigin, renewal_window, standing};
 use crate::tables::Tables;
 
 /// The state of the index at the tables' checkpoint.
@@ -96,7 +96,7 @@ async fn load_certificates(
     let mut rows = sqlx::query(
         "SELECT fingerprint, serial_number, device_id, not_before, expires_at, standing, superseded_by, \
              authority_id, renewal_window_start, renewal_window_end, reuse_suspected_at IS NOT NULL AS is_suspected, \
-             first_used_at IS NOT NULL AS is_used \
+             first_used_at IS NOT NULL AS is_used, origin, issuer_der \
          FROM device_certificates \
          WHERE type = 'Device' AND (revoked_at IS NULL OR expires_at >= $1) ORDER BY rowid",
     )
@@ -104,6 +104,8 @@ async fn load_certificates(
     .fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let certificate = certificate(&row)?;
+        let issuer = row.optional("issuer_der", octets)?;
+        state.add_imported_issuer(&certificate, issuer.map(Into::into));
         let serial_number = certificate.serial_number;
         state.add_certificate(certificate);
         if let Some(window) = renewal_window(&row)? {
@@ -120,11 +122,18 @@ fn certificate(row: &SqliteRow) -> Result<CertificateEntry, ReadError> {
         device_id: row.required("device_id", DeviceId::parse)?,
         not_before: row.moment("not_before")?,
         not_after: row.moment("expires_at")?,
+        is_imported: row.required("origin", CertificateOrigin::parse)? == CertificateOrigin::Imported,
         standing: standing(row)?,
         authority_id: row.required("authority_id", AuthorityId::parse)?,
         is_used: row.flag("is_used")?,
         is_reuse_suspected: row.flag("is_suspected")?,
     })
+}
+
+/// The octets of hex digits, of which there are two for each.
+fn octets(hex: &str) -> Result<Vec<u8>, ()> {
+    let pairs = hex.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).map_err(drop)?, 16).map_err(drop)).collect()
 }
 
 async fn load_authorities(state: &mut State, connection: &mut SqliteConnection) -> Result<(), ReadError> {

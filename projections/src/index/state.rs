@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use signalbeam_domain::certificate::{RenewalWindow, Standing};
 use signalbeam_domain::{
@@ -13,6 +14,7 @@ use signalbeam_domain::{
 use super::admin_tokens::RevokedTokens;
 use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
 use super::fact::Fact;
+use super::imported::ImportedIssuers;
 
 /// How long after its expiry an ended credential stays known.
 const KNOWN_AFTER_EXPIRY_DAYS: i64 = 30;
@@ -35,6 +37,7 @@ pub(super) struct State {
     /// Since when authorities do not sign any more.
     rotated_authorities: HashMap<AuthorityId, Timestamp>,
     api_keys: HashMap<Prefix, Vec<ApiKeyEntry>>,
+    pub(super) imported: ImportedIssuers,
     pub(super) admin_tokens: RevokedTokens,
     /// What has ended, by its expiry.
     ended: BinaryHeap<Reverse<(Timestamp, Ended)>>,
@@ -68,6 +71,7 @@ impl State {
             requested_renewals: HashMap::new(),
             rotated_authorities: HashMap::new(),
             api_keys: HashMap::with_capacity(api_keys),
+            imported: ImportedIssuers::default(),
             admin_tokens: RevokedTokens::default(),
             ended: BinaryHeap::new(),
         }
@@ -146,6 +150,10 @@ impl State {
             }
             Fact::KeyRevoked(device_id, key_id) => self.revoke_api_key(device_id, key_id),
             Fact::CertificateIssued(entry) => self.add_certificate(entry),
+            Fact::CertificateImported(entry, issuer) => {
+                self.add_imported_issuer(&entry, issuer);
+                self.add_certificate(entry);
+            }
             Fact::CertificateUsed(serial_number) => {
                 self.with_certificate(serial_number, |certificate| certificate.is_used = true);
             }
@@ -220,6 +228,13 @@ impl State {
         }
     }
 
+    /// Of an imported certificate that is in force.
+    pub(super) fn add_imported_issuer(&mut self, entry: &CertificateEntry, issuer: Option<Arc<[u8]>>) {
+        if let Some(issuer) = issuer.filter(|_| entry.standing == Standing::Active) {
+            self.imported.add(entry.fingerprint, issuer);
+        }
+    }
+
     pub(super) fn add_certificate(&mut self, entry: CertificateEntry) {
         match entry.standing {
             Standing::Active => {
@@ -248,6 +263,7 @@ impl State {
             (before == Standing::Active).then_some(*certificate)
         });
         let Some(certificate) = ended.flatten() else { return };
+        self.imported.remove(&certificate.fingerprint);
         self.requested_renewals.remove(&serial_number);
         if let Some(device) = self.devices.get_mut(&certificate.device_id)
             && device.active_certificate == Some(certificate.fingerprint)

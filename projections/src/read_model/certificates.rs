@@ -9,7 +9,7 @@ use super::ReadModel;
 use super::cursor::Cursor;
 use super::listing::{Listable, Listed, Listing};
 use crate::columns::{Columns, ReadError, digest};
-use crate::standing::{CertificateType, renewal_window, standing};
+use crate::standing::{CertificateOrigin, CertificateType, renewal_window, standing};
 
 /// A certificate, without its PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +52,14 @@ pub struct CertificateRow {
     pub renewal_of: Option<SerialNumber>,
     /// The SHA-256 of its public key; `None` for a certificate authority's.
     pub public_key_sha256: Option<Digest>,
-    /// Who signed it.
+    /// Who signed it; of an imported one, an id that stands for its own authority.
     pub authority_id: AuthorityId,
+    /// Whether it was issued here.
+    pub origin: CertificateOrigin,
+    /// Of an imported one, the serial number that its own authority gave it.
+    pub foreign_serial_number: Option<String>,
+    /// Of an imported one, its own authority's name.
+    pub issuer: Option<String>,
     /// When it first authenticated.
     pub first_used_at: Option<Timestamp>,
     /// The last expiry threshold that was told, in days before the end.
@@ -122,10 +128,9 @@ pub struct Revocation {
 }
 
 const COLUMNS: &str = "SELECT id, serial_number, device_id, tenant_id, fingerprint, subject, type, profile, issued_at, \
-    not_before, expires_at, standing, revoked_at, revoked_by, revocation_reason, \
-    revocation_reason_code, superseded_by, renewal_of, \
-    public_key_sha256, authority_id, first_used_at, noticed_days, renewal_window_start, \
-    renewal_window_end, reuse_suspected_at FROM device_certificates WHERE true";
+    not_before, expires_at, standing, revoked_at, revoked_by, revocation_reason, revocation_reason_code, superseded_by, \
+    renewal_of, public_key_sha256, authority_id, origin, foreign_serial_number, issuer, first_used_at, noticed_days, \
+    renewal_window_start, renewal_window_end, reuse_suspected_at FROM device_certificates WHERE true";
 
 const NEWEST_FIRST: (&str, &str) = ("issued_at", "id");
 
@@ -306,6 +311,9 @@ impl Listable for CertificateRow {
             renewal_of: row.optional("renewal_of", SerialNumber::from_hex)?,
             public_key_sha256: row.optional("public_key_sha256", digest)?,
             authority_id: row.required("authority_id", AuthorityId::parse)?,
+            origin: row.required("origin", CertificateOrigin::parse)?,
+            foreign_serial_number: row.optional_text("foreign_serial_number")?,
+            issuer: row.optional_text("issuer")?,
             first_used_at: row.optional_moment("first_used_at")?,
             noticed_days: row.optional_integer("noticed_days")?,
             renewal_requested: renewal_window(row)?,

@@ -29,10 +29,10 @@ pub struct DeviceRow {
     pub tags: Tags,
     /// When it registered.
     pub registered_at: Timestamp,
-    /// The prefix of the token that it registered with.
-    pub token_prefix: Prefix,
-    /// The SHA-256 of its claim secret.
-    pub claim_secret_sha256: Digest,
+    /// The prefix of the token that it registered with; `None` where it was imported.
+    pub token_prefix: Option<Prefix>,
+    /// The SHA-256 of its claim secret; `None` where it was imported.
+    pub claim_secret_sha256: Option<Digest>,
     /// When it was approved.
     pub approved_at: Option<Timestamp>,
     /// Who approved it, as `kind:id`.
@@ -275,8 +275,8 @@ impl Listable for DeviceRow {
             metadata: row.required("metadata", |json| serde_json::from_str(json))?,
             tags: row.required("tags", |json| serde_json::from_str(json))?,
             registered_at: row.moment("registered_at")?,
-            token_prefix: row.required("token_prefix", Prefix::parse)?,
-            claim_secret_sha256: row.required("claim_secret_sha256", digest)?,
+            token_prefix: row.optional("token_prefix", Prefix::parse)?,
+            claim_secret_sha256: row.optional("claim_secret_sha256", digest)?,
             approved_at: row.optional_moment("approved_at")?,
             approved_by: row.optional_text("approved_by")?,
             api_key_validity_days: row.optional_integer("api_key_validity_days")?,

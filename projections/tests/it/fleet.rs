@@ -10,10 +10,13 @@ use signalbeam_domain::authority::{
     Authority, AuthorityCommand, AuthorityCreated, ServiceCertificateIntended, ServicePurpose,
 };
 use signalbeam_domain::certificate::{
-    AbandonCause, CertificateAbandoned, CertificateCommand, CertificateExpiryNoticed, CertificateIntended,
-    CertificateIssued, CertificateRenewalRequested, Certificates, RenewalRules, ReuseSign, RevocationReason, Sighting,
+    AbandonCause, CertificateAbandoned, CertificateCommand, CertificateExpiryNoticed, CertificateImported,
+    CertificateIntended, CertificateIssued, CertificateRenewalRequested, Certificates, RenewalRules, ReuseSign,
+    RevocationReason, Sighting,
 };
-use signalbeam_domain::device::{DecisionReason, Device, DeviceCommand, DeviceRegistered, DeviceRenamed};
+use signalbeam_domain::device::{
+    DecisionReason, Device, DeviceCommand, DeviceImported, DeviceRegistered, DeviceRenamed,
+};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenCommand, TokenConsumed, TokenIssued};
 use signalbeam_domain::{
     Actor, ActorKind, AdminTokenId, Aggregate, AllowedNetworks, ApiKeyId, AuthorityId, Context, CorrelationId,
@@ -64,6 +67,8 @@ pub(crate) enum Step {
     RevokeKeys(usize),
     IssueCertificate(usize),
     AbandonCertificate(usize),
+    ImportDevice,
+    ImportCertificate(usize),
     UseCertificates(usize),
     RevokeCertificate(usize, usize),
     NoticeExpiry(usize),
@@ -80,10 +85,10 @@ pub(crate) enum Step {
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     use Step::{
-        AbandonCertificate, Approve, CreateAuthority, Decommission, IntendServiceCertificate, IssueCertificate,
-        IssueKey, IssueToken, NoticeExpiry, Register, Reinstate, Reject, Rename, RequestRenewal, Restrict,
-        RetireAuthority, RevokeAdminToken, RevokeAllAdminTokens, RevokeCertificate, RevokeKeys, RevokeToken,
-        RotateAuthority, SuspectReuse, Suspend, UseCertificates, UseKeys, Wait,
+        AbandonCertificate, Approve, CreateAuthority, Decommission, ImportCertificate, ImportDevice,
+        IntendServiceCertificate, IssueCertificate, IssueKey, IssueToken, NoticeExpiry, Register, Reinstate, Reject,
+        Rename, RequestRenewal, Restrict, RetireAuthority, RevokeAdminToken, RevokeAllAdminTokens, RevokeCertificate,
+        RevokeKeys, RevokeToken, RotateAuthority, SuspectReuse, Suspend, UseCertificates, UseKeys, Wait,
     };
     let one = || 0..6usize;
     let origin = prop_oneof![Just(KeyOrigin::Claim), Just(KeyOrigin::AdminRotation), Just(KeyOrigin::DeviceRotation)];
@@ -103,6 +108,8 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => one().prop_map(RevokeKeys),
         5 => one().prop_map(IssueCertificate),
         1 => one().prop_map(AbandonCertificate),
+        2 => Just(ImportDevice),
+        2 => one().prop_map(ImportCertificate),
         3 => one().prop_map(UseCertificates),
         2 => (one(), one()).prop_map(|(i, nth)| RevokeCertificate(i, nth)),
         1 => one().prop_map(NoticeExpiry),
@@ -238,6 +245,8 @@ impl Fleet {
             }
             Step::IssueCertificate(nth) => self.issue_certificate(nth, true).await,
             Step::AbandonCertificate(nth) => self.issue_certificate(nth, false).await,
+            Step::ImportDevice => self.import_device().await,
+            Step::ImportCertificate(nth) => self.import_certificate(nth).await,
             Step::UseCertificates(nth) => self.use_certificates(nth).await,
             Step::RevokeCertificate(nth, which) => self.revoke_certificate(nth, which).await,
             Step::NoticeExpiry(nth) => self.notice_expiry(nth).await,
@@ -379,6 +388,46 @@ impl Fleet {
             CertificateCommand::Abandon(CertificateAbandoned { serial_number, cause: AbandonCause::SigningFailed })
         };
         self.decide_certificates(nth, command).await;
+    }
+
+    async fn import_device(&mut self) {
+        let device_id = DeviceId::from_uuid(Uuid::from_u128(0xdddd_0000 + self.draw()));
+        let tenant_id = tenant(0);
+        let imported = DeviceImported {
+            device_id,
+            tenant_id,
+            device_name: DeviceName::parse("Press").unwrap(),
+            metadata: Metadata::default(),
+            tags: self.draw_tags(),
+        };
+        self.devices.push(device_id);
+        self.decide::<Device>(StreamId::device(device_id), tenant_id, DeviceCommand::Import(imported)).await;
+        self.import_certificate(self.devices.len() - 1).await;
+    }
+
+    async fn import_certificate(&mut self, nth: usize) {
+        let Some(device_id) = self.devices.get(nth).copied() else { return };
+        // Its beginning is what tells it from others: the certificate's name is made from that.
+        let mut octets = self.digest().0;
+        octets.reverse();
+        octets.rotate_right(1);
+        let fingerprint = Fingerprint::from_digest(octets);
+        let now = self.clock.now().to_whole_second();
+        let imported = CertificateImported {
+            serial_number: SerialNumber::of_imported(&fingerprint),
+            device_id,
+            tenant_id: tenant(0),
+            fingerprint,
+            foreign_serial_number: "04d2".into(),
+            issuer: "CN=Acme Device CA".into(),
+            authority_id: AuthorityId::from_uuid(Uuid::from_u128(0xacee)),
+            subject: format!("CN=press-{nth}"),
+            not_before: now.plus_days(-100),
+            not_after: now.plus_days(30),
+            public_key_sha256: self.digest(),
+            certificate_pem: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".into(),
+        };
+        self.decide_certificates(nth, CertificateCommand::Import(imported)).await;
     }
 
     async fn use_certificates(&mut self, nth: usize) {

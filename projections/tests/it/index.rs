@@ -84,6 +84,7 @@ fn assert_is_fold_of(index: &CredentialIndex, log: &[Recorded], devices: &[Devic
                 device_id: id,
                 not_before: intended.not_before,
                 not_after: intended.not_after,
+                is_imported: certificate.is_imported,
                 standing: certificate.standing,
                 authority_id: certificate.issued.authority_id,
                 is_used: certificate.is_used,

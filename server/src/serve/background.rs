@@ -37,11 +37,12 @@ pub(super) fn start(
     let for_authorities = Arc::clone(parts);
     let (for_counts, for_days, for_usage) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(parts));
     let (certificate, acceptors) = (Arc::clone(certificate), Arc::clone(acceptors));
-    let authorities = parts.authorities.clone();
+    let (authorities, index) = (parts.authorities.clone(), Arc::clone(&parts.index));
     let mut running = vec![
         supervise("gauges", move || gauges::keep_fresh(Arc::clone(&for_gauges), handle.clone())),
         supervise("server_certificate", move || {
-            keep_tls_fresh(Arc::clone(&certificate), Arc::clone(&acceptors), authorities.changes())
+            let imported = index.imported_issuers_changes();
+            keep_tls_fresh(Arc::clone(&certificate), Arc::clone(&acceptors), authorities.changes(), imported)
         }),
         supervise("audit_counts", move || audit_upkeep::write_counts(Arc::clone(&for_counts))),
         supervise("audit_days", move || audit_upkeep::seal_days(Arc::clone(&for_days))),
@@ -67,22 +68,31 @@ async fn count_usage(parts: Arc<Parts>) {
     keep_counting(&*parts.audit, parts.projector.tables(), USAGE_ROUND).await;
 }
 
-/// Renews the server's certificate in time, and follows the authorities.
+fn name_authorities(acceptors: &Acceptors) {
+    if let Err(error) = acceptors.renew() {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, "clients are still told the names of the authorities as they were before");
+    }
+}
+
+/// Renews the server's certificate in time, and follows the authorities, and those of imported certificates.
 async fn keep_tls_fresh(
     certificate: Arc<ServerCertificate>,
     acceptors: Arc<Acceptors>,
     mut changes: watch::Receiver<Arc<AuthoritySet>>,
+    mut imported: watch::Receiver<u64>,
 ) {
     let mut rounds = interval(CERTIFICATE_ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // What changed before the changes were followed.
+    name_authorities(&acceptors);
     loop {
         tokio::select! {
             _ = rounds.tick() => {}
-            Ok(()) = changes.changed() => {
-                if let Err(error) = acceptors.renew() {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, "clients are still told the names of the authorities as they were before");
-                }
+            Ok(()) = changes.changed() => name_authorities(&acceptors),
+            Ok(()) = imported.changed() => {
+                name_authorities(&acceptors);
+                continue;
             }
         }
         match certificate.refresh().await {

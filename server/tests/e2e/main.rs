@@ -24,6 +24,7 @@ mod est;
 mod full_disk;
 mod gone_back;
 mod hostile_input;
+mod importing;
 mod kill;
 mod lifecycle;
 mod limits;

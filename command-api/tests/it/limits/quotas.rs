@@ -7,6 +7,8 @@ use signalbeam_authn::limits::tenants::TenantBounds;
 use signalbeam_authn::{ErrorCode, Role};
 use tokio::task::JoinSet;
 
+use crate::world::foreign::ForeignAuthority;
+
 use super::{TENANT_A, TENANT_B, World, new_claim_secret, one_tenant};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -41,6 +43,21 @@ async fn of_many_registrations_at_once_as_many_succeed_as_there_is_room_for() {
     world.register_with(token, &new_claim_secret()).await.expect(201);
     let token = refused[1].as_ref().unwrap_err();
     world.register_with(token, &new_claim_secret()).await.problem(ErrorCode::QuotaExceeded);
+}
+
+#[tokio::test]
+async fn imported_devices_count_as_well() {
+    let world = World::new().await;
+    let bounds = TenantBounds { max_devices: Some(1), ..TenantBounds::default() };
+    world.limits.reconfigure(None, one_tenant(bounds));
+    let authority = ForeignAuthority::new("Acme Device CA");
+    let certificates = ["1", "2"].map(|name| json!({"certificate": authority.certificate(name).pem()}));
+    let body = json!({"tenantId": TENANT_A, "certificates": certificates});
+    let call = world.post("/api/certificates/import").admin(Role::Admin).json(&body);
+    let answer = call.send().await.expect(200);
+    assert_eq!((&answer["imported"], &answer["failed"]), (&json!(1), &json!(1)));
+    let codes: Vec<_> = answer["results"].as_array().unwrap().iter().map(|result| &result["code"]).collect();
+    assert!(codes.contains(&&json!("QUOTA_EXCEEDED")), "{codes:?}");
 }
 
 #[tokio::test]

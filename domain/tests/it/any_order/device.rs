@@ -79,7 +79,7 @@ proptest! {
             prop_assert_eq!(before == after, events.is_empty(), "an event changes something: {:?}", events);
             if let (Some(before), Some(after)) = (before, after) {
                 prop_assert_eq!(before.registered.tenant_id, after.registered.tenant_id);
-                prop_assert_eq!(before.registered.claim_secret_sha256, after.registered.claim_secret_sha256);
+                prop_assert_eq!(before.registered.claim_secret_sha256(), after.registered.claim_secret_sha256());
             }
         }
         let approvals = life.events().filter(|event| matches!(event, Event::Approved(_))).count();
