@@ -2,6 +2,7 @@
 
 pub(crate) mod issuance;
 pub(crate) mod issue;
+mod profiles;
 pub(crate) mod renew;
 pub(crate) mod revoke;
 

@@ -7,7 +7,7 @@ use signalbeam_authn::Authenticator;
 use signalbeam_authn::secrets::SecretKeeper;
 use signalbeam_domain::ValidityBounds;
 use signalbeam_event_store::{Clock, EventStore};
-use signalbeam_pki::{CertificateAuthority, DeviceKeyGenerator};
+use signalbeam_pki::{CertificateAuthority, DeviceKeyGenerator, Profiles};
 use signalbeam_projections::{CredentialIndex, Freshness, ReadModel};
 
 /// What an operator decides about commands.
@@ -17,9 +17,7 @@ pub struct CommandPolicy {
     pub registration_token_validity: ValidityBounds,
     /// How long API keys live.
     pub api_key_validity: ValidityBounds,
-    /// How long certificates live.
-    pub certificate_validity: ValidityBounds,
-    /// How many days before its end a certificate may be renewed.
+    /// How many days before its end a certificate may be renewed whose profile is not configured.
     pub renewal_window_days: u16,
 }
 
@@ -28,7 +26,6 @@ impl Default for CommandPolicy {
         Self {
             registration_token_validity: ValidityBounds::REGISTRATION_TOKEN,
             api_key_validity: ValidityBounds::API_KEY,
-            certificate_validity: ValidityBounds::CERTIFICATE,
             renewal_window_days: 30,
         }
     }
@@ -50,6 +47,8 @@ pub struct Parts {
     pub keeper: Arc<SecretKeeper>,
     /// Signs certificates.
     pub authority: Arc<CertificateAuthority>,
+    /// What certificates say.
+    pub profiles: Profiles,
     /// Makes keys for clients without one.
     pub device_keys: Arc<DeviceKeyGenerator>,
     /// Tells the time.

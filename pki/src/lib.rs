@@ -10,8 +10,10 @@ pub mod blocking;
 pub mod certificate;
 pub mod chain;
 pub mod csr;
+mod curve;
 pub mod device_key;
 pub mod key_store;
+pub mod key_type;
 mod pem;
 pub mod profile;
 pub mod public_key;
@@ -28,10 +30,11 @@ pub use blocking::BlockingPool;
 pub use certificate::{fingerprint, peek_validity};
 pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificate};
 pub use csr::CsrError;
-pub use device_key::{DeviceKeyError, DeviceKeyGenerator, DeviceKeyType};
+pub use device_key::{DeviceKeyError, DeviceKeyGenerator};
 pub use key_store::{CaKeyStore, CaKeyType, CaMaterial, FileKeyStore, KeyStoreError, MemoryKeyStore};
+pub use key_type::DeviceKeyType;
 pub use pem::PrivateKeyPem;
-pub use profile::PublishedUrl;
+pub use profile::{InvalidProfile, Profile, ProfileSet, ProfileSettings, Profiles, PublishedUrl};
 pub use public_key::{CaPublicKey, DeviceKeyAlgorithm, DevicePublicKey};
 pub use server_certificate::{
     IssuedServerCertificate, RenewalReason, ServerCertificateRequest, server_certificate_needs_renewal,

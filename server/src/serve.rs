@@ -102,6 +102,9 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// Profiles would make bad certificates.
+    #[error("{}", .0.join("; "))]
+    Profiles(Vec<String>),
     /// The event log or the authentication log cannot be opened.
     #[error(transparent)]
     Open(#[from] signalbeam_event_store::OpenError),

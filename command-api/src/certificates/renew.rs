@@ -9,12 +9,12 @@ use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{ErrorCode, RequestContext};
 use signalbeam_domain::certificate::{Certificate, Certificates};
-use signalbeam_domain::{Days, SerialNumber, StreamId};
+use signalbeam_domain::{SerialNumber, StreamId};
 use utoipa::ToSchema;
 
 use super::issuance::{Issuance, issue, issued_before, key_of};
 use super::issue::{answer, keys};
-use super::{ShownCertificate, public_key};
+use super::{ShownCertificate, profiles, public_key};
 use crate::command::{Cause, Changed};
 use crate::idempotency::IdempotencyKey;
 use crate::state::CommandApi;
@@ -25,7 +25,8 @@ use crate::state::CommandApi;
 pub(crate) struct RenewCertificate {
     /// A PKCS#10 signing request (RFC 2986) in PEM; required when renewing by certificate.
     csr_pem: Option<String>,
-    /// How long it holds, in days: 1 to 397, 90 by default.
+    /// How long it holds, in days: within the bounds and by the default of the device's profile, which are 1 to 397 and 90
+    /// unless configured otherwise.
     validity_days: Option<i64>,
 }
 
@@ -49,7 +50,7 @@ type Answer = Changed<Json<ShownCertificate>>;
         (status = 404, body = ProblemBody, description = "`NOT_FOUND`: not one of the device's certificates"),
         (status = 409, body = ProblemBody, description = "`CERTIFICATE_NOT_RENEWABLE`, with `renewableFrom`; `ALREADY_PROCESSED`, `IDEMPOTENCY_KEY_REUSED`"),
         (status = 422, body = ProblemBody, description = "`CSR_REQUIRED`, `INVALID_CSR`, `WEAK_KEY`"),
-        (status = 503, body = ProblemBody, description = "`SIGNING_UNAVAILABLE`"),
+        (status = 503, body = ProblemBody, description = "`SIGNING_UNAVAILABLE`, `PROFILE_UNAVAILABLE`, `OVERLOADED`: too many keys are being made"),
     ),
     security(("clientCertificate" = []), ("apiKey" = [])),
 )]
@@ -89,11 +90,9 @@ async fn renew(
     if is_by_certificate && request.csr_pem.is_none() {
         return Err(Problem::new(ErrorCode::CsrRequired, "a renewal by certificate needs a signing request in csrPem"));
     }
-    let validity = validity(api, request)?;
     let (certificates, _) = api.load::<Certificates>(&StreamId::certificates(device.device_id)).await?;
-    if certificates.find(serial_number).is_none() {
-        return Err(Problem::not_found("certificate"));
-    }
+    let renewed = certificates.find(serial_number).ok_or_else(|| Problem::not_found("certificate"))?;
+    let window_days = api.renewal_window_days(&renewed.issued.intended.profile);
     let cause = Cause { idempotency: key.bind(&device.actor(), None, &body.bytes), actor: device.actor(), context };
     if let Some(outcome) = api.repeated(&cause).await? {
         return answer(api, outcome, request.csr_pem.is_some(), None);
@@ -104,13 +103,15 @@ async fn renew(
         return again(api, successor).await;
     }
     let loaded = api.device(device.device_id, Some(device.tenant_id)).await?;
-    certificates
-        .check_renewable(serial_number, api.policy.renewal_window_days, api.now())
-        .map_err(|error| super::refused(&error))?;
+    certificates.check_renewable(serial_number, window_days, api.now()).map_err(|error| super::refused(&error))?;
+    // The device's profile, not that of the old certificate: so a change of profile reaches it.
+    let profile = api.profile_of(&loaded.device)?;
+    let validity = profiles::validity(&profile, request.validity_days)?;
     api.authenticator.limits().issuance(device.device_id)?;
-    let (private_key, public_key) = keys(api, request.csr_pem.as_deref()).await?;
+    let (private_key, public_key) = keys(api, request.csr_pem.as_deref(), &profile).await?;
     let key_sha256 = public_key.sha256();
-    let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number), asked_with: key_of(&device) };
+    let issuance =
+        Issuance { public_key, profile, validity, renewal_of: Some(serial_number), asked_with: key_of(&device) };
     let outcome = match issue(api, &cause, loaded, issuance).await {
         Ok(outcome) => outcome,
         Err(problem) => {
@@ -128,11 +129,6 @@ async fn renew(
         metrics::counter!("signalbeam_certificates_renewed_total").increment(1);
     }
     answer(api, outcome, request.csr_pem.is_some(), private_key.as_ref())
-}
-
-fn validity(api: &CommandApi, request: &RenewCertificate) -> Result<Days, Problem> {
-    let days = api.policy.certificate_validity.judge(request.validity_days);
-    days.map_err(|error| Problem::invalid("/validityDays", error.to_string()))
 }
 
 /// The one thing that a superseded certificate may still do: repeat the renewal that superseded it, because its answer was

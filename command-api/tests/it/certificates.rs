@@ -1,5 +1,6 @@
 //! Certificates: issued, renewed, revoked.
 
 mod issuing;
+mod profiles;
 mod renewing;
 mod revoking;

@@ -25,7 +25,8 @@ use signalbeam_event_store::{
     AttemptFilter, AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, MemoryEventStore, Recorded,
 };
 use signalbeam_pki::{
-    AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, MemoryKeyStore,
+    AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator,
+    MemoryKeyStore, Profiles,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
 use tempfile::TempDir;
@@ -80,6 +81,7 @@ pub(crate) struct World {
     pub(crate) authority: Arc<CertificateAuthority>,
     pub(crate) log_lock: LogLock,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) profiles: Profiles,
     pub(crate) router: Router,
     /// Its routes, with nothing around them.
     bare: Router,
@@ -132,6 +134,7 @@ impl World {
             limits: limits.clone(),
         }));
         let log_lock = authenticator.log_lock().clone();
+        let profiles = Profiles::default();
         let state = CommandApi::new(Parts {
             store: store.clone(),
             index: index.clone(),
@@ -140,7 +143,8 @@ impl World {
             authenticator,
             keeper,
             authority: authority.clone(),
-            device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::new(2))),
+            profiles: profiles.clone(),
+            device_keys: Arc::new(DeviceKeyGenerator::new(2, 64)),
             clock: clock.clone(),
             policy: CommandPolicy::default(),
         });
@@ -157,6 +161,7 @@ impl World {
             authority,
             bare,
             limits,
+            profiles,
             log_lock,
             router,
             documentation,

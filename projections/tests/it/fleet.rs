@@ -195,13 +195,14 @@ impl Fleet {
             Step::Register(nth) => self.register(nth).await,
             Step::Approve(nth) => {
                 let api_key_validity_days = ValidityBounds::API_KEY.judge(None).unwrap();
-                self.decide_device(nth, DeviceCommand::Approve { api_key_validity_days }).await;
+                self.decide_device(nth, DeviceCommand::Approve { api_key_validity_days, certificate_profile: None })
+                    .await;
             }
             Step::Reject(nth) => self.decide_device(nth, DeviceCommand::Reject(said("unknown"))).await,
             Step::Rename(nth) => {
                 let device_name = Some(DeviceName::parse(&format!("renamed {}", self.draw())).unwrap());
                 let tags = (self.draw().is_multiple_of(2)).then(|| self.draw_tags());
-                let renamed = DeviceRenamed { device_name, metadata: None, tags };
+                let renamed = DeviceRenamed { device_name, metadata: None, tags, certificate_profile: None };
                 self.decide_device(nth, DeviceCommand::Change { renamed, networks: None }).await;
             }
             Step::Restrict(nth) => {

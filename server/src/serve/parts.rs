@@ -13,8 +13,8 @@ use signalbeam_event_store::audit::AuditDurability;
 use signalbeam_event_store::{Clock, EventReader, FloodGuard, SqliteAuditLog, SqliteEventStore};
 use signalbeam_pki::profile::PublishedUrls;
 use signalbeam_pki::{
-    AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, PublishedUrl,
-    TrustDomain,
+    AuthoritySettings, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, ProfileSet,
+    Profiles, PublishedUrl, TrustDomain,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables};
 use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
@@ -27,7 +27,7 @@ use super::{AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, PROJECTIONS_FILE};
 use super::{StartError, audit_upkeep, authority, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
-use crate::oidc;
+use crate::{oidc, profiles};
 
 /// What a running server consists of.
 pub(super) struct Parts {
@@ -51,6 +51,8 @@ pub(super) struct Parts {
     authenticator: Arc<Authenticator>,
     pub(super) limits: Arc<Limits>,
     policy: CommandPolicy,
+    /// What certificates say.
+    pub(super) profiles: Profiles,
 }
 
 impl Parts {
@@ -104,6 +106,7 @@ impl Parts {
         }));
         let guard = Arc::new(finding.into_guard(authenticator.log_lock().clone()));
         let policy = command_policy(config)?;
+        let profiles = Profiles::new(profiles(config)?);
         let head_at_start = store.head().await?;
         Ok(Arc::new(Self {
             store,
@@ -122,6 +125,7 @@ impl Parts {
             authenticator,
             limits,
             policy,
+            profiles,
         }))
     }
 
@@ -162,7 +166,8 @@ impl Parts {
             authenticator: Arc::clone(&self.authenticator),
             keeper: Arc::clone(&self.keeper),
             authority: Arc::clone(&self.authority),
-            device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::per_processor())),
+            profiles: self.profiles.clone(),
+            device_keys: Arc::new(DeviceKeyGenerator::beside_other_work()),
             clock: Arc::clone(&self.clock),
             policy: self.policy,
         })
@@ -244,9 +249,13 @@ fn command_policy(config: &Config) -> Result<CommandPolicy, StartError> {
     Ok(CommandPolicy {
         registration_token_validity: bounds("registration_tokens.default_validity_days", &config.registration_tokens)?,
         api_key_validity: bounds("api_keys.default_validity_days", &config.api_keys)?,
-        certificate_validity: bounds("certificates.default_validity_days", &config.certificates)?,
         renewal_window_days: config.certificate_renewal.renewal_threshold_days,
     })
+}
+
+fn profiles(config: &Config) -> Result<ProfileSet, StartError> {
+    profiles::configured(config)
+        .map_err(|invalid| StartError::Profiles(invalid.iter().map(ToString::to_string).collect()))
 }
 
 fn bounds(key: &'static str, validity: &config::Validity) -> Result<ValidityBounds, StartError> {

@@ -102,7 +102,7 @@ impl World {
 
     pub(crate) async fn approve(&self, device: &Registered) {
         let api_key_validity_days = ValidityBounds::API_KEY.judge(Some(90)).unwrap();
-        let approved = DeviceEvent::Approved(DeviceApproved { api_key_validity_days });
+        let approved = DeviceEvent::Approved(DeviceApproved { api_key_validity_days, certificate_profile: None });
         self.device_event(device.tenant_id, device.id, approved).await;
     }
 
