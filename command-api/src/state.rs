@@ -7,7 +7,7 @@ use signalbeam_authn::Authenticator;
 use signalbeam_authn::secrets::SecretKeeper;
 use signalbeam_domain::ValidityBounds;
 use signalbeam_event_store::{Clock, EventStore};
-use signalbeam_pki::{CertificateAuthority, DeviceKeyGenerator, Profiles};
+use signalbeam_pki::{Authorities, DeviceKeyGenerator, Profiles};
 use signalbeam_projections::{CredentialIndex, Freshness, ReadModel};
 
 /// What an operator decides about commands.
@@ -45,8 +45,8 @@ pub struct Parts {
     pub authenticator: Arc<Authenticator>,
     /// Makes verifiers of secrets.
     pub keeper: Arc<SecretKeeper>,
-    /// Signs certificates.
-    pub authority: Arc<CertificateAuthority>,
+    /// Sign certificates.
+    pub authorities: Authorities,
     /// What certificates say.
     pub profiles: Profiles,
     /// Makes keys for clients without one.

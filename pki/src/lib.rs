@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod authorities;
 pub mod authority;
 pub mod blocking;
 pub mod certificate;
@@ -23,15 +24,20 @@ pub mod spiffe;
 pub mod validity;
 mod weak_keys;
 
+pub use authorities::{Authorities, AuthoritySet, AuthoritySetError, AuthorityStanding, TrustedAuthority};
 pub use authority::{
-    AuthorityError, AuthoritySettings, CertificateAuthority, DeviceCertificateRequest, IssuedCertificate,
+    AuthorityError, AuthoritySettings, CertificateAuthority, DeviceCertificateRequest, FIRST_ROOT, IssuedCertificate,
+    NewAuthority,
 };
 pub use blocking::BlockingPool;
 pub use certificate::{fingerprint, peek_validity};
 pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificate};
 pub use csr::CsrError;
 pub use device_key::{DeviceKeyError, DeviceKeyGenerator};
-pub use key_store::{CaKeyStore, CaKeyType, CaMaterial, FileKeyStore, KeyStoreError, MemoryKeyStore};
+pub use key_store::{
+    CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, FileKeyStore, FileKeyStores, InvalidKeySlot, KeySlot,
+    KeyStoreError, MemoryKeyStore, MemoryKeyStores,
+};
 pub use key_type::DeviceKeyType;
 pub use pem::PrivateKeyPem;
 pub use profile::{InvalidProfile, Profile, ProfileSet, ProfileSettings, Profiles, PublishedUrl};

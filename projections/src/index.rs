@@ -6,6 +6,7 @@
 mod admin_tokens;
 mod entries;
 mod fact;
+mod labels;
 mod load;
 mod state;
 

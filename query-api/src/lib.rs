@@ -15,7 +15,7 @@ pub mod tagged;
 pub mod usage;
 
 pub use documentation::{describe, documentation};
-pub use state::{CaCertificate, Parts, QueryApi};
+pub use state::{CaCertificates, Parts, QueryApi};
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

@@ -6,16 +6,16 @@ use axum::extract::FromRef;
 use signalbeam_authn::Authenticator;
 use signalbeam_domain::Timestamp;
 use signalbeam_domain::certificate::renewable_from;
-use signalbeam_projections::{AuditLog, Clock, CredentialIndex, EventReader, Freshness, ReadModel};
+use signalbeam_projections::{AuditLog, CertificateEntry, Clock, CredentialIndex, EventReader, Freshness, ReadModel};
 use tokio::sync::Semaphore;
 
-/// The certificate authority's certificate, in both of its forms.
+/// The certificates of the authorities that devices trust.
 #[derive(Debug, Clone)]
-pub struct CaCertificate {
-    /// As PEM.
+pub struct CaCertificates {
+    /// All of them in PEM, the root of the one that signs first.
     pub pem: String,
-    /// As DER.
-    pub der: Vec<u8>,
+    /// The root of the one that signs, DER.
+    pub root_der: Vec<u8>,
 }
 
 /// What a [`QueryApi`] is made of.
@@ -34,10 +34,10 @@ pub struct Parts {
     pub authenticator: Arc<Authenticator>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
-    /// What devices trust.
-    pub ca: CaCertificate,
-    /// How many days before its end a certificate may be renewed.
-    pub renewal_window_days: u16,
+    /// What devices trust; it changes while the server runs.
+    pub ca: Arc<dyn Fn() -> CaCertificates + Send + Sync>,
+    /// How many days before its end a certificate of a profile may be renewed.
+    pub renewal_window_days: Arc<dyn Fn(&str) -> u16 + Send + Sync>,
 }
 
 /// How many queries may wait for a position at a time. A query that waits is one of those that the server answers at a
@@ -65,15 +65,15 @@ impl QueryApi {
         self.clock.now()
     }
 
-    /// When the renewal window of a certificate opens that ends then.
-    pub(crate) fn renewable_from(&self, not_after: Timestamp) -> Timestamp {
-        renewable_from(not_after, self.renewal_window_days)
+    /// When the renewal window of a certificate opens.
+    pub(crate) fn renewable_from(&self, certificate: &CertificateEntry) -> Timestamp {
+        renewable_from(certificate.not_after, (self.renewal_window_days)(certificate.profile))
     }
 }
 
 impl std::fmt::Debug for QueryApi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QueryApi").field("renewal_window_days", &self.renewal_window_days).finish_non_exhaustive()
+        f.debug_struct("QueryApi").finish_non_exhaustive()
     }
 }
 

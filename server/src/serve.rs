@@ -1,5 +1,6 @@
 //! The server as a whole: starts every part, serves, reloads, and ends in order.
 
+mod acceptors;
 mod audit_upkeep;
 mod authority;
 mod background;
@@ -21,16 +22,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use rustls_pki_types::CertificateDer;
 use signalbeam_authn::Connection;
-use signalbeam_authn::tls::PossessionVerifier;
 use signalbeam_domain::Fingerprint;
 use signalbeam_event_store::Clock;
+use signalbeam_pki::fingerprint;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
+use acceptors::Acceptors;
 pub use authority::AuthorityStartError;
 use parts::Parts;
 
@@ -42,7 +42,7 @@ use crate::listener::{Limits, Listener, Peer, ProxyProtocol};
 use crate::oidc::OidcStartError;
 use crate::server_certificate::{ServerCertificate, ServerCertificateError};
 use crate::supervise::Supervised;
-use crate::{metrics, ops, tls};
+use crate::{metrics, ops, profiles};
 
 /// The event log's file in the data directory.
 pub const EVENTS_FILE: &str = "events.db";
@@ -86,7 +86,7 @@ const RELOADABLE: [&str; 15] = [
 ];
 
 /// The sections of which every setting can change while the server runs.
-const RELOADABLE_SECTIONS: [&str; 2] = ["rate_limit", "tenants"];
+const RELOADABLE_SECTIONS: [&str; 3] = ["profiles", "rate_limit", "tenants"];
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -120,9 +120,9 @@ pub enum StartError {
     /// There is no certificate authority to serve with.
     #[error(transparent)]
     Authority(#[from] AuthorityStartError),
-    /// The authority's certificate cannot be trusted.
+    /// The authorities do not make a whole.
     #[error(transparent)]
-    Anchor(#[from] signalbeam_pki::AnchorError),
+    Authorities(#[from] signalbeam_pki::AuthoritySetError),
     /// The OIDC issuer cannot be set up.
     #[error(transparent)]
     Oidc(#[from] OidcStartError),
@@ -167,9 +167,9 @@ pub struct RunningServer {
     pub address: SocketAddr,
     /// Where metrics and health are served.
     pub ops_address: SocketAddr,
-    /// The SHA-256 of the certificate authority's certificate.
+    /// The SHA-256 of the root's certificate.
     pub authority_fingerprint: Fingerprint,
-    /// The certificate authority's certificate, PEM.
+    /// What clients trust, PEM.
     pub authority_pem: String,
     /// Whether this start made the authority.
     pub is_first_start: bool,
@@ -203,9 +203,9 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let ops_address = local_address("listener.ops_address", &ops_socket)?;
 
     let parts = Parts::open(&data_dir, &config, Arc::clone(&clock)).await?;
-    let (folder, authority) = (data_dir.join(TLS_FOLDER), Arc::clone(&parts.authority));
-    let certificate = Arc::new(ServerCertificate::prepare(&folder, authority, clock, config.tls.clone()).await?);
-    let tls = acceptor(&certificate, &parts, config.mtls.enabled)?;
+    let (folder, authorities) = (data_dir.join(TLS_FOLDER), parts.authorities.clone());
+    let certificate = Arc::new(ServerCertificate::prepare(&folder, authorities, clock, config.tls.clone()).await?);
+    let tls = Arc::new(Acceptors::new(certificate.slot(), parts.authorities.clone(), config.mtls.enabled)?);
     let api = parts.routes();
     let shedding = Arc::new(limits::shedding(&config, Arc::clone(&parts.limits)));
     let (router, current) = watch::channel(around_api(&api, &config, &shedding));
@@ -217,7 +217,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let ops = Listener { socket: ops_socket, tls: None, limits: limits.clone(), router: ops_routes, describe: |_| () };
     ops_listener.spawn(ops.run(stopping_ops));
 
-    let background = background::start(&parts, &certificate, handle, &config);
+    let background = background::start(&parts, &certificate, &tls, handle, &config);
     if parts.index.wait_until_ready(INDEX_PATIENCE).await.is_err() {
         tracing::warn!("the credential index is still loading; devices are refused (503) until it is complete");
     }
@@ -225,14 +225,15 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let (stop, stopping) = watch::channel(false);
     let mut listener = JoinSet::new();
     let (proxy_protocol, protocol) = watch::channel(proxies::protocol(&config.proxy));
-    let serving = Listener { socket, tls: Some(tls), limits, router: current, describe: connection };
+    let serving = Listener { socket, tls: Some(tls.current()), limits, router: current, describe: connection };
     listener.spawn(serving.run_behind(protocol, stopping));
+    let authorities = parts.authorities.current();
     Ok(RunningServer {
         address,
         ops_address,
-        authority_fingerprint: parts.authority.fingerprint(),
-        authority_pem: parts.authority.certificate_pem(),
-        is_first_start: parts.authority.is_new(),
+        authority_fingerprint: fingerprint(authorities.signing().root_der()),
+        authority_pem: authorities.certificates_pem(),
+        is_first_start: parts.authorities_are_new,
         parts,
         config,
         api,
@@ -276,9 +277,26 @@ impl RunningServer {
         self.config.listener.max_concurrent_costly_requests = fresh.listener.max_concurrent_costly_requests;
         self.config.rate_limit = fresh.rate_limit.clone();
         self.config.tenants = fresh.tenants.clone();
+        if !self.reload_profiles(fresh) {
+            let held: Vec<String> = reloaded.applied.extract_if(.., |key| key.starts_with("profiles.")).collect();
+            reloaded.needs_restart.extend(held);
+        }
         limits::put_in_force(&self.config, &self.parts.limits, &self.shedding);
         drop(self.router.send_replace(around_api(&self.api, &self.config, &self.shedding)));
         reloaded
+    }
+
+    /// Puts the profiles in force for what is issued from now on. They are right together with the rest of the fresh
+    /// configuration; `false` where they are not with what stays as it is until a restart.
+    fn reload_profiles(&mut self, fresh: &Config) -> bool {
+        let before = std::mem::replace(&mut self.config.profiles, fresh.profiles.clone());
+        let configured = profiles::configured(&self.config);
+        let is_right = configured.is_ok();
+        match configured {
+            Ok(set) => self.parts.profiles.replace(set),
+            Err(_) => self.config.profiles = before,
+        }
+        is_right
     }
 
     fn reload_audit(&mut self, fresh: &Config) {
@@ -325,20 +343,6 @@ fn local_address(key: &'static str, socket: &TcpListener) -> Result<SocketAddr, 
 /// What every request of a connection carries.
 fn connection(peer: Peer) -> Arc<Connection> {
     Arc::new(Connection::with_certificates(peer.address, peer.certificates))
-}
-
-fn acceptor(certificate: &ServerCertificate, parts: &Parts, asks_clients: bool) -> Result<TlsAcceptor, StartError> {
-    let verifier = if asks_clients {
-        let anchor = CertificateDer::from(parts.authority.certificate_der());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(anchor)?;
-        let verifier: Arc<dyn rustls::server::danger::ClientCertVerifier> =
-            Arc::new(PossessionVerifier::new(roots.subjects()));
-        Some(verifier)
-    } else {
-        None
-    };
-    Ok(TlsAcceptor::from(Arc::new(tls::server_config(certificate.slot(), verifier)?)))
 }
 
 fn is_reloadable(key: &str) -> bool {

@@ -25,8 +25,8 @@ use signalbeam_event_store::{
     AttemptFilter, AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, MemoryEventStore, Recorded,
 };
 use signalbeam_pki::{
-    AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator,
-    MemoryKeyStore, Profiles,
+    Authorities, AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, DeviceKeyGenerator, MemoryKeyStore,
+    Profiles,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
 use tempfile::TempDir;
@@ -113,6 +113,7 @@ impl World {
         let serial = SerialNumber::from_random([7; 20]);
         let authority = CertificateAuthority::open_or_create(keys.clone(), settings, now, serial).await.unwrap();
         let authority = Arc::new(authority);
+        let authorities = Authorities::of_one(authority.clone()).unwrap();
 
         let folder = tempfile::tempdir().unwrap();
         let tables = Tables::open(&folder.path().join("projections.db"), &*store).await.unwrap();
@@ -129,7 +130,7 @@ impl World {
             clock: clock.clone(),
             admins: AdminTokens::new(&key_octets(2)),
             keeper: keeper.clone(),
-            verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
+            authorities: authorities.clone(),
             policy,
             limits: limits.clone(),
         }));
@@ -142,7 +143,7 @@ impl World {
             freshness: Freshness::new(projector.clone()),
             authenticator,
             keeper,
-            authority: authority.clone(),
+            authorities,
             profiles: profiles.clone(),
             device_keys: Arc::new(DeviceKeyGenerator::new(2, 64)),
             clock: clock.clone(),

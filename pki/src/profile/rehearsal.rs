@@ -41,7 +41,7 @@ impl Profile {
     pub(super) fn rehearse(&self) -> Result<(), RehearsalError> {
         let ca = KeyPair::generate()?;
         let serial = SerialNumber::from_random([0x5a; 20]);
-        let root = root(&serial, Validity::new(NOW - Duration::days(2), NOW + Duration::days(4_000)))?;
+        let root = root("Rehearsal", &serial, Validity::new(NOW - Duration::days(2), NOW + Duration::days(4_000)))?;
         let anchor = root.self_signed(&ca)?;
         let verifier = ChainVerifier::new([anchor.der()])?;
         let issuer = Issuer::new(root, ca);
@@ -53,7 +53,7 @@ impl Profile {
             let urls = PublishedUrls::default();
             let params = self.params(&serial, &identity, key.algorithm, validity, &urls)?;
             let leaf = sign(&params, &key, &issuer)?;
-            let device = verifier.verify(&leaf, &[])?;
+            let device = verifier.verify(&leaf)?;
             if device.device_id != identity.device_id || device.tenant_id != identity.tenant_id {
                 return Err(RehearsalError::Reading("the device's own identity"));
             }

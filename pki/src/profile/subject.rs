@@ -152,7 +152,7 @@ fn split(text: &str) -> Result<Vec<(String, String)>, String> {
                 _ => value.push(c),
             }
         }
-        found.push((name.trim().to_owned(), value.trim().to_owned()));
+        found.push((name.trim_matches(' ').to_owned(), value.trim_matches(' ').to_owned()));
         if !has_more {
             return Ok(found);
         }

@@ -33,6 +33,8 @@ pub struct CertificateEntry {
     pub standing: Standing,
     /// Whether it has authenticated.
     pub is_used: bool,
+    /// The profile that decided its contents; empty where none did.
+    pub profile: &'static str,
 }
 
 /// A device's API key.

@@ -12,6 +12,7 @@ use signalbeam_domain::{
 use signalbeam_event_store::Recorded;
 
 use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
+use super::labels::profile_label;
 use crate::progress::ProjectionFailure;
 
 /// What an event changes.
@@ -88,6 +89,7 @@ struct CertificateIssued {
     not_before: Timestamp,
     not_after: Timestamp,
     fingerprint: Fingerprint,
+    profile: String,
 }
 
 #[derive(Deserialize)]
@@ -173,6 +175,7 @@ impl From<CertificateIssued> for Fact {
             not_after: issued.not_after,
             standing: Standing::Active,
             is_used: false,
+            profile: profile_label(&issued.profile),
         })
     }
 }

@@ -11,6 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
+use super::labels::profile_label;
 use super::state::{State, forgotten_before};
 use crate::checkpoint::Checkpoint;
 use crate::columns::{Columns, ReadError, digest};
@@ -94,7 +95,7 @@ async fn load_certificates(
 ) -> Result<(), ReadError> {
     let mut rows = sqlx::query(
         "SELECT fingerprint, serial_number, device_id, not_before, expires_at, standing, superseded_by, \
-             first_used_at IS NOT NULL AS is_used \
+             first_used_at IS NOT NULL AS is_used, profile \
          FROM device_certificates \
          WHERE type = 'Device' AND (revoked_at IS NULL OR expires_at >= $1) ORDER BY rowid",
     )
@@ -115,6 +116,7 @@ fn certificate(row: &SqliteRow) -> Result<CertificateEntry, ReadError> {
         not_after: row.moment("expires_at")?,
         standing: standing(row)?,
         is_used: row.flag("is_used")?,
+        profile: profile_label(&row.optional_text("profile")?.unwrap_or_default()),
     })
 }
 

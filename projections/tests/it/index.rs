@@ -86,6 +86,7 @@ fn assert_is_fold_of(index: &CredentialIndex, log: &[Recorded], devices: &[Devic
                 not_after: intended.not_after,
                 standing: certificate.standing,
                 is_used: certificate.is_used,
+                profile: if intended.profile == "sensor" { "sensor" } else { "device" },
             });
             assert_eq!(index.certificate(&certificate.issued.fingerprint), entry);
             assert_eq!(index.certificate_by_serial(intended.serial_number), entry);

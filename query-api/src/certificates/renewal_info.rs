@@ -78,6 +78,6 @@ pub async fn get_renewal_info(
     api.settle_index_for_strangers(query.min_position).await?;
     let found = api.index.certificate_by_serial(serial_number);
     let certificate = found.ok_or_else(|| Problem::not_found("certificate"))?;
-    let suggested_window = SuggestedWindow::of(&certificate, api.renewable_from(certificate.not_after));
+    let suggested_window = SuggestedWindow::of(&certificate, api.renewable_from(&certificate));
     Ok(([(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))], Json(RenewalInfo { suggested_window })))
 }

@@ -3,6 +3,7 @@
 use super::*;
 
 mod limits;
+mod profiles;
 
 fn sources(toml: Option<&str>, environment: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
     let dir = tempfile::tempdir().unwrap();

@@ -13,11 +13,10 @@ use signalbeam_event_store::audit::AuditDurability;
 use signalbeam_event_store::{Clock, EventReader, FloodGuard, SqliteAuditLog, SqliteEventStore};
 use signalbeam_pki::profile::PublishedUrls;
 use signalbeam_pki::{
-    AuthoritySettings, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, ProfileSet,
-    Profiles, PublishedUrl, TrustDomain,
+    Authorities, AuthoritySettings, CaKeyType, DeviceKeyGenerator, ProfileSet, Profiles, PublishedUrl, TrustDomain,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables};
-use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
+use signalbeam_query_api::{CaCertificates, Parts as QueryParts, QueryApi, documentation};
 use tokio::sync::watch;
 
 use super::log_guard::{Finding, LogGuard};
@@ -39,7 +38,9 @@ pub(super) struct Parts {
     pub(super) data_dir: PathBuf,
     pub(super) projector: Arc<Projector>,
     pub(super) index: Arc<CredentialIndex>,
-    pub(super) authority: Arc<CertificateAuthority>,
+    pub(super) authorities: Authorities,
+    /// Whether this start made them.
+    pub(super) authorities_are_new: bool,
     pub(super) clock: Arc<dyn Clock>,
     /// Keeps devices out where the log went back.
     pub(super) guard: Arc<LogGuard>,
@@ -86,7 +87,8 @@ impl Parts {
         let settings = authority_settings(&config.ca)?;
         Secrets::make_for_new_log(data_dir, head_found)?;
         let authority = authority::open(data_dir.join(AUTHORITY_FOLDER), settings, &*store, &*clock).await?;
-        let verifier = ChainVerifier::new([authority.certificate_der()])?;
+        let authorities_are_new = authority.is_new();
+        let authorities = Authorities::of_one(authority)?;
         // After all that may fail: secrets that are made for a server that does not start hide that others are missing.
         let secrets = Secrets::obtain(data_dir, head_found)?;
         let keeper = Arc::new(secrets.keeper(config.authentication.bcrypt_cost));
@@ -100,7 +102,7 @@ impl Parts {
             clock: Arc::clone(&clock),
             admins: secrets.admin_tokens(oidc),
             keeper: Arc::clone(&keeper),
-            verifier,
+            authorities: authorities.clone(),
             policy: authentication_policy(config),
             limits: Arc::clone(&limits),
         }));
@@ -116,7 +118,8 @@ impl Parts {
             data_dir: data_dir.join(""),
             projector,
             index,
-            authority,
+            authorities,
+            authorities_are_new,
             clock,
             guard,
             head_at_start,
@@ -165,7 +168,7 @@ impl Parts {
             freshness: self.freshness.clone(),
             authenticator: Arc::clone(&self.authenticator),
             keeper: Arc::clone(&self.keeper),
-            authority: Arc::clone(&self.authority),
+            authorities: self.authorities.clone(),
             profiles: self.profiles.clone(),
             device_keys: Arc::new(DeviceKeyGenerator::beside_other_work()),
             clock: Arc::clone(&self.clock),
@@ -182,10 +185,23 @@ impl Parts {
             audit: Arc::clone(&self.audit) as _,
             authenticator: Arc::clone(&self.authenticator),
             clock: Arc::clone(&self.clock),
-            ca: CaCertificate { pem: self.authority.certificate_pem(), der: self.authority.certificate_der().to_vec() },
-            renewal_window_days: self.policy.renewal_window_days,
+            ca: ca_certificates(self.authorities.clone()),
+            renewal_window_days: renewal_windows(self.profiles.clone(), self.policy.renewal_window_days),
         })
     }
+}
+
+/// How many days before its end a certificate of a profile may be renewed; `others` where that is not configured.
+fn renewal_windows(profiles: Profiles, others: u16) -> Arc<dyn Fn(&str) -> u16 + Send + Sync> {
+    Arc::new(move |profile| profiles.current().get(profile).map_or(others, |profile| profile.renewal_window_days()))
+}
+
+/// What devices trust, as it is at each moment.
+fn ca_certificates(authorities: Authorities) -> Arc<dyn Fn() -> CaCertificates + Send + Sync> {
+    Arc::new(move || {
+        let current = authorities.current();
+        CaCertificates { pem: current.certificates_pem(), root_der: current.signing().root_der().to_vec() }
+    })
 }
 
 /// The files that are open.

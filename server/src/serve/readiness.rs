@@ -100,7 +100,8 @@ async fn audit_log(parts: &Parts) -> Component {
 }
 
 fn certificate_authority(parts: &Parts) -> Component {
-    let authority = &parts.authority;
+    let authorities = parts.authorities.current();
+    let authority = authorities.signing();
     let end = authority.own_validity().not_after;
     let is_valid = parts.clock.now().to_offset_date_time() <= end;
     component(is_valid, format!("{}, valid until {}", authority.fingerprint(), end.date()))
