@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use signalbeam_authn::Authenticator;
 use signalbeam_domain::Timestamp;
-use signalbeam_domain::certificate::renewable_from;
 use signalbeam_projections::{AuditLog, CertificateEntry, Clock, CredentialIndex, EventReader, Freshness, ReadModel};
 use tokio::sync::Semaphore;
 
@@ -65,9 +64,9 @@ impl QueryApi {
         self.clock.now()
     }
 
-    /// When the renewal window of a certificate opens.
+    /// The moment from which a certificate may be renewed.
     pub(crate) fn renewable_from(&self, certificate: &CertificateEntry) -> Timestamp {
-        renewable_from(certificate.not_after, (self.renewal_window_days)(certificate.profile))
+        self.index.renewable_from(certificate, (self.renewal_window_days)(certificate.profile))
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod acceptors;
 mod audit_upkeep;
-mod authority;
 mod background;
 mod gauges;
 mod intents;
@@ -10,6 +9,7 @@ mod limits;
 mod log_guard;
 mod measured_store;
 mod parts;
+mod profiles_in_use;
 mod proxies;
 mod readiness;
 mod secrets;
@@ -31,8 +31,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use acceptors::Acceptors;
-pub use authority::AuthorityStartError;
 use parts::Parts;
+pub use signalbeam_command_api::authorities::AuthorityStartError;
 
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
@@ -221,6 +221,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     if parts.index.wait_until_ready(INDEX_PATIENCE).await.is_err() {
         tracing::warn!("the credential index is still loading; devices are refused (503) until it is complete");
     }
+    profiles_in_use::warn_of_missing(&parts).await;
     data_dir.note_ops_address(ops_address)?;
     let (stop, stopping) = watch::channel(false);
     let mut listener = JoinSet::new();
@@ -277,7 +278,9 @@ impl RunningServer {
         self.config.listener.max_concurrent_costly_requests = fresh.listener.max_concurrent_costly_requests;
         self.config.rate_limit = fresh.rate_limit.clone();
         self.config.tenants = fresh.tenants.clone();
-        if !self.reload_profiles(fresh) {
+        let has_profiles = self.reload_profiles(fresh);
+        profiles_in_use::warn_of_missing(&self.parts).await;
+        if !has_profiles {
             let held: Vec<String> = reloaded.applied.extract_if(.., |key| key.starts_with("profiles.")).collect();
             reloaded.needs_restart.extend(held);
         }

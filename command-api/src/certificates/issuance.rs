@@ -7,7 +7,7 @@ use signalbeam_authn::device::{DeviceCredential, DevicePrincipal};
 use signalbeam_authn::{ErrorCode, Problem, draw};
 use signalbeam_domain::certificate::{
     AbandonCause, CertificateAbandoned, CertificateCommand, CertificateError, CertificateEvent, CertificateIntended,
-    CertificateIssued, Certificates,
+    CertificateIssued, Certificates, RenewalRules,
 };
 use signalbeam_domain::{
     Actor, Aggregate, ApiKeyId, Context, CorrelationId, Days, DeviceId, Event, Position, SerialNumber, StreamId,
@@ -36,9 +36,16 @@ pub(crate) struct Issuance {
     /// Decides the certificate's contents; the same one to the end, whatever is configured meanwhile.
     pub(crate) profile: Arc<Profile>,
     pub(crate) validity: Days,
-    pub(crate) renewal_of: Option<SerialNumber>,
+    pub(crate) renewing: Option<Renewing>,
     /// The device's API key, where it asks with that: what an admin revokes while the certificate is being signed gets none.
     pub(crate) asked_with: Option<ApiKeyId>,
+}
+
+/// The certificate that a renewal renews, and when it may be renewed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Renewing {
+    pub(crate) serial_number: SerialNumber,
+    pub(crate) rules: RenewalRules,
 }
 
 /// The API key that a device authenticated by, where it did by one.
@@ -153,6 +160,7 @@ async fn intend(
     let stream = StreamId::certificates(registered.device_id);
     let now = api.now().to_offset_date_time();
     let validity = authority.device_validity(&issuance.profile, now, issuance.validity.get().into());
+    let rules = issuance.renewing.map_or(RenewalRules::window(0), |renewing| renewing.rules);
     for _ in 0..MAX_DECISIONS {
         let intended = CertificateIntended {
             serial_number: draw::serial_number().map_err(|error| internal(&error))?,
@@ -162,12 +170,10 @@ async fn intend(
             public_key_sha256: issuance.public_key.sha256(),
             not_before: Timestamp::from_offset_date_time(validity.not_before),
             not_after: Timestamp::from_offset_date_time(validity.not_after),
-            renewal_of: issuance.renewal_of,
+            renewal_of: issuance.renewing.map(|renewing| renewing.serial_number),
         };
         let (certificates, version) = api.load::<Certificates>(&stream).await?;
-        let renewed = issuance.renewal_of.and_then(|old| certificates.find(old));
-        let renewal_window_days = renewed.map_or(0, |old| api.renewal_window_days(&old.issued.intended.profile));
-        let command = CertificateCommand::Intend { intended: intended.clone(), renewal_window_days };
+        let command = CertificateCommand::Intend { intended: intended.clone(), rules };
         let events = certificates.decide(command, &Context { now: api.now() }).map_err(|error| refused(&error))?;
         let write = StreamWrite {
             stream: stream.clone(),

@@ -10,17 +10,14 @@ use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Caller, ErrorCode, KeyHolder, Permission, RequestContext};
 use signalbeam_domain::DeviceId;
-use signalbeam_pki::{DeviceKeyError, DevicePublicKey, PrivateKeyPem, Profile};
+use signalbeam_pki::{DevicePublicKey, PrivateKeyPem, Profile};
 use utoipa::ToSchema;
 
 use super::issuance::{Issuance, issue, issued_by, key_of};
 use super::{ShownCertificate, profiles, public_key};
-use crate::command::{Cause, Changed, LoadedDevice, Outcome, internal};
+use crate::command::{Cause, Changed, LoadedDevice, Outcome};
 use crate::idempotency::IdempotencyKey;
 use crate::state::CommandApi;
-
-/// When a client that was turned away for want of computing power may ask for a key again.
-const KEY_RETRY_SECONDS: u64 = 5;
 
 /// The certificate that is asked for.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -86,7 +83,7 @@ pub(crate) async fn issue_certificate(
         api.authenticator.limits().issuance(device.device_id)?;
     }
     let (private_key, public_key) = keys(&api, request.csr_pem.as_deref(), &profile).await?;
-    let issuance = Issuance { public_key, profile, validity, renewal_of: None, asked_with };
+    let issuance = Issuance { public_key, profile, validity, renewing: None, asked_with };
     let outcome = issue(&api, &cause, device, issuance).await?;
     if !outcome.is_repeat {
         metrics::counter!("signalbeam_certificates_issued_total").increment(1);
@@ -115,7 +112,7 @@ fn profile(
 
 /// The answer to an issuance. A key pair that was made for the first of several equal requests was shown to that one, and
 /// fits no other certificate.
-pub(super) fn answer(
+fn answer(
     api: &CommandApi,
     outcome: Outcome,
     has_csr: bool,
@@ -128,25 +125,14 @@ pub(super) fn answer(
 }
 
 /// The public key of the signing request; without one, a key pair made here, of the profile's type.
-///
-/// # Errors
-/// 422 `INVALID_CSR` or `WEAK_KEY`; 503 `OVERLOADED` where too many keys are being made.
-pub(super) async fn keys(
+async fn keys(
     api: &CommandApi,
     csr_pem: Option<&str>,
     profile: &Profile,
 ) -> Result<(Option<PrivateKeyPem>, DevicePublicKey), Problem> {
     if let Some(csr_pem) = csr_pem {
-        let public_key = public_key(csr_pem)?;
-        profiles::require_key(profile, &public_key)?;
-        return Ok((None, public_key));
+        return Ok((None, public_key(csr_pem)?));
     }
-    match api.device_keys.generate(profile.server_key_type()).await {
-        Ok((private_key, public_key)) => Ok((Some(private_key), public_key)),
-        Err(DeviceKeyError::Busy) => {
-            let detail = "too many keys are being made; try again, or send a signing request";
-            Err(Problem::new(ErrorCode::Overloaded, detail).retry_after(KEY_RETRY_SECONDS))
-        }
-        Err(error) => Err(internal(&error)),
-    }
+    let (private_key, public_key) = profiles::make_key(api, profile).await?;
+    Ok((Some(private_key), public_key))
 }

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use signalbeam_authn::{ErrorCode, Problem};
 use signalbeam_domain::device::KnownDevice;
 use signalbeam_domain::{Days, ProfileName};
-use signalbeam_pki::{CsrError, DevicePublicKey, Profile};
+use signalbeam_pki::{CsrError, DeviceKeyError, DevicePublicKey, PrivateKeyPem, Profile};
 
+use crate::command::internal;
 use crate::state::CommandApi;
+
+/// When a client that was turned away for want of computing power may ask for a key again.
+const KEY_RETRY_SECONDS: u64 = 5;
 
 impl CommandApi {
     /// The profile that a request names.
@@ -74,5 +78,19 @@ pub(crate) fn require_key(profile: &Profile, key: &DevicePublicKey) -> Result<()
             let detail = format!("{weakness}; `{}` has {}", profile.name(), allowed.join(", "));
             Problem::new(ErrorCode::WeakKey, detail)
         }
+    })
+}
+
+/// A key pair of the profile's type, made here for a device without one.
+///
+/// # Errors
+/// 503 `OVERLOADED` where too many keys are being made.
+pub(crate) async fn make_key(api: &CommandApi, profile: &Profile) -> Result<(PrivateKeyPem, DevicePublicKey), Problem> {
+    api.device_keys.generate(profile.server_key_type()).await.map_err(|error| match error {
+        DeviceKeyError::Busy => {
+            let detail = "too many keys are being made; try again, or send a signing request";
+            Problem::new(ErrorCode::Overloaded, detail).retry_after(KEY_RETRY_SECONDS)
+        }
+        _ => internal(&error),
     })
 }

@@ -1,6 +1,8 @@
 //! Certificates: issued, renewed, revoked.
 
+mod early_renewal;
 mod issuing;
 mod profiles;
 mod renewing;
+mod reuse;
 mod revoking;

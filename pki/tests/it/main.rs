@@ -9,4 +9,5 @@ mod fixture;
 mod key_store;
 mod openssl;
 mod server_certificate;
+mod thousand;
 mod weak_keys;

@@ -7,13 +7,15 @@ use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
 use signalbeam_authn::secrets::SecretKeeper;
 use signalbeam_authn::{AuthenticationPolicy, Authenticator, Limits};
+use signalbeam_command_api::authorities::{AuthorityKeeper, Hierarchy};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts as CommandParts};
 use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
 use signalbeam_event_store::audit::AuditDurability;
 use signalbeam_event_store::{Clock, EventReader, FloodGuard, SqliteAuditLog, SqliteEventStore};
 use signalbeam_pki::profile::PublishedUrls;
 use signalbeam_pki::{
-    Authorities, AuthoritySettings, CaKeyType, DeviceKeyGenerator, ProfileSet, Profiles, PublishedUrl, TrustDomain,
+    Authorities, AuthoritySettings, BlockingPool, CaKeyType, DeviceKeyGenerator, FileKeyStores, ProfileSet, Profiles,
+    PublishedUrl, TrustDomain,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables};
 use signalbeam_query_api::{CaCertificates, Parts as QueryParts, QueryApi, documentation};
@@ -23,7 +25,7 @@ use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::secrets::Secrets;
 use super::{AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, PROJECTIONS_FILE};
-use super::{StartError, audit_upkeep, authority, limits};
+use super::{StartError, audit_upkeep, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::{oidc, profiles};
@@ -39,6 +41,7 @@ pub(super) struct Parts {
     pub(super) projector: Arc<Projector>,
     pub(super) index: Arc<CredentialIndex>,
     pub(super) authorities: Authorities,
+    pub(super) keeper_of_authorities: Arc<AuthorityKeeper>,
     /// Whether this start made them.
     pub(super) authorities_are_new: bool,
     pub(super) clock: Arc<dyn Clock>,
@@ -86,9 +89,14 @@ impl Parts {
         let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
         let settings = authority_settings(&config.ca)?;
         Secrets::make_for_new_log(data_dir, head_found)?;
-        let authority = authority::open(data_dir.join(AUTHORITY_FOLDER), settings, &*store, &*clock).await?;
-        let authorities_are_new = authority.is_new();
-        let authorities = Authorities::of_one(authority)?;
+        let keys = Arc::new(FileKeyStores::new(data_dir.join(AUTHORITY_FOLDER), BlockingPool::per_processor()));
+        let keeper_of_authorities = Arc::new(AuthorityKeeper::new(keys, settings));
+        let hierarchy = match config.ca.hierarchy {
+            config::Hierarchy::Root => Hierarchy::Root,
+            config::Hierarchy::Intermediate => Hierarchy::Intermediate,
+        };
+        let opened = keeper_of_authorities.open(&*store, &*clock, hierarchy).await?;
+        let (authorities, authorities_are_new) = (Authorities::new(opened.set), opened.is_new);
         // After all that may fail: secrets that are made for a server that does not start hide that others are missing.
         let secrets = Secrets::obtain(data_dir, head_found)?;
         let keeper = Arc::new(secrets.keeper(config.authentication.bcrypt_cost));
@@ -119,6 +127,7 @@ impl Parts {
             projector,
             index,
             authorities,
+            keeper_of_authorities,
             authorities_are_new,
             clock,
             guard,
@@ -169,6 +178,7 @@ impl Parts {
             authenticator: Arc::clone(&self.authenticator),
             keeper: Arc::clone(&self.keeper),
             authorities: self.authorities.clone(),
+            keeper_of_authorities: Arc::clone(&self.keeper_of_authorities),
             profiles: self.profiles.clone(),
             device_keys: Arc::new(DeviceKeyGenerator::beside_other_work()),
             clock: Arc::clone(&self.clock),

@@ -29,6 +29,7 @@ mod lost_replies;
 mod oidc;
 mod operations;
 mod permissions;
+mod profiles;
 mod proxies;
 mod race;
 mod revocation;
