@@ -33,7 +33,7 @@ fn profiles() -> [Arc<Profile>; 3] {
         profile("device", |_| {}),
         profile("gateway", |settings| {
             settings.extended_key_usages =
-                ["client_auth", "server_auth", "1.3.6.1.5.5.7.3.17"].map(str::to_owned).to_vec();
+                ["client_auth", "server_auth", "1.3.6.1.4.1.99999.3"].map(str::to_owned).to_vec();
             settings.subject = "CN=gateway {deviceId}, serialNumber={tenantId}, OU=Gäste\\, Tore, O=Example, L=Bonn, \
                                 ST=NRW, C=DE"
                 .to_owned();
@@ -161,7 +161,7 @@ async fn openssl_sees_in_a_certificate_what_its_profile_says() {
             ),
             &format!("DNS:{device_id}.gateways.example.com, DNS:gw-{device_id}.lan"),
             usage,
-            "TLS Web Client Authentication, TLS Web Server Authentication, 1.3.6.1.5.5.7.3.17",
+            "TLS Web Client Authentication, TLS Web Server Authentication, 1.3.6.1.4.1.99999.3",
             "1.3.6.1.4.1.99999.1: \n",
         ] {
             assert!(text.contains(expected), "{kind}: {expected}\n{text}");
