@@ -146,7 +146,8 @@ impl Fleet {
             origin: KeyOrigin::Claim,
         };
         self.keys.push(key);
-        let device: [DeviceEvent; 2] = [registered.into(), DeviceApproved { api_key_validity_days }.into()];
+        let device: [DeviceEvent; 2] =
+            [registered.into(), DeviceApproved { api_key_validity_days, certificate_profile: None }.into()];
         let keys: [ApiKeyEvent; 2] = [issued.into(), KeyFirstUsed { key_id }.into()];
         [
             self.write(StreamId::device(device_id), device.map(Event::from).into()),
@@ -162,6 +163,7 @@ impl Fleet {
         let csr = CertificateParams::default().serialize_request(&KeyPair::generate().unwrap()).unwrap();
         let public_key = DevicePublicKey::from_csr_pem(&csr.pem().unwrap()).unwrap();
         let request = DeviceCertificateRequest {
+            profile: std::sync::Arc::default(),
             serial: draw::serial_number().unwrap(),
             tenant_id: self.tenant_id,
             device_id,

@@ -123,4 +123,6 @@ codes! {
     IdentityProviderUnavailable = ("IDENTITY_PROVIDER_UNAVAILABLE", SERVICE_UNAVAILABLE, "The identity provider is unavailable"),
     /// The certificate authority cannot sign.
     SigningUnavailable = ("SIGNING_UNAVAILABLE", SERVICE_UNAVAILABLE, "The certificate authority is unavailable"),
+    /// The profile that a device's certificates have is configured no longer.
+    ProfileUnavailable = ("PROFILE_UNAVAILABLE", SERVICE_UNAVAILABLE, "The certificate profile is not configured"),
 }

@@ -5,6 +5,7 @@ pub(crate) mod filter;
 pub(crate) mod import;
 pub(crate) mod issuance;
 pub(crate) mod issue;
+pub(crate) mod profiles;
 pub(crate) mod renew;
 pub(crate) mod renewal;
 pub(crate) mod request_renewal;

@@ -17,7 +17,8 @@ use signalbeam_domain::{ApiKeyId, Timestamp};
 use signalbeam_pki::DevicePublicKey;
 
 use crate::certificates::issuance::{self, Issuance};
-use crate::command::{Cause, LoadedDevice, Outcome, internal};
+use crate::certificates::profiles;
+use crate::command::{Cause, LoadedDevice, Outcome};
 use crate::state::CommandApi;
 
 /// The name and password of a request.
@@ -49,8 +50,10 @@ async fn issue(
     public_key: DevicePublicKey,
     asked_with: Option<ApiKeyId>,
 ) -> Result<Outcome, Problem> {
-    let validity = api.policy.certificate_validity.judge(None).map_err(|error| internal(&error))?;
-    let issuance = Issuance { public_key, validity, renewing: None, asked_with };
+    let profile = api.profile_of(&device.device)?;
+    profiles::require_key(&profile, &public_key)?;
+    let validity = profiles::validity(&profile, None)?;
+    let issuance = Issuance { public_key, profile, validity, renewing: None, asked_with };
     let outcome = issuance::issue(api, cause, device, issuance).await?;
     if !outcome.is_repeat {
         metrics::counter!("signalbeam_certificates_issued_total").increment(1);

@@ -7,7 +7,7 @@ use signalbeam_authn::secrets::SecretKeeper;
 use signalbeam_authn::{Authenticator, Problem};
 use signalbeam_domain::ValidityBounds;
 use signalbeam_event_store::{Clock, EventStore};
-use signalbeam_pki::{Authorities, DeviceKeyGenerator};
+use signalbeam_pki::{Authorities, DeviceKeyGenerator, Profiles};
 use signalbeam_projections::{CredentialIndex, Freshness, ReadModel};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -20,9 +20,7 @@ pub struct CommandPolicy {
     pub registration_token_validity: ValidityBounds,
     /// How long API keys live.
     pub api_key_validity: ValidityBounds,
-    /// How long certificates live.
-    pub certificate_validity: ValidityBounds,
-    /// How many days before its end a certificate may be renewed.
+    /// How many days before its end a certificate may be renewed whose profile is not configured.
     pub renewal_window_days: u16,
     /// How many seconds an EST client waits before it asks again whether its device was approved.
     pub est_retry_after_seconds: u32,
@@ -33,7 +31,6 @@ impl Default for CommandPolicy {
         Self {
             registration_token_validity: ValidityBounds::REGISTRATION_TOKEN,
             api_key_validity: ValidityBounds::API_KEY,
-            certificate_validity: ValidityBounds::CERTIFICATE,
             renewal_window_days: 30,
             est_retry_after_seconds: 60,
         }
@@ -56,6 +53,8 @@ pub struct Parts {
     pub keeper: Arc<SecretKeeper>,
     /// Sign certificates.
     pub authorities: Authorities,
+    /// What certificates say.
+    pub profiles: Profiles,
     /// Knows where the authorities' keys are.
     pub keeper_of_authorities: Arc<AuthorityKeeper>,
     /// Makes keys for clients without one.

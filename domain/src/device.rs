@@ -9,6 +9,7 @@ use crate::credential::{Digest, Prefix};
 use crate::event::events;
 use crate::ids::{DeviceId, TenantId};
 use crate::network::AllowedNetworks;
+use crate::profile_name::ProfileName;
 use crate::tags::Tags;
 use crate::text::{DeviceName, Metadata, Reason};
 use crate::validity::Days;
@@ -59,6 +60,9 @@ pub struct DeviceImported {
 pub struct DeviceApproved {
     /// How long the API key that the device claims will live.
     pub api_key_validity_days: Days,
+    /// The profile of its certificates, where the admin named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_profile: Option<ProfileName>,
 }
 
 /// An admin took a decision, with or without saying why.
@@ -70,7 +74,7 @@ pub struct DecisionReason {
     pub reason: Option<Reason>,
 }
 
-/// An admin changed the label, the description or the tags.
+/// An admin changed the label, the description, the tags or the profile of certificates.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceRenamed {
@@ -83,6 +87,9 @@ pub struct DeviceRenamed {
     /// The new tags as a whole, where they change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Tags>,
+    /// The profile of its further certificates, where it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_profile: Option<ProfileName>,
 }
 
 /// An admin said from where the device may authenticate.
@@ -195,12 +202,14 @@ pub enum DeviceCommand {
     Approve {
         /// How long its API key will live.
         api_key_validity_days: Days,
+        /// The profile of its certificates, where the admin named one.
+        certificate_profile: Option<ProfileName>,
     },
     /// Refuse it.
     Reject(DecisionReason),
-    /// Change its label, description or tags, and from where it may authenticate: all of it, or nothing.
+    /// Change its label, description, tags or profile of certificates, and from where it may authenticate: all of it, or nothing.
     Change {
-        /// What changes of its label, description and tags.
+        /// What changes of its label, description, tags and profile of certificates.
         renamed: DeviceRenamed,
         /// From where it may authenticate, where that changes.
         networks: Option<AllowedNetworks>,
@@ -245,6 +254,8 @@ pub struct KnownDevice {
     pub status: DeviceStatus,
     /// How long an API key that it claims lives; known from its approval on.
     pub api_key_validity_days: Option<Days>,
+    /// The profile of its certificates, where an admin chose one.
+    pub certificate_profile: Option<ProfileName>,
     /// Why an admin refused it, where one said so.
     pub rejection_reason: Option<Reason>,
     /// From where it may authenticate.
@@ -316,6 +327,17 @@ impl Device {
 }
 
 impl KnownDevice {
+    /// The profile of its certificates: the one that an admin chose, or `device`.
+    pub fn profile(&self) -> ProfileName {
+        self.certificate_profile.clone().unwrap_or_else(ProfileName::device)
+    }
+
+    fn take_profile(&mut self, chosen: Option<&ProfileName>) {
+        if chosen.is_some() {
+            self.certificate_profile = chosen.cloned();
+        }
+    }
+
     /// A registration is rolled forward from its token after a crash, perhaps by two nodes: it happens once.
     fn registered_again(&self, registration: &DeviceRegistered) -> Result<Vec<DeviceEvent>, DeviceError> {
         let DeviceRegistered { token_prefix, claim_secret_sha256, .. } = *registration;
@@ -329,6 +351,7 @@ impl KnownDevice {
             device_name: renamed.device_name.filter(|name| *name != self.registered.device_name),
             metadata: renamed.metadata.filter(|metadata| *metadata != self.registered.metadata),
             tags: renamed.tags.filter(|tags| *tags != self.registered.tags),
+            certificate_profile: renamed.certificate_profile.filter(|profile| *profile != self.profile()),
         };
         Ok((changes != DeviceRenamed::default()).then(|| changes.into()))
     }
@@ -368,9 +391,9 @@ impl Aggregate for Device {
         let event = match command {
             DeviceCommand::Register(registered) => return device.registered_again(&registered),
             DeviceCommand::Import(_) => return Err(DeviceError::AlreadyRegistered),
-            DeviceCommand::Approve { api_key_validity_days } => {
+            DeviceCommand::Approve { api_key_validity_days, certificate_profile } => {
                 device.must_be(&[Pending], "approved")?;
-                DeviceApproved { api_key_validity_days }.into()
+                DeviceApproved { api_key_validity_days, certificate_profile }.into()
             }
             DeviceCommand::Reject(reason) => {
                 device.must_be(&[Pending], "rejected")?;
@@ -402,6 +425,7 @@ impl Aggregate for Device {
                 registered,
                 status,
                 api_key_validity_days: None,
+                certificate_profile: None,
                 rejection_reason: None,
                 allowed_networks: AllowedNetworks::default(),
             }))
@@ -421,6 +445,7 @@ impl KnownDevice {
             DeviceEvent::Approved(approved) => {
                 self.status = DeviceStatus::Approved;
                 self.api_key_validity_days = Some(approved.api_key_validity_days);
+                self.take_profile(approved.certificate_profile.as_ref());
             }
             DeviceEvent::Rejected(DeviceRejected(decision)) => {
                 self.status = DeviceStatus::Rejected;
@@ -436,6 +461,7 @@ impl KnownDevice {
                 if let Some(tags) = &renamed.tags {
                     self.registered.tags = tags.clone();
                 }
+                self.take_profile(renamed.certificate_profile.as_ref());
             }
             DeviceEvent::NetworksRestricted(restricted) => self.allowed_networks.clone_from(&restricted.networks),
             DeviceEvent::Suspended(_) => self.status = DeviceStatus::Suspended,

@@ -18,6 +18,7 @@ pub mod event;
 pub mod event_log;
 pub mod ids;
 pub mod network;
+pub mod profile_name;
 pub mod registration_token;
 pub mod serial;
 pub mod tags;
@@ -34,6 +35,7 @@ pub use envelope::{Actor, ActorKind, Category, CorrelationId, Envelope, Position
 pub use event::{DecodeError, Event};
 pub use ids::{ApiKeyId, AuthorityId, DeviceId, EventId, InvalidId, RegistrationTokenId, RollbackId, TenantId};
 pub use network::{AllowedNetworks, InvalidNetwork, Network};
+pub use profile_name::{InvalidProfileName, ProfileName};
 pub use serial::{Fingerprint, InvalidHex, SerialNumber};
 pub use tags::{InvalidTag, Tag, Tags};
 pub use text::{Description, DeviceName, InvalidMetadata, InvalidText, Metadata, MetadataValue, Reason};

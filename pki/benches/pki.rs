@@ -25,7 +25,7 @@ fn authority(runtime: &Runtime, key_type: CaKeyType) -> CertificateAuthority {
 }
 
 fn csr(runtime: &Runtime, kind: DeviceKeyType) -> String {
-    let generator = DeviceKeyGenerator::new(BlockingPool::new(1));
+    let generator = DeviceKeyGenerator::new(1, 1);
     let (private, _) = runtime.block_on(generator.generate(kind)).unwrap();
     let pair = KeyPair::from_pem(private.expose()).unwrap();
     CertificateParams::default().serialize_request(&pair).unwrap().pem().unwrap()
@@ -33,6 +33,7 @@ fn csr(runtime: &Runtime, kind: DeviceKeyType) -> String {
 
 fn request(authority: &CertificateAuthority, csr: &str) -> DeviceCertificateRequest {
     DeviceCertificateRequest {
+        profile: std::sync::Arc::default(),
         serial: SerialNumber::from_random([2; 20]),
         tenant_id: TenantId::parse("018f3c5e-7b1a-7cc2-9d3e-0123456789ab").unwrap(),
         device_id: DeviceId::parse("018f3c5e-7b1a-7cc2-9d3e-ba9876543210").unwrap(),

@@ -12,7 +12,7 @@ use x509_parser::prelude::X509Certificate;
 use crate::certificate::{self, fingerprint, sha256, validity_of};
 use crate::key_store::{CaKeyStore, CaKeyType, CaMaterial, KeyStoreError};
 use crate::pem;
-use crate::profile::{self, ProfileError, PublishedUrls};
+use crate::profile::{self, Profile, ProfileError, PublishedUrls};
 use crate::public_key::{CaPublicKey, DevicePublicKey};
 use crate::signing::{holds, in_two_passes};
 use crate::spiffe::{DeviceIdentity, TrustDomain};
@@ -88,7 +88,9 @@ pub struct DeviceCertificateRequest {
     pub device_id: DeviceId,
     /// The device's key.
     pub public_key: DevicePublicKey,
-    /// When it shall hold, see [`CertificateAuthority::validity`].
+    /// What decides everything else.
+    pub profile: Arc<Profile>,
+    /// When it shall hold, see [`CertificateAuthority::device_validity`].
     pub validity: Validity,
 }
 
@@ -135,6 +137,9 @@ pub enum AuthorityError {
     /// The finished certificate does not say what it was to say.
     #[error("the finished certificate has another {0} than was asked for")]
     NotPreserved(&'static str),
+    /// The profile does not allow the key.
+    #[error(transparent)]
+    Key(#[from] crate::csr::CsrError),
     /// A key for our own server could not be made.
     #[error(transparent)]
     ServerKey(#[from] crate::device_key::DeviceKeyError),
@@ -353,11 +358,16 @@ impl CertificateAuthority {
         Validity::starting(now, self.settings.backdating, Duration::days(days.into())).intersect(&self.validity)
     }
 
+    /// The same for a device's certificate, backdated as its profile says.
+    pub fn device_validity(&self, profile: &Profile, now: OffsetDateTime, days: u32) -> Validity {
+        Validity::starting(now, profile.backdating(), Duration::days(days.into())).intersect(&self.validity)
+    }
+
     /// Issues a device's certificate. Where the asked-for validity reaches beyond the authority's own it is cut; the
     /// answer tells the real one.
     ///
     /// # Errors
-    /// [`AuthorityError`]; nothing has been issued then.
+    /// [`AuthorityError`], also where the profile does not allow the key; nothing has been issued then.
     pub async fn issue_device(&self, request: &DeviceCertificateRequest) -> Result<IssuedCertificate, AuthorityError> {
         let validity = self.within_own(request.validity)?;
         let identity = DeviceIdentity {
@@ -366,7 +376,9 @@ impl CertificateAuthority {
             device_id: request.device_id,
         };
         let key = &request.public_key;
-        let params = profile::device(&request.serial, &identity, key.algorithm(), validity, &self.settings.urls)?;
+        request.profile.check_key(key)?;
+        let params =
+            request.profile.params(&request.serial, &identity, key.algorithm(), validity, &self.settings.urls)?;
         self.issue(&params, key, key.spki_der(), request.serial).await
     }
 

@@ -17,12 +17,15 @@ pub const MAX_CSR_OCTETS: usize = 16 * 1024;
 const LABELS: [&str; 2] = ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"];
 
 /// What a request may be signed with. SHA-1 and PSS are not among it.
-const SIGNATURE_ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 5] = [
+const SIGNATURE_ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 8] = [
     algorithms::RSA_PKCS1_2048_8192_SHA256,
     algorithms::RSA_PKCS1_2048_8192_SHA384,
     algorithms::RSA_PKCS1_2048_8192_SHA512,
     algorithms::ECDSA_P256_SHA256,
     algorithms::ECDSA_P256_SHA384,
+    algorithms::ECDSA_P384_SHA256,
+    algorithms::ECDSA_P384_SHA384,
+    algorithms::ED25519,
 ];
 
 /// Why a certificate signing request was refused. The two kinds have codes of their own on the wire.

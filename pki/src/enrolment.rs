@@ -7,7 +7,7 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
 use crate::csr::{CsrError, MAX_CSR_OCTETS};
-use crate::public_key::DeviceKeyAlgorithm;
+use crate::key_type::DeviceKeyType;
 
 /// The most octets of a body: the largest request in base64, and as much again for white space.
 pub const MAX_BODY_OCTETS: usize = 3 * MAX_CSR_OCTETS;
@@ -22,8 +22,17 @@ const WANTS_P256: &[u8] = &[
     0x30, 0x15, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, //
     0x31, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07,
 ];
-/// `sha256WithRSAEncryption`, and `rsaEncryption` with 2048 bits.
-const WANTS_RSA: &[u8] = &[
+/// `ecdsa-with-SHA384`, and `id-ecPublicKey` with `secp384r1`.
+const WANTS_P384: &[u8] = &[
+    0x30, 0x1e, //
+    0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03, //
+    0x30, 0x12, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, //
+    0x31, 0x07, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22,
+];
+/// `id-Ed25519`, which is key and signature in one.
+const WANTS_ED25519: &[u8] = &[0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70];
+/// `sha256WithRSAEncryption`, and `rsaEncryption` with 2048 bits: the last two octets.
+const WANTS_RSA: [u8; 32] = [
     0x30, 0x1e, //
     0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b, //
     0x30, 0x11, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, //
@@ -100,11 +109,16 @@ pub fn encode_body(octets: &[u8]) -> String {
     STANDARD.encode(octets)
 }
 
-/// The DER `CsrAttrs` (RFC 7030, section 4.5.2) that ask for a key of this kind and a signature with SHA-256.
-pub fn csr_attributes(wanted: DeviceKeyAlgorithm) -> &'static [u8] {
+/// The DER `CsrAttrs` (RFC 7030, section 4.5.2) that ask for a key of this type and the signature that goes with it.
+pub fn csr_attributes(wanted: DeviceKeyType) -> Vec<u8> {
+    let rsa = |bits: u16| [&WANTS_RSA[..30], &bits.to_be_bytes()].concat();
     match wanted {
-        DeviceKeyAlgorithm::Rsa => WANTS_RSA,
-        DeviceKeyAlgorithm::EcdsaP256 => WANTS_P256,
+        DeviceKeyType::Rsa2048 => rsa(2048),
+        DeviceKeyType::Rsa3072 => rsa(3072),
+        DeviceKeyType::Rsa4096 => rsa(4096),
+        DeviceKeyType::EcdsaP256 => WANTS_P256.to_vec(),
+        DeviceKeyType::EcdsaP384 => WANTS_P384.to_vec(),
+        DeviceKeyType::Ed25519 => WANTS_ED25519.to_vec(),
     }
 }
 

@@ -12,10 +12,12 @@ pub mod certificate;
 pub mod chain;
 pub mod cms;
 pub mod csr;
+mod curve;
 pub mod device_key;
 pub mod enrolment;
 pub mod foreign;
 pub mod key_store;
+pub mod key_type;
 pub mod ocsp;
 mod pem;
 pub mod profile;
@@ -36,7 +38,7 @@ pub use blocking::BlockingPool;
 pub use certificate::{certificate_pem, certificates_from_pem, fingerprint, peek_validity};
 pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificate};
 pub use csr::CsrError;
-pub use device_key::{DeviceKeyError, DeviceKeyGenerator, DeviceKeyType};
+pub use device_key::{DeviceKeyError, DeviceKeyGenerator};
 pub use foreign::{ForeignCertificate, ForeignCertificateError};
 pub use key_store::{
     CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, FileKeyStore, FileKeyStores, InvalidKeySlot, KeySlot,
@@ -45,8 +47,9 @@ pub use key_store::{
 };
 #[cfg(feature = "azure")]
 pub use key_store::{KeyVault, KeyVaultIdentity, KeyVaultKeyStore, KeyVaultKeyStores, KeyVaultSettings};
+pub use key_type::DeviceKeyType;
 pub use pem::{InvalidPem, PrivateKeyPem};
-pub use profile::PublishedUrl;
+pub use profile::{InvalidProfile, Profile, ProfileSet, ProfileSettings, Profiles, PublishedUrl};
 pub use public_key::{CaPublicKey, DeviceKeyAlgorithm, DevicePublicKey};
 pub use server_certificate::{
     IssuedServerCertificate, RenewalReason, ServerCertificateRequest, server_certificate_needs_renewal,

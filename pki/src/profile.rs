@@ -1,5 +1,12 @@
 //! What each kind of certificate says: subject, names, usages, extensions (RFC 5280, section 4.2).
 
+mod extensions;
+mod pattern;
+mod rehearsal;
+mod set;
+mod subject;
+mod template;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
@@ -9,9 +16,10 @@ use rsa::pkcs8::der::{self, Encode, Tag, TagNumber};
 use rustls_pki_types::ServerName;
 use signalbeam_domain::SerialNumber;
 
-use crate::public_key::DeviceKeyAlgorithm;
-use crate::spiffe::DeviceIdentity;
 use crate::validity::Validity;
+
+pub use set::{ProfileSet, Profiles};
+pub use template::{InvalidProfile, Profile, ProfileSettings};
 
 const ORGANIZATION: &str = "SignalBeam";
 /// id-pe-authorityInfoAccess (RFC 5280, section 4.2.2.1).
@@ -107,25 +115,6 @@ fn authority(
     let mut params = base(subject, serial, validity);
     params.is_ca = IsCa::Ca(constraints);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    Ok(params)
-}
-
-/// A device: client authentication only; its tenant and id stand in the one URI.
-pub(crate) fn device(
-    serial: &SerialNumber,
-    identity: &DeviceIdentity,
-    key: DeviceKeyAlgorithm,
-    validity: Validity,
-    urls: &PublishedUrls,
-) -> Result<CertificateParams, ProfileError> {
-    let subject = end_entity_subject(&format!("device-{}", identity.device_id));
-    let mut params = end_entity(subject, serial, validity, urls)?;
-    if key == DeviceKeyAlgorithm::Rsa {
-        // RFC 8813, section 3: not for ECDSA keys.
-        params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
-    }
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    params.subject_alt_names = vec![SanType::URI(identity.to_string().try_into()?)];
     Ok(params)
 }
 

@@ -10,7 +10,9 @@ use signalbeam_domain::Digest;
 
 use crate::certificate::sha256;
 use crate::csr::CsrError;
+use crate::curve;
 use crate::key_store::CaKeyType;
+use crate::key_type::DeviceKeyType;
 use crate::weak_keys::{self, KeyWeakness};
 
 /// The kinds of key that a device's certificate may carry.
@@ -20,6 +22,22 @@ pub enum DeviceKeyAlgorithm {
     Rsa,
     /// ECDSA on P-256.
     EcdsaP256,
+    /// ECDSA on P-384.
+    EcdsaP384,
+    /// Ed25519 (RFC 8410).
+    Ed25519,
+}
+
+impl DeviceKeyAlgorithm {
+    /// What stands for the key's algorithm in a certificate; nothing is signed with it.
+    pub(crate) fn signature_algorithm(self) -> &'static rcgen::SignatureAlgorithm {
+        match self {
+            Self::Rsa => &rcgen::PKCS_RSA_SHA256,
+            Self::EcdsaP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            Self::EcdsaP384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            Self::Ed25519 => &rcgen::PKCS_ED25519,
+        }
+    }
 }
 
 /// A device's public key, judged fit to be certified.
@@ -28,6 +46,7 @@ pub enum DeviceKeyAlgorithm {
 #[derive(Clone, PartialEq, Eq)]
 pub struct DevicePublicKey {
     algorithm: DeviceKeyAlgorithm,
+    key_type: DeviceKeyType,
     spki: Vec<u8>,
     bits: Vec<u8>,
 }
@@ -39,18 +58,31 @@ impl DevicePublicKey {
     /// [`CsrError::InvalidCsr`] where it cannot be read, [`CsrError::WeakKey`] where it must not be certified.
     pub fn from_spki_der(der: &[u8]) -> Result<Self, CsrError> {
         let parts = SpkiParts::parse(der).ok_or(CsrError::InvalidCsr("its public key cannot be read"))?;
-        let algorithm = match parts.algorithm {
+        let (algorithm, key_type) = match parts.algorithm {
             id if id == alg_id::RSA_ENCRYPTION.as_ref() => {
-                weak_keys::check_rsa(parts.bits)?;
-                DeviceKeyAlgorithm::Rsa
+                let bits = weak_keys::check_rsa(parts.bits)?;
+                (DeviceKeyAlgorithm::Rsa, DeviceKeyType::of_rsa(bits))
             }
             id if id == alg_id::ECDSA_P256.as_ref() => {
-                check_uncompressed_point(parts.bits)?;
-                DeviceKeyAlgorithm::EcdsaP256
+                curve::P256.check(parts.bits)?;
+                (DeviceKeyAlgorithm::EcdsaP256, DeviceKeyType::EcdsaP256)
+            }
+            id if id == alg_id::ECDSA_P384.as_ref() => {
+                curve::P384.check(parts.bits)?;
+                (DeviceKeyAlgorithm::EcdsaP384, DeviceKeyType::EcdsaP384)
+            }
+            id if id == alg_id::ED25519.as_ref() => {
+                curve::check_ed25519(parts.bits)?;
+                (DeviceKeyAlgorithm::Ed25519, DeviceKeyType::Ed25519)
             }
             _ => return Err(KeyWeakness::Algorithm.into()),
         };
-        Ok(Self { algorithm, spki: der.to_vec(), bits: parts.bits.to_vec() })
+        Ok(Self { algorithm, key_type, spki: der.to_vec(), bits: parts.bits.to_vec() })
+    }
+
+    /// Which of the types that profiles allow or not it counts as.
+    pub fn key_type(&self) -> DeviceKeyType {
+        self.key_type
     }
 
     /// Which kind of key it is.
@@ -81,19 +113,7 @@ impl PublicKeyData for DevicePublicKey {
     }
 
     fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
-        match self.algorithm {
-            DeviceKeyAlgorithm::Rsa => &rcgen::PKCS_RSA_SHA256,
-            DeviceKeyAlgorithm::EcdsaP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
-        }
-    }
-}
-
-/// Only the uncompressed form is widely understood; RFC 5480, section 2.2, makes the other optional.
-fn check_uncompressed_point(bits: &[u8]) -> Result<(), CsrError> {
-    if bits.len() == 65 && bits[0] == 0x04 {
-        Ok(())
-    } else {
-        Err(CsrError::InvalidCsr("its P-256 key is not an uncompressed point"))
+        self.algorithm.signature_algorithm()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use signalbeam_domain::{DeviceId, TenantId};
+use uuid::Uuid;
 
 /// A SPIFFE trust domain: 1 to 255 characters of `a-z`, `0-9`, `.`, `-`, `_` (SPIFFE-ID, section 2.1).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,6 +59,15 @@ pub struct DeviceIdentity {
 }
 
 impl DeviceIdentity {
+    /// Some device's: ids have the same length all.
+    pub(crate) fn sample() -> Self {
+        Self {
+            trust_domain: TrustDomain::default(),
+            tenant_id: TenantId::from_uuid(Uuid::max()),
+            device_id: DeviceId::from_uuid(Uuid::max()),
+        }
+    }
+
     /// Reads the URI in the one spelling that [`fmt::Display`] writes.
     pub fn parse(uri: &str) -> Option<Self> {
         let rest = uri.strip_prefix("spiffe://")?;

@@ -7,13 +7,20 @@ use rsa::pkcs1::RsaPublicKey;
 use rsa::pkcs8::der::Decode;
 
 use crate::csr::CsrError;
+use crate::key_type::DeviceKeyType;
 
 /// Why a well-formed key is not certified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyWeakness {
-    /// Neither RSA nor ECDSA on P-256.
-    #[error("the key is neither RSA nor ECDSA on P-256")]
+    /// None of the kinds that any profile can allow.
+    #[error("the key is neither RSA, nor ECDSA on P-256 or P-384, nor Ed25519")]
     Algorithm,
+    /// A kind of key, or an RSA key of a length, that the profile does not allow.
+    #[error("the profile does not allow {0} keys")]
+    NotInProfile(DeviceKeyType),
+    /// An Ed25519 key under which everybody can make signatures.
+    #[error("the Ed25519 key is a point of small order")]
+    SmallOrder,
     /// An RSA modulus shorter than 2048 or longer than 4096 bits.
     #[error("the RSA modulus has {bits} bits; 2048 to 4096 are allowed")]
     ModulusSize {
@@ -55,8 +62,8 @@ static SMALL_PRIMES: LazyLock<Vec<u16>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Judges a DER `RSAPublicKey`.
-pub(crate) fn check_rsa(der: &[u8]) -> Result<(), CsrError> {
+/// Judges a DER `RSAPublicKey`, and tells the length of its modulus.
+pub(crate) fn check_rsa(der: &[u8]) -> Result<usize, CsrError> {
     let key = RsaPublicKey::from_der(der).map_err(|_| CsrError::InvalidCsr("its RSA key cannot be read"))?;
     let modulus = BigUint::from_bytes_be(key.modulus.as_bytes());
     if !MODULUS_BITS.contains(&modulus.bits()) {
@@ -75,7 +82,7 @@ pub(crate) fn check_rsa(der: &[u8]) -> Result<(), CsrError> {
     if has_close_primes(&modulus) {
         return Err(KeyWeakness::ClosePrimes.into());
     }
-    Ok(())
+    Ok(modulus.bits())
 }
 
 /// The length of the modulus of a DER `RSAPublicKey`.

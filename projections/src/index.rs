@@ -7,6 +7,7 @@ mod admin_tokens;
 mod entries;
 mod fact;
 mod imported;
+mod labels;
 mod load;
 mod state;
 

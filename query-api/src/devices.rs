@@ -10,7 +10,7 @@ use axum::Json;
 use serde::Serialize;
 use signalbeam_authn::{Caller, DevicePrincipal, Permission, Problem};
 use signalbeam_domain::{
-    AllowedNetworks, DeviceId, DeviceName, DeviceStatus, Metadata, Prefix, Tags, TenantId, Timestamp,
+    AllowedNetworks, DeviceId, DeviceName, DeviceStatus, Metadata, Prefix, ProfileName, Tags, TenantId, Timestamp,
 };
 use signalbeam_projections::{DeviceFilter, DeviceRow};
 use utoipa::ToSchema;
@@ -70,6 +70,9 @@ pub struct ListedDevice {
     /// What was said of that change.
     #[serde(skip_serializing_if = "Option::is_none")]
     status_reason: Option<String>,
+    /// The profile of its certificates.
+    #[schema(value_type = String, example = "device")]
+    certificate_profile: ProfileName,
     /// When it last authenticated, a second or so behind; absent where it never did.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -98,6 +101,7 @@ impl From<DeviceRow> for ListedDevice {
             status_changed_at: row.status_changed_at,
             status_changed_by: row.status_changed_by,
             status_reason: row.status_reason,
+            certificate_profile: row.certificate_profile,
             last_seen_at: row.last_seen_at,
             allowed_networks: row.allowed_networks,
         }

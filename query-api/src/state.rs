@@ -35,8 +35,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What devices trust; it changes while the server runs.
     pub ca: Arc<dyn Fn() -> CaCertificates + Send + Sync>,
-    /// How many days before its end a certificate may be renewed.
-    pub renewal_window_days: u16,
+    /// How many days before its end a certificate of a profile may be renewed.
+    pub renewal_window_days: Arc<dyn Fn(&str) -> u16 + Send + Sync>,
 }
 
 /// How many queries may wait for a position at a time. A query that waits is one of those that the server answers at a
@@ -66,13 +66,13 @@ impl QueryApi {
 
     /// The moment from which a certificate may be renewed.
     pub(crate) fn renewable_from(&self, certificate: &CertificateEntry) -> Timestamp {
-        self.index.renewable_from(certificate, self.renewal_window_days)
+        self.index.renewable_from(certificate, (self.renewal_window_days)(certificate.profile))
     }
 }
 
 impl std::fmt::Debug for QueryApi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QueryApi").field("renewal_window_days", &self.renewal_window_days).finish_non_exhaustive()
+        f.debug_struct("QueryApi").finish_non_exhaustive()
     }
 }
 

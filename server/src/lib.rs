@@ -11,6 +11,7 @@ pub mod logging;
 pub mod metrics;
 pub mod oidc;
 pub mod ops;
+mod profiles;
 pub mod restore;
 pub mod rollback;
 pub mod serve;

@@ -10,6 +10,7 @@ mod limits;
 mod log_guard;
 mod measured_store;
 mod parts;
+mod profiles_in_use;
 mod proxies;
 mod readiness;
 mod secrets;
@@ -42,7 +43,7 @@ use crate::listener::{Limits, Listener, Peer, ProxyProtocol};
 use crate::oidc::OidcStartError;
 use crate::server_certificate::{ServerCertificate, ServerCertificateError};
 use crate::supervise::Supervised;
-use crate::{metrics, ops};
+use crate::{metrics, ops, profiles};
 
 /// The event log's file in the data directory.
 pub const EVENTS_FILE: &str = "events.db";
@@ -86,7 +87,7 @@ const RELOADABLE: [&str; 15] = [
 ];
 
 /// The sections of which every setting can change while the server runs.
-const RELOADABLE_SECTIONS: [&str; 2] = ["rate_limit", "tenants"];
+const RELOADABLE_SECTIONS: [&str; 3] = ["profiles", "rate_limit", "tenants"];
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +103,9 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// Profiles would make bad certificates.
+    #[error("{}", .0.join("; "))]
+    Profiles(Vec<String>),
     /// The event log or the authentication log cannot be opened.
     #[error(transparent)]
     Open(#[from] signalbeam_event_store::OpenError),
@@ -224,6 +228,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     if parts.index.wait_until_ready(INDEX_PATIENCE).await.is_err() {
         tracing::warn!("the credential index is still loading; devices are refused (503) until it is complete");
     }
+    profiles_in_use::warn_of_missing(&parts).await;
     data_dir.note_ops_address(ops_address)?;
     let (stop, stopping) = watch::channel(false);
     let mut listener = JoinSet::new();
@@ -280,9 +285,28 @@ impl RunningServer {
         self.config.listener.max_concurrent_costly_requests = fresh.listener.max_concurrent_costly_requests;
         self.config.rate_limit = fresh.rate_limit.clone();
         self.config.tenants = fresh.tenants.clone();
+        let has_profiles = self.reload_profiles(fresh);
+        profiles_in_use::warn_of_missing(&self.parts).await;
+        if !has_profiles {
+            let held: Vec<String> = reloaded.applied.extract_if(.., |key| key.starts_with("profiles.")).collect();
+            reloaded.needs_restart.extend(held);
+        }
         limits::put_in_force(&self.config, &self.parts.limits, &self.shedding);
         drop(self.router.send_replace(around_api(&self.api, &self.config, &self.shedding)));
         reloaded
+    }
+
+    /// Puts the profiles in force for what is issued from now on. They are right together with the rest of the fresh
+    /// configuration; `false` where they are not with what stays as it is until a restart.
+    fn reload_profiles(&mut self, fresh: &Config) -> bool {
+        let before = std::mem::replace(&mut self.config.profiles, fresh.profiles.clone());
+        let configured = profiles::configured(&self.config);
+        let is_right = configured.is_ok();
+        match configured {
+            Ok(set) => self.parts.profiles.replace(set),
+            Err(_) => self.config.profiles = before,
+        }
+        is_right
     }
 
     fn reload_audit(&mut self, fresh: &Config) {

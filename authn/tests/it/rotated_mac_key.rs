@@ -43,7 +43,10 @@ async fn log_with(keeper: &SecretKeeper, key: &ApiKey) -> Arc<MemoryEventStore> 
         token_prefix: Prefix::parse("00000000").unwrap(),
         claim_secret_sha256: Digest([0; 32]),
     };
-    let approved = DeviceApproved { api_key_validity_days: ValidityBounds::API_KEY.judge(None).unwrap() };
+    let approved = DeviceApproved {
+        api_key_validity_days: ValidityBounds::API_KEY.judge(None).unwrap(),
+        certificate_profile: None,
+    };
     let issued = KeyIssued {
         key_id: ApiKeyId::parse(DEVICE).unwrap(),
         device_id,

@@ -17,11 +17,11 @@ use signalbeam_event_store::execute::MAX_DECISIONS;
 use signalbeam_event_store::{
     Appended, CommandMetadata, EventStore, ExecuteError, ExpectedVersion, Recorded, StreamWrite, execute, new_events,
 };
-use signalbeam_pki::{CertificateAuthority, DeviceCertificateRequest, DevicePublicKey, IssuedCertificate};
+use signalbeam_pki::{CertificateAuthority, DeviceCertificateRequest, DevicePublicKey, IssuedCertificate, Profile};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::refused;
+use super::{profiles, refused};
 use crate::api_keys::key_still_in_force;
 use crate::command::{Cause, LoadedDevice, Outcome, contended, internal, store_unavailable};
 use crate::state::CommandApi;
@@ -29,13 +29,12 @@ use crate::state::CommandApi;
 /// How far the clock may be behind the log before nothing is issued: an hour.
 const MAX_CLOCK_LAG_SECONDS: i64 = 3_600;
 
-/// The profile of device certificates.
-pub(crate) const DEVICE_PROFILE: &str = "device";
-
 /// A certificate to be issued.
 #[derive(Debug, Clone)]
 pub(crate) struct Issuance {
     pub(crate) public_key: DevicePublicKey,
+    /// Decides the certificate's contents; the same one to the end, whatever is configured meanwhile.
+    pub(crate) profile: Arc<Profile>,
     pub(crate) validity: Days,
     pub(crate) renewing: Option<Renewing>,
     /// The device's API key, where it asks with that: what an admin revokes while the certificate is being signed gets none.
@@ -109,9 +108,11 @@ async fn issue_to_the_end(
     issuance: Issuance,
 ) -> Result<Outcome, Problem> {
     device.require_approved()?;
+    profiles::require_key(&issuance.profile, &issuance.public_key)?;
     let registered = &device.device.registered;
     let (device_id, tenant_id) = (registered.device_id, registered.tenant_id);
-    let (public_key, asked_with) = (issuance.public_key.clone(), issuance.asked_with);
+    let (public_key, profile, asked_with) =
+        (issuance.public_key.clone(), Arc::clone(&issuance.profile), issuance.asked_with);
     // One authority from the intent to the signature, whichever signs afterwards.
     let authority = Arc::clone(api.authorities.current().signing());
     let intended = intend(api, cause, &authority, &device, issuance).await?;
@@ -120,6 +121,7 @@ async fn issue_to_the_end(
         tenant_id,
         device_id,
         public_key,
+        profile,
         validity: signalbeam_pki::Validity::new(
             intended.not_before.to_offset_date_time(),
             intended.not_after.to_offset_date_time(),
@@ -156,14 +158,15 @@ async fn intend(
 ) -> Result<CertificateIntended, Problem> {
     let registered = &device.device.registered;
     let stream = StreamId::certificates(registered.device_id);
-    let validity = authority.validity(api.now().to_offset_date_time(), issuance.validity.get().into());
+    let now = api.now().to_offset_date_time();
+    let validity = authority.device_validity(&issuance.profile, now, issuance.validity.get().into());
     let rules = issuance.renewing.map_or(RenewalRules::window(0), |renewing| renewing.rules);
     for _ in 0..MAX_DECISIONS {
         let intended = CertificateIntended {
             serial_number: draw::serial_number().map_err(|error| internal(&error))?,
             device_id: registered.device_id,
             tenant_id: registered.tenant_id,
-            profile: DEVICE_PROFILE.to_owned(),
+            profile: issuance.profile.name().to_string(),
             public_key_sha256: issuance.public_key.sha256(),
             not_before: Timestamp::from_offset_date_time(validity.not_before),
             not_after: Timestamp::from_offset_date_time(validity.not_after),

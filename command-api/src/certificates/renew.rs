@@ -25,7 +25,8 @@ use crate::state::CommandApi;
 pub(crate) struct RenewCertificate {
     /// A PKCS#10 signing request (RFC 2986) in PEM; required when renewing by certificate.
     csr_pem: Option<String>,
-    /// How long it holds, in days: 1 to 397, 90 by default.
+    /// How long it holds, in days: within the bounds and by the default of the device's profile, which are 1 to 397 and 90
+    /// unless configured otherwise.
     validity_days: Option<i64>,
 }
 
@@ -49,7 +50,7 @@ type Answer = Changed<Json<ShownCertificate>>;
         (status = 404, body = ProblemBody, description = "`NOT_FOUND`: not one of the device's certificates"),
         (status = 409, body = ProblemBody, description = "`CERTIFICATE_NOT_RENEWABLE`, with `renewableFrom`; `ALREADY_PROCESSED`, `IDEMPOTENCY_KEY_REUSED`"),
         (status = 422, body = ProblemBody, description = "`CSR_REQUIRED`, `INVALID_CSR`, `WEAK_KEY`"),
-        (status = 503, body = ProblemBody, description = "`SIGNING_UNAVAILABLE`"),
+        (status = 503, body = ProblemBody, description = "`SIGNING_UNAVAILABLE`, `PROFILE_UNAVAILABLE`, `OVERLOADED`: too many keys are being made"),
     ),
     security(("clientCertificate" = []), ("apiKey" = [])),
 )]
@@ -72,7 +73,7 @@ pub(crate) async fn renew_certificate(
         let (PathParameter(serial_number), body) = (serial_number?, body?);
         let idempotency = key.bind(&device.actor(), None, &body.bytes);
         let cause = Cause { idempotency, actor: device.actor(), context };
-        let renewal = body.value.renewal(&api, device, serial_number)?;
+        let renewal = body.value.renewal(device, serial_number)?;
         renewal::renew(&api, &cause, renewal).await
     };
     let renewed = renewing.await.inspect_err(renewal::count_failure)?;
@@ -81,19 +82,12 @@ pub(crate) async fn renew_certificate(
 }
 
 impl RenewCertificate {
-    fn renewal(
-        &self,
-        api: &CommandApi,
-        device: DevicePrincipal,
-        serial_number: SerialNumber,
-    ) -> Result<Renewal, Problem> {
-        let validity = api.policy.certificate_validity.judge(self.validity_days);
-        let validity = validity.map_err(|error| Problem::invalid("/validityDays", error.to_string()))?;
+    fn renewal(&self, device: DevicePrincipal, serial_number: SerialNumber) -> Result<Renewal, Problem> {
         let key = match &self.csr_pem {
             Some(csr_pem) => NewKey::Given(public_key(csr_pem)?),
             None => NewKey::MadeHere,
         };
-        Ok(Renewal { device, serial_number, key, validity })
+        Ok(Renewal { device, serial_number, key, validity_days: self.validity_days })
     }
 }
 

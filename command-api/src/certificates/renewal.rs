@@ -4,11 +4,12 @@ use axum::http::HeaderMap;
 use signalbeam_authn::device::{DeviceCredential, DevicePrincipal};
 use signalbeam_authn::{ErrorCode, Problem, RequestContext};
 use signalbeam_domain::certificate::{Certificate, Certificates, RenewalRules};
-use signalbeam_domain::{Days, SerialNumber, StreamId};
-use signalbeam_pki::{DeviceKeyType, DevicePublicKey, PrivateKeyPem};
+use signalbeam_domain::{SerialNumber, StreamId};
+use signalbeam_pki::{DevicePublicKey, PrivateKeyPem};
 
 use super::issuance::{Issuance, Issued, Renewing, issue, issued_before, issued_by, key_of};
-use crate::command::{Cause, Outcome, internal};
+use super::profiles;
+use crate::command::{Cause, Outcome};
 use crate::state::CommandApi;
 
 /// Who asks for a renewal, and by what right.
@@ -25,7 +26,8 @@ pub(crate) struct Renewal {
     /// The certificate that is renewed; another device's is not found.
     pub(crate) serial_number: SerialNumber,
     pub(crate) key: NewKey,
-    pub(crate) validity: Days,
+    /// For how many days, where the device wants other than its profile's default.
+    pub(crate) validity_days: Option<i64>,
 }
 
 /// The key of the certificate to come.
@@ -100,7 +102,7 @@ pub(crate) fn count_failure(problem: &Problem) {
 /// 404 where the device has no such certificate; 409 `CERTIFICATE_NOT_RENEWABLE`; 422 `CSR_REQUIRED` where the device
 /// authenticated by its certificate and brings no key; and those of an issuance.
 pub(crate) async fn renew(api: &CommandApi, cause: &Cause, renewal: Renewal) -> Result<Renewed, Problem> {
-    let Renewal { device, serial_number, key, validity } = renewal;
+    let Renewal { device, serial_number, key, validity_days } = renewal;
     let is_by_certificate = matches!(device.credential, DeviceCredential::Certificate { .. });
     let is_by_itself = device.credential == (DeviceCredential::Certificate { serial_number });
     let has_key = matches!(key, NewKey::Given(_));
@@ -111,7 +113,7 @@ pub(crate) async fn renew(api: &CommandApi, cause: &Cause, renewal: Renewal) -> 
     let (certificates, _) = api.load::<Certificates>(&stream).await?;
     let renewed = certificates.find(serial_number).ok_or_else(|| Problem::not_found("certificate"))?;
     let rules = RenewalRules {
-        window_days: api.policy.renewal_window_days,
+        window_days: api.renewal_window_days(&renewed.issued.intended.profile),
         // Whoever is authenticated by an expired certificate is so for its own renewal alone.
         grace_days: if is_by_itself { api.authenticator.renewal_grace_days() } else { 0 },
         authority_rotated_at: api.index.authority_rotated_at(renewed.issued.authority_id),
@@ -126,17 +128,20 @@ pub(crate) async fn renew(api: &CommandApi, cause: &Cause, renewal: Renewal) -> 
     }
     let loaded = api.device(device.device_id, Some(device.tenant_id)).await?;
     certificates.check_renewable(serial_number, rules, api.now()).map_err(|error| super::refused(&error))?;
+    // The device's profile, not that of the old certificate: so a change of profile reaches it.
+    let profile = api.profile_of(&loaded.device)?;
+    let validity = profiles::validity(&profile, validity_days)?;
     api.authenticator.limits().issuance(device.device_id)?;
     let (private_key, public_key) = match key {
         NewKey::Given(key) => (None, key),
         NewKey::MadeHere => {
-            let made = api.device_keys.generate(DeviceKeyType::Rsa2048).await.map_err(|error| internal(&error))?;
-            (Some(made.0), made.1)
+            let (private_key, public_key) = profiles::make_key(api, &profile).await?;
+            (Some(private_key), public_key)
         }
     };
     let key_sha256 = public_key.sha256();
     let renewing = Some(Renewing { serial_number, rules });
-    let issuance = Issuance { public_key, validity, renewing, asked_with: key_of(&device) };
+    let issuance = Issuance { public_key, profile, validity, renewing, asked_with: key_of(&device) };
     let outcome = match issue(api, cause, loaded, issuance).await {
         Ok(outcome) => outcome,
         Err(problem) => {

@@ -58,6 +58,9 @@ pub(crate) struct DecideDevices {
     reason: Option<Reason>,
     /// With `approve`: how long the API key that each device claims lives, in days: 1 to 730, 90 by default.
     api_key_expiration_days: Option<i64>,
+    /// With `approve`: the profile of each device's certificates; `device` by default.
+    #[schema(example = "device")]
+    certificate_profile: Option<String>,
 }
 
 /// What became of each device.
@@ -161,9 +164,14 @@ impl DecideDevices {
         if !is_approval && self.api_key_expiration_days.is_some() {
             return Err(Problem::invalid("/apiKeyExpirationDays", "only an approval decides on it"));
         }
+        if !is_approval && self.certificate_profile.is_some() {
+            return Err(Problem::invalid("/certificateProfile", "only an approval decides on it"));
+        }
         let reason = DecisionReason { reason: self.reason.clone() };
         Ok(match self.action {
-            BulkAction::Approve => Decision::approval(api, self.api_key_expiration_days)?,
+            BulkAction::Approve => {
+                Decision::approval(api, self.api_key_expiration_days, self.certificate_profile.as_deref())?
+            }
             BulkAction::Reject => Decision::Reject(reason),
             BulkAction::Suspend => Decision::Suspend(reason),
             BulkAction::Reinstate => Decision::Reinstate(reason),

@@ -22,6 +22,9 @@ use crate::state::CommandApi;
 pub(crate) struct Approve {
     /// How long the API key that the device claims lives, in days: 1 to 730, 90 by default.
     api_key_expiration_days: Option<i64>,
+    /// The profile of its certificates; `device` by default.
+    #[schema(example = "device")]
+    certificate_profile: Option<String>,
 }
 
 /// Approve a device.
@@ -49,7 +52,8 @@ pub(crate) async fn approve_device(
     key: IdempotencyKey,
     body: JsonBody<Approve>,
 ) -> Result<Changed<Json<Decided>>, Problem> {
-    let decision = Decision::approval(&api, body.value.api_key_expiration_days)?;
+    let Approve { api_key_expiration_days, certificate_profile } = &body.value;
+    let decision = Decision::approval(&api, *api_key_expiration_days, certificate_profile.as_deref())?;
     let request = DecisionRequest { api: &api, admin: &admin, context, key: &key, body: &body.bytes };
     request.decide(id, &decision).await
 }

@@ -4,7 +4,9 @@ use signalbeam_authn::{Permission, Problem};
 use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeys, KeyRevocationCause};
 use signalbeam_domain::certificate::{CertificateCommand, Certificates, RevocationReason};
 use signalbeam_domain::device::{DecisionReason, Device, DeviceCommand};
-use signalbeam_domain::{Aggregate, Context, Days, DeviceId, DeviceStatus, Event, StreamId, TenantId, Version};
+use signalbeam_domain::{
+    Aggregate, Context, Days, DeviceId, DeviceStatus, Event, ProfileName, StreamId, TenantId, Version,
+};
 use signalbeam_event_store::execute::MAX_DECISIONS;
 use signalbeam_event_store::{ExpectedVersion, StreamWrite, new_events};
 
@@ -15,7 +17,7 @@ use crate::state::CommandApi;
 /// What an admin decides on a device.
 #[derive(Debug, Clone)]
 pub(crate) enum Decision {
-    Approve { api_key_validity_days: Days },
+    Approve { api_key_validity_days: Days, certificate_profile: Option<ProfileName> },
     Reject(DecisionReason),
     Suspend(DecisionReason),
     Reinstate(DecisionReason),
@@ -32,14 +34,18 @@ pub(crate) enum Refusals {
 }
 
 impl Decision {
-    /// An approval, with the API key's validity where the admin named one.
+    /// An approval, with the API key's validity and the certificates' profile where the admin named them.
     ///
     /// # Errors
-    /// 400 `INVALID_REQUEST` where that is out of bounds.
-    pub(crate) fn approval(api: &CommandApi, api_key_expiration_days: Option<i64>) -> Result<Self, Problem> {
+    /// 400 `INVALID_REQUEST` where the one is out of bounds or the other is not configured.
+    pub(crate) fn approval(
+        api: &CommandApi,
+        api_key_expiration_days: Option<i64>,
+        certificate_profile: Option<&str>,
+    ) -> Result<Self, Problem> {
         let days = api.policy.api_key_validity.judge(api_key_expiration_days);
         let days = days.map_err(|error| Problem::invalid("/apiKeyExpirationDays", error.to_string()))?;
-        Ok(Self::Approve { api_key_validity_days: days })
+        Ok(Self::Approve { api_key_validity_days: days, certificate_profile: api.chosen_profile(certificate_profile)? })
     }
 
     /// Which permission it takes.
@@ -62,7 +68,9 @@ impl Decision {
 
     pub(crate) fn command(&self) -> DeviceCommand {
         match self.clone() {
-            Self::Approve { api_key_validity_days } => DeviceCommand::Approve { api_key_validity_days },
+            Self::Approve { api_key_validity_days, certificate_profile } => {
+                DeviceCommand::Approve { api_key_validity_days, certificate_profile }
+            }
             Self::Reject(reason) => DeviceCommand::Reject(reason),
             Self::Suspend(reason) => DeviceCommand::Suspend(reason),
             Self::Reinstate(reason) => DeviceCommand::Reinstate(reason),

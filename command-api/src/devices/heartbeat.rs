@@ -93,7 +93,7 @@ pub(crate) async fn heartbeat(
     let certificate = api.index.active_certificate(id).map(|entry| HeartbeatCertificate {
         serial_number: entry.serial_number,
         expires_at: entry.not_after,
-        renewal_required: now >= api.index.renewable_from(&entry, api.policy.renewal_window_days),
+        renewal_required: now >= api.index.renewable_from(&entry, api.renewal_window_days(entry.profile)),
     });
     Ok(Json(HeartbeatReceived { received_at: now, certificate, api_key_expires_at: api.index.api_key_expiry(id) }))
 }

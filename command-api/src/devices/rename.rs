@@ -10,7 +10,9 @@ use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, Permission, RequestContext};
 use signalbeam_domain::device::{Device, DeviceCommand, DeviceRenamed};
-use signalbeam_domain::{AllowedNetworks, DeviceId, DeviceName, DeviceStatus, Metadata, MetadataValue, StreamId, Tags};
+use signalbeam_domain::{
+    AllowedNetworks, DeviceId, DeviceName, DeviceStatus, Metadata, MetadataValue, ProfileName, StreamId, Tags,
+};
 use utoipa::ToSchema;
 
 use super::refused;
@@ -36,6 +38,9 @@ pub(crate) struct RenameDevice {
     /// The only networks (CIDR) from which it may authenticate, at most 32; an empty list lifts the restriction.
     #[schema(value_type = Option<Vec<String>>, max_items = 32)]
     allowed_networks: Option<AllowedNetworks>,
+    /// The profile of its further certificates; what it has stays until it is renewed.
+    #[schema(example = "device")]
+    certificate_profile: Option<String>,
 }
 
 /// The device's label, description and tags after the change.
@@ -61,11 +66,14 @@ pub(crate) struct RenamedDevice {
     #[serde(skip_serializing_if = "AllowedNetworks::is_everywhere")]
     #[schema(value_type = Option<Vec<String>>)]
     allowed_networks: AllowedNetworks,
+    /// The profile of its certificates.
+    #[schema(value_type = String, example = "device")]
+    certificate_profile: ProfileName,
 }
 
 /// Change a device.
 ///
-/// Renames it, replaces its metadata or its tags, or binds it to networks; what the body leaves out stays as it is. From
+/// Renames it, replaces its metadata or its tags, gives it another certificate profile, or binds it to networks; what the body leaves out stays as it is. From
 /// outside of its networks a device gets `ADDRESS_NOT_ALLOWED`, from the next request on, whatever its credential.
 #[utoipa::path(
     patch, path = "/api/devices/{id}", tag = "Devices", operation_id = "renameDevice",
@@ -92,7 +100,12 @@ pub(crate) async fn rename_device(
     admin.require(Permission::ManageDevices)?;
     let metadata = body.value.metadata.map(Metadata::new).transpose();
     let metadata = metadata.map_err(|error| Problem::invalid("/metadata", error.to_string()))?;
-    let renamed = DeviceRenamed { device_name: body.value.device_name, metadata, tags: body.value.tags };
+    let renamed = DeviceRenamed {
+        device_name: body.value.device_name,
+        metadata,
+        tags: body.value.tags,
+        certificate_profile: api.chosen_profile(body.value.certificate_profile.as_deref())?,
+    };
     let tenant_id = api.device(id, admin.tenant_id).await?.device.registered.tenant_id;
     let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
@@ -105,6 +118,7 @@ pub(crate) async fn rename_device(
     let device = device.known().cloned().ok_or_else(|| Problem::not_found("device"))?;
     let answer = RenamedDevice {
         device_id: id,
+        certificate_profile: device.profile(),
         device_name: device.registered.device_name,
         metadata: device.registered.metadata,
         tags: device.registered.tags,

@@ -13,7 +13,7 @@ use signalbeam_pki::DevicePublicKey;
 use super::wire::{self, Refusal, SigningRequest};
 use super::{credentials, unused};
 use crate::certificates::renewal::{self, Applicant, NewKey, Renewal};
-use crate::command::{Cause, internal};
+use crate::command::Cause;
 use crate::state::CommandApi;
 
 /// Re-enrol over EST.
@@ -94,9 +94,8 @@ async fn renew(
     key: Result<DevicePublicKey, Problem>,
 ) -> Result<Response, Problem> {
     let renewing = async {
-        let validity = api.policy.certificate_validity.judge(None).map_err(|error| internal(&error))?;
         let cause = Cause { actor: device.actor(), context, idempotency: None };
-        let renewal = Renewal { device, serial_number, key: NewKey::Given(key?), validity };
+        let renewal = Renewal { device, serial_number, key: NewKey::Given(key?), validity_days: None };
         renewal::renew(api, &cause, renewal).await
     };
     let renewed = renewing.await.inspect_err(renewal::count_failure)?;

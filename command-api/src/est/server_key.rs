@@ -6,12 +6,12 @@ use axum::response::Response;
 use signalbeam_authn::device::DevicePrincipal;
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{ErrorCode, RequestContext};
-use signalbeam_pki::DeviceKeyType;
 
 use super::wire::{self, Refusal, SigningRequest};
 use super::{credentials, issue};
 use crate::certificates::issuance::{issued_by, key_of};
-use crate::command::{Cause, internal};
+use crate::certificates::profiles;
+use crate::command::Cause;
 use crate::state::CommandApi;
 
 /// Have a key made over EST.
@@ -52,8 +52,8 @@ pub(crate) async fn generate_key_over_est(
 async fn generate(api: &CommandApi, context: RequestContext, device: DevicePrincipal) -> Result<Response, Problem> {
     let loaded = api.device(device.device_id, Some(device.tenant_id)).await?;
     api.authenticator.limits().issuance(device.device_id)?;
-    let made = api.device_keys.generate(DeviceKeyType::Rsa2048).await;
-    let (private_key, public_key) = made.map_err(|error| internal(&error))?;
+    let profile = api.profile_of(&loaded.device)?;
+    let (private_key, public_key) = profiles::make_key(api, &profile).await?;
     let cause = Cause { actor: device.actor(), context, idempotency: None };
     let outcome = issue(api, &cause, loaded, public_key, key_of(&device)).await?;
     wire::key_and_certificate(&private_key, &issued_by(&outcome)?)

@@ -35,6 +35,7 @@ async fn signed(
         serial,
         tenant_id: tenant(&device.tenant_id),
         device_id: device.device_id(),
+        profile: std::sync::Arc::default(),
         public_key: DevicePublicKey::from_csr_pem(&csr()).unwrap(),
         validity: authority.validity(from.to_offset_date_time(), 10),
     };

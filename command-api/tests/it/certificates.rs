@@ -5,6 +5,7 @@ mod early_renewal;
 mod grace;
 mod importing;
 mod issuing;
+mod profiles;
 mod renewal_races;
 mod renewing;
 mod reuse;

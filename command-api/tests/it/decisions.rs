@@ -178,6 +178,7 @@ async fn a_device_gets_another_name_and_other_metadata() {
     let body = json!({"deviceName": "Lager Süd", "metadata": {"floor": 3}});
     let expected = json!({
         "deviceId": device.id, "deviceName": "Lager Süd", "metadata": {"floor": 3}, "tags": [], "status": "Pending",
+        "certificateProfile": "device",
     });
     assert_eq!(change(body.clone()).send().await.expect(200), expected);
     let again = change(body).send().await;

@@ -142,7 +142,7 @@ async fn anybody_gets_the_authorities_and_what_a_request_should_be_made_of() {
     assert_eq!(answer.headers["content-type"], "application/csrattrs");
     let body = answer.expect(200);
     let der = STANDARD.decode(body.as_str().unwrap()).unwrap();
-    assert_eq!(der, signalbeam_pki::enrolment::csr_attributes(signalbeam_pki::DeviceKeyAlgorithm::EcdsaP256));
+    assert_eq!(der, signalbeam_pki::enrolment::csr_attributes(signalbeam_pki::DeviceKeyType::EcdsaP256));
 }
 
 #[tokio::test]

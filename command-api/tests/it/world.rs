@@ -28,6 +28,7 @@ use signalbeam_event_store::{
 };
 use signalbeam_pki::{
     Authorities, AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, DeviceKeyGenerator, MemoryKeyStore,
+    Profiles,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
 use tempfile::TempDir;
@@ -84,6 +85,7 @@ pub(crate) struct World {
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) log_lock: LogLock,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) profiles: Profiles,
     pub(crate) router: Router,
     /// Its routes, with nothing around them.
     bare: Router,
@@ -137,6 +139,7 @@ impl World {
             limits: limits.clone(),
         }));
         let log_lock = authenticator.log_lock().clone();
+        let profiles = Profiles::default();
         let state = CommandApi::new(Parts {
             store: store.clone(),
             index: index.clone(),
@@ -146,7 +149,8 @@ impl World {
             keeper,
             authorities: authorities.clone(),
             keeper_of_authorities,
-            device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::new(2))),
+            profiles: profiles.clone(),
+            device_keys: Arc::new(DeviceKeyGenerator::new(2, 64)),
             clock: clock.clone(),
             policy: CommandPolicy::default(),
         });
@@ -165,6 +169,7 @@ impl World {
             bare,
             limits,
             authenticator,
+            profiles,
             log_lock,
             router,
             documentation,

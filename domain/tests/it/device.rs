@@ -6,7 +6,9 @@ use signalbeam_domain::device::{
     Device, DeviceApproved, DeviceCommand as Command, DeviceDecommissioned, DeviceError as Error, DeviceEvent as Event,
     DeviceNetworksRestricted, DeviceRegistered, DeviceReinstated, DeviceRejected, DeviceRenamed, DeviceSuspended,
 };
-use signalbeam_domain::{AllowedNetworks, DeviceStatus, Metadata, MetadataValue, Network, Tag, Tags, ValidityBounds};
+use signalbeam_domain::{
+    Aggregate, AllowedNetworks, DeviceStatus, Metadata, MetadataValue, Network, ProfileName, Tag, Tags, ValidityBounds,
+};
 
 use crate::fixtures::{because, digest, name, prefix, reason, registered_device};
 use crate::given::{Given, given};
@@ -16,11 +18,18 @@ fn registered() -> Event {
 }
 
 fn approve(days: i64) -> Command {
-    Command::Approve { api_key_validity_days: ValidityBounds::API_KEY.judge(Some(days)).unwrap() }
+    Command::Approve {
+        api_key_validity_days: ValidityBounds::API_KEY.judge(Some(days)).unwrap(),
+        certificate_profile: None,
+    }
 }
 
 fn approved(days: i64) -> Event {
-    DeviceApproved { api_key_validity_days: ValidityBounds::API_KEY.judge(Some(days)).unwrap() }.into()
+    DeviceApproved {
+        api_key_validity_days: ValidityBounds::API_KEY.judge(Some(days)).unwrap(),
+        certificate_profile: None,
+    }
+    .into()
 }
 
 fn rejected() -> Event {
@@ -44,7 +53,7 @@ fn restricting(networks: AllowedNetworks) -> Command {
 }
 
 fn rename(name_to: Option<&str>, metadata: Option<Metadata>) -> DeviceRenamed {
-    DeviceRenamed { device_name: name_to.map(name), metadata, tags: None }
+    DeviceRenamed { device_name: name_to.map(name), metadata, tags: None, certificate_profile: None }
 }
 
 fn floor(number: i64) -> Metadata {
@@ -242,4 +251,22 @@ fn a_change_of_name_and_networks_happens_as_a_whole() {
     given::<Device>([registered()])
         .when(Command::Change { renamed: renamed.clone(), networks: None })
         .then([renamed.into()]);
+}
+
+#[test]
+fn the_profile_of_certificates_is_chosen_at_approval_and_changed_later() {
+    let profile = |name: &str| Some(ProfileName::parse(name).unwrap());
+    let api_key_validity_days = ValidityBounds::API_KEY.judge(None).unwrap();
+    let changed = |name: &str| DeviceRenamed { certificate_profile: profile(name), ..DeviceRenamed::default() };
+    let approval = Command::Approve { api_key_validity_days, certificate_profile: profile("sensor") };
+    let approved = Event::from(DeviceApproved { api_key_validity_days, certificate_profile: profile("sensor") });
+    given::<Device>([registered()]).when(approval).then([approved.clone()]);
+    given::<Device>([registered(), approved.clone()]).when(renaming(changed("sensor"))).then_nothing();
+    given::<Device>([registered(), approved.clone()])
+        .when(renaming(changed("gateway")))
+        .then([changed("gateway").into()]);
+    given::<Device>([registered()]).when(renaming(changed("device"))).then_nothing();
+    let device = Device::fold(&[registered(), approved, changed("gateway").into()]);
+    assert_eq!(device.known().unwrap().profile().as_str(), "gateway");
+    assert_eq!(Device::fold(&[registered()]).known().unwrap().profile(), ProfileName::device());
 }

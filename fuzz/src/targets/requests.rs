@@ -13,8 +13,12 @@ pub(crate) const DICTIONARY: &[&str] = &[
 ];
 
 /// The only requests that anybody signed.
-const REQUESTS: [&[u8]; 2] =
-    [include_bytes!("../../fixtures/request.der"), include_bytes!("../../fixtures/request-rsa.der")];
+const REQUESTS: [&[u8]; 4] = [
+    include_bytes!("../../fixtures/request.der"),
+    include_bytes!("../../fixtures/request-rsa.der"),
+    include_bytes!("../../fixtures/request-p384.der"),
+    include_bytes!("../../fixtures/request-ed25519.der"),
+];
 /// The most octets of a request, in either form.
 const MAX_CSR_OCTETS: usize = 16 * 1024;
 

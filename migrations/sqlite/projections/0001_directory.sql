@@ -29,6 +29,7 @@ CREATE TABLE devices (
     approved_at           TEXT,
     approved_by           TEXT,
     api_key_validity_days INTEGER,             -- how long a claimed API key lives; known from the approval on
+    certificate_profile   TEXT,                -- of its certificates; NULL: `device`
     rejected_at           TEXT,
     rejected_by           TEXT,
     rejection_reason      TEXT,

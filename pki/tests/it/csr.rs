@@ -4,7 +4,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PublicKeyData as _, SanType, SigningKey as _,
 };
-use signalbeam_pki::{CaKeyType, CsrError, DeviceKeyAlgorithm, DeviceKeyType, DevicePublicKey, KeyWeakness};
+use signalbeam_pki::{
+    AuthorityError, CaKeyType, CsrError, DeviceKeyAlgorithm, DeviceKeyType, DevicePublicKey, KeyWeakness, Profile,
+};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::fixture::{authority, device_key, request, settings, tlv};
@@ -36,6 +38,8 @@ async fn the_key_of_a_request_is_taken_octet_for_octet() {
     for (pair, algorithm) in [
         (rsa_pair().await, DeviceKeyAlgorithm::Rsa),
         (key(&rcgen::PKCS_ECDSA_P256_SHA256), DeviceKeyAlgorithm::EcdsaP256),
+        (key(&rcgen::PKCS_ECDSA_P384_SHA384), DeviceKeyAlgorithm::EcdsaP384),
+        (key(&rcgen::PKCS_ED25519), DeviceKeyAlgorithm::Ed25519),
     ] {
         let public = DevicePublicKey::from_csr_pem(&plain(&pair)).unwrap();
         assert_eq!(public.algorithm(), algorithm);
@@ -152,10 +156,87 @@ fn size_is_bounded() {
     assert!(DevicePublicKey::from_csr_der(&vec![0x30; 16 * 1024 + 1]).is_err());
 }
 
+#[tokio::test]
+async fn kinds_of_key_that_the_profile_does_not_have_are_not_certified() {
+    let authority = authority(settings(CaKeyType::EcdsaP256)).await;
+    for (algorithm, key_type) in
+        [(&rcgen::PKCS_ECDSA_P384_SHA384, DeviceKeyType::EcdsaP384), (&rcgen::PKCS_ED25519, DeviceKeyType::Ed25519)]
+    {
+        let public = DevicePublicKey::from_csr_pem(&plain(&key(algorithm))).unwrap();
+        let weakness = CsrError::WeakKey(KeyWeakness::NotInProfile(key_type));
+        assert_eq!(Profile::default().check_key(&public), Err(weakness));
+        let refused = authority.issue_device(&request(&authority, public)).await;
+        assert!(matches!(refused, Err(AuthorityError::Key(refused)) if refused == weakness));
+    }
+}
+
+/// `SubjectPublicKeyInfo` of a pair with other key octets.
+fn with_point(pair: &KeyPair, point: &[u8]) -> Vec<u8> {
+    let spki = pair.subject_public_key_info();
+    let own = spki.len() - pair.der_bytes().len() - 3;
+    tlv(0x30, &[&spki[2..own], &tlv(0x03, &[&[0], point].concat())].concat())
+}
+
 #[test]
-fn kinds_of_key_that_the_profile_does_not_have_are_weak() {
-    for algorithm in [&rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
-        assert_eq!(refusal(&plain(&key(algorithm))), CsrError::WeakKey(KeyWeakness::Algorithm));
+fn what_is_no_point_of_its_curve_is_no_key() {
+    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384] {
+        let pair = key(algorithm);
+        let point = pair.der_bytes().to_vec();
+        assert!(DevicePublicKey::from_spki_der(&with_point(&pair, &point)).is_ok());
+        let last = point.len() - 1;
+        let changed = |at: usize, to: u8| {
+            let mut point = point.clone();
+            point[at] = to;
+            point
+        };
+        for bad in [
+            changed(last, point[last] ^ 1),
+            changed(1, !point[1]),
+            changed(0, 0x06),
+            changed(0, 0x05),
+            point[..last].to_vec(),
+            [&point[..], &[0]].concat(),
+            [&[4][..], &vec![0xff; last]].concat(),
+            [&[4][..], &vec![0; last]].concat(),
+            vec![0],
+            vec![],
+        ] {
+            let refused = DevicePublicKey::from_spki_der(&with_point(&pair, &bad)).unwrap_err();
+            assert!(matches!(refused, CsrError::InvalidCsr(_)), "{bad:02x?}");
+        }
+    }
+    let pair = key(&rcgen::PKCS_ED25519);
+    for bad in [vec![7; 31], vec![7; 33], vec![]] {
+        assert!(DevicePublicKey::from_spki_der(&with_point(&pair, &bad)).is_err());
+    }
+}
+
+/// Everybody can sign under a key of small order: a signature whose R is the neutral element and whose S is 0 holds for one
+/// message in so many as the key's order.
+#[test]
+fn an_ed25519_key_of_small_order_is_weak_although_its_signature_holds() {
+    let hex = |text: &str| -> Vec<u8> {
+        (0..32).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
+    };
+    let pair = key(&rcgen::PKCS_ED25519);
+    let signature: Vec<u8> = [[1].as_slice(), &[0; 63]].concat();
+    for point in [
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    ] {
+        let point = hex(point);
+        let verifies = |message: u16| {
+            let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, &point);
+            key.verify(&message.to_be_bytes(), &signature).is_ok()
+        };
+        assert!((0..u16::MAX).any(verifies), "{point:02x?} is of small order");
+        let refused = DevicePublicKey::from_spki_der(&with_point(&pair, &point)).unwrap_err();
+        assert_eq!(refused, CsrError::WeakKey(KeyWeakness::SmallOrder), "{point:02x?}");
     }
 }
 
@@ -185,14 +266,19 @@ fn by_openssl(key: &[&str], more: &[&str]) -> Option<String> {
 }
 
 const P256: [&str; 4] = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+const P384: [&str; 4] = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"];
+const ED25519: [&str; 2] = ["-algorithm", "ED25519"];
 const RSA: [&str; 4] = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
 
 #[test]
 fn requests_by_openssl_with_odd_wishes_are_accepted() {
     for (key, more) in [
-        (&P256, &["-sha256"][..]),
+        (&P256[..], &["-sha256"][..]),
         (&P256, &["-sha384"]),
         (&P256, &["-sha256", "-newhdr", "-text"]),
+        (&P384, &["-sha256"]),
+        (&P384, &["-sha384"]),
+        (&ED25519, &[]),
         (&RSA, &["-sha256"]),
         (&RSA, &["-sha384"]),
         (&RSA, &["-sha512"]),
@@ -215,7 +301,7 @@ fn requests_by_openssl_with_bad_keys_or_signatures_are_refused() {
         (&["-algorithm", "RSA-PSS"], &["-sha256"], weak(KeyWeakness::Algorithm)),
         (&["-algorithm", "ED448"], &[], weak(KeyWeakness::Algorithm)),
         (&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"], &["-sha256"], weak(KeyWeakness::Algorithm)),
-        (&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"], &["-sha256"], weak(KeyWeakness::Algorithm)),
+        (&P384, &["-sha512"], signature),
         (&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-224"], &["-sha256"], weak(KeyWeakness::Algorithm)),
         (&explicit, &["-sha256"], weak(KeyWeakness::Algorithm)),
         (

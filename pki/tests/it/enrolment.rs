@@ -2,7 +2,7 @@
 
 use rcgen::{Attribute, CertificateParams, DnType, DnValue, KeyPair};
 use signalbeam_pki::enrolment::{RequestFacts, csr_attributes};
-use signalbeam_pki::{CaKeyType, CsrError, DeviceKeyAlgorithm, DeviceKeyType, cms};
+use signalbeam_pki::{CaKeyType, CsrError, DeviceKeyType, cms};
 
 use crate::fixture::{authority, device_key, request, settings};
 use crate::openssl::openssl;
@@ -33,8 +33,11 @@ async fn openssl_finds_every_certificate_in_the_envelope() {
 fn openssl_reads_what_a_request_should_be_made_of() {
     let folder = tempfile::tempdir().unwrap();
     for (algorithm, wanted) in [
-        (DeviceKeyAlgorithm::EcdsaP256, ["ecdsa-with-SHA256", "id-ecPublicKey", "prime256v1"]),
-        (DeviceKeyAlgorithm::Rsa, ["sha256WithRSAEncryption", ":rsaEncryption", ":0800"]),
+        (DeviceKeyType::EcdsaP256, ["ecdsa-with-SHA256", "id-ecPublicKey", "prime256v1"]),
+        (DeviceKeyType::EcdsaP384, ["ecdsa-with-SHA384", "id-ecPublicKey", "secp384r1"]),
+        (DeviceKeyType::Ed25519, ["SEQUENCE", "OBJECT", ":ED25519"]),
+        (DeviceKeyType::Rsa2048, ["sha256WithRSAEncryption", ":rsaEncryption", ":0800"]),
+        (DeviceKeyType::Rsa4096, ["sha256WithRSAEncryption", ":rsaEncryption", ":1000"]),
     ] {
         std::fs::write(folder.path().join("attributes.der"), csr_attributes(algorithm)).unwrap();
         let Some(output) = openssl(folder.path(), &["asn1parse", "-inform", "DER", "-in", "attributes.der"]) else {

@@ -48,15 +48,16 @@ pub(crate) async fn authority(settings: AuthoritySettings) -> CertificateAuthori
 /// A key that was made for a device; RSA keys are made once for all tests.
 pub(crate) async fn device_key(kind: DeviceKeyType) -> (PrivateKeyPem, DevicePublicKey) {
     static RSA: OnceCell<(PrivateKeyPem, DevicePublicKey)> = OnceCell::const_new();
-    let generate = || async move { DeviceKeyGenerator::new(BlockingPool::new(1)).generate(kind).await.unwrap() };
+    let generate = || async move { DeviceKeyGenerator::new(1, 1).generate(kind).await.unwrap() };
     match kind {
         DeviceKeyType::Rsa2048 => RSA.get_or_init(generate).await.clone(),
-        DeviceKeyType::EcdsaP256 => generate().await,
+        _ => generate().await,
     }
 }
 
 pub(crate) fn request(authority: &CertificateAuthority, public_key: DevicePublicKey) -> DeviceCertificateRequest {
     DeviceCertificateRequest {
+        profile: Arc::default(),
         serial: serial(1),
         tenant_id: tenant_id(),
         device_id: device_id(),

@@ -11,4 +11,5 @@ mod key_store;
 mod ocsp;
 mod openssl;
 mod server_certificate;
+mod thousand;
 mod weak_keys;

@@ -157,7 +157,10 @@ pub(crate) fn of_device(number: usize) -> Vec<Recorded> {
     let token_stream = StreamId::registration_token(token_prefix);
     let (device, keys, certificates) =
         (StreamId::device(device_id), StreamId::api_keys(device_id), StreamId::certificates(device_id));
-    let approved = DeviceApproved { api_key_validity_days: ValidityBounds::API_KEY.judge(None).unwrap() };
+    let approved = DeviceApproved {
+        api_key_validity_days: ValidityBounds::API_KEY.judge(None).unwrap(),
+        certificate_profile: None,
+    };
     let all: [(&StreamId, Event); EVENTS_PER_DEVICE] = [
         (&token_stream, RegistrationTokenEvent::from(issued).into()),
         (&token_stream, RegistrationTokenEvent::from(consumed).into()),

@@ -10,8 +10,8 @@ use signalbeam_domain::device::{
 use signalbeam_domain::registration_token::RegistrationTokenEvent;
 use signalbeam_domain::{
     AdminTokenId, AllowedNetworks, ApiKeyId, AuthorityId, Days, Description, DeviceId, DeviceName, DeviceStatus,
-    Digest, EventId, Fingerprint, Metadata, Prefix, Reason, RegistrationTokenId, SerialNumber, Tags, TenantId,
-    Timestamp, TokenIssuer,
+    Digest, EventId, Fingerprint, Metadata, Prefix, ProfileName, Reason, RegistrationTokenId, SerialNumber, Tags,
+    TenantId, Timestamp, TokenIssuer,
 };
 
 use super::Moment;
@@ -168,6 +168,7 @@ pub(super) struct DevicePatch {
     approved_at: Option<Timestamp>,
     approved_by: Option<String>,
     api_key_validity_days: Option<Days>,
+    certificate_profile: Option<ProfileName>,
     rejected_at: Option<Timestamp>,
     rejected_by: Option<String>,
     rejection_reason: Option<Reason>,
@@ -187,10 +188,12 @@ impl DevicePatch {
                 self.name = renamed.device_name.or(self.name.take());
                 self.metadata = renamed.metadata.map(Json).or(self.metadata.take());
                 self.tags = renamed.tags.map(Json).or(self.tags.take());
+                self.certificate_profile = renamed.certificate_profile.or(self.certificate_profile.take());
             }
             DeviceEvent::NetworksRestricted(restricted) => self.allowed_networks = Some(Json(restricted.networks)),
             DeviceEvent::Approved(approved) => {
                 self.api_key_validity_days = Some(approved.api_key_validity_days);
+                self.certificate_profile = approved.certificate_profile.or(self.certificate_profile.take());
                 self.approved_at = Some(moment.at);
                 self.approved_by = Some(moment.by.clone());
                 self.becomes(DeviceStatus::Approved, None, moment);

@@ -11,6 +11,7 @@ UPDATE devices SET
     approved_at = coalesce(patch ->> 'approved_at', approved_at),
     approved_by = coalesce(patch ->> 'approved_by', approved_by),
     api_key_validity_days = coalesce(patch ->> 'api_key_validity_days', api_key_validity_days),
+    certificate_profile = coalesce(patch ->> 'certificate_profile', certificate_profile),
     rejected_at = coalesce(patch ->> 'rejected_at', rejected_at),
     rejected_by = coalesce(patch ->> 'rejected_by', rejected_by),
     rejection_reason = coalesce(patch ->> 'rejection_reason', rejection_reason),

@@ -38,6 +38,8 @@ pub struct CertificateEntry {
     pub authority_id: AuthorityId,
     /// Whether it has authenticated.
     pub is_used: bool,
+    /// The profile that decided its contents; empty where none did.
+    pub profile: &'static str,
     /// Whether it turned up after it had been superseded.
     pub is_reuse_suspected: bool,
 }

@@ -13,6 +13,7 @@ use signalbeam_domain::{
 use signalbeam_event_store::Recorded;
 
 use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
+use super::labels::profile_label;
 use crate::progress::ProjectionFailure;
 use crate::standing::issuer_der;
 
@@ -95,6 +96,7 @@ struct CertificateIssued {
     not_before: Timestamp,
     not_after: Timestamp,
     fingerprint: Fingerprint,
+    profile: String,
     authority_id: AuthorityId,
 }
 
@@ -218,6 +220,7 @@ impl From<CertificateIssued> for CertificateEntry {
             standing: Standing::Active,
             authority_id: issued.authority_id,
             is_used: false,
+            profile: profile_label(&issued.profile),
             is_reuse_suspected: false,
         }
     }

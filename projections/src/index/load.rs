@@ -11,6 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
+use super::labels::profile_label;
 use super::state::{State, forgotten_before};
 use crate::checkpoint::Checkpoint;
 use crate::columns::{Columns, ReadError, digest};
@@ -96,7 +97,7 @@ async fn load_certificates(
     let mut rows = sqlx::query(
         "SELECT fingerprint, serial_number, device_id, not_before, expires_at, standing, superseded_by, \
              authority_id, renewal_window_start, renewal_window_end, reuse_suspected_at IS NOT NULL AS is_suspected, \
-             first_used_at IS NOT NULL AS is_used, origin, issuer_der \
+             first_used_at IS NOT NULL AS is_used, origin, issuer_der, profile \
          FROM device_certificates \
          WHERE type = 'Device' AND (revoked_at IS NULL OR expires_at >= $1) ORDER BY rowid",
     )
@@ -126,6 +127,7 @@ fn certificate(row: &SqliteRow) -> Result<CertificateEntry, ReadError> {
         standing: standing(row)?,
         authority_id: row.required("authority_id", AuthorityId::parse)?,
         is_used: row.flag("is_used")?,
+        profile: profile_label(&row.optional_text("profile")?.unwrap_or_default()),
         is_reuse_suspected: row.flag("is_suspected")?,
     })
 }

@@ -1,6 +1,6 @@
 //! Counts for the metrics.
 
-use signalbeam_domain::{AuthorityId, DeviceStatus, TenantId, Timestamp};
+use signalbeam_domain::{AuthorityId, DeviceStatus, ProfileName, TenantId, Timestamp};
 
 use super::ReadModel;
 use crate::columns::{Columns, ReadError};
@@ -29,6 +29,17 @@ impl ReadModel {
             counts.iter_mut().filter(|(of, _)| *of == status).for_each(|(_, count)| *count = number);
         }
         Ok(counts)
+    }
+
+    /// How many devices in service get certificates of which profile, by its name.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the tables do not answer.
+    pub async fn devices_by_profile(&self) -> Result<Vec<(ProfileName, u64)>, ReadError> {
+        let query = "SELECT coalesce(certificate_profile, $1) AS profile, count(*) AS number FROM devices \
+                     WHERE status IN ('Pending', 'Approved', 'Suspended') GROUP BY profile ORDER BY profile";
+        let rows = sqlx::query(query).bind(ProfileName::DEVICE).fetch_all(self.tables.readers()).await?;
+        rows.iter().map(|row| Ok((row.required("profile", ProfileName::parse)?, row.integer("number")?))).collect()
     }
 
     /// With how many registration tokens of a tenant a device can still register.

@@ -1,7 +1,8 @@
 //! Devices: listed, and one with what it authenticates by.
 
 use signalbeam_domain::{
-    AllowedNetworks, ApiKeyId, DeviceId, DeviceName, DeviceStatus, Digest, Metadata, Prefix, Tags, TenantId, Timestamp,
+    AllowedNetworks, ApiKeyId, DeviceId, DeviceName, DeviceStatus, Digest, Metadata, Prefix, ProfileName, Tags,
+    TenantId, Timestamp,
 };
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -39,6 +40,8 @@ pub struct DeviceRow {
     pub approved_by: Option<String>,
     /// How long an API key that it claims lives.
     pub api_key_validity_days: Option<u16>,
+    /// The profile of its certificates.
+    pub certificate_profile: ProfileName,
     /// When it was rejected.
     pub rejected_at: Option<Timestamp>,
     /// Why it was rejected.
@@ -280,6 +283,9 @@ impl Listable for DeviceRow {
             approved_at: row.optional_moment("approved_at")?,
             approved_by: row.optional_text("approved_by")?,
             api_key_validity_days: row.optional_integer("api_key_validity_days")?,
+            certificate_profile: row
+                .optional("certificate_profile", ProfileName::parse)?
+                .unwrap_or_else(ProfileName::device),
             rejected_at: row.optional_moment("rejected_at")?,
             rejection_reason: row.optional_text("rejection_reason")?,
             status_changed_at: row.moment("status_changed_at")?,

@@ -21,8 +21,8 @@ use signalbeam_domain::registration_token::{RegistrationToken, RegistrationToken
 use signalbeam_domain::{
     Actor, ActorKind, AdminTokenId, Aggregate, AllowedNetworks, ApiKeyId, AuthorityId, Context, CorrelationId,
     Description, DeviceId, DeviceName, Digest, Event, EventId, Fingerprint, Metadata, MetadataValue, Network, Position,
-    Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tag, Tags, TenantId, Timestamp,
-    TokenIssuer, ValidityBounds,
+    Prefix, ProfileName, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tag, Tags, TenantId,
+    Timestamp, TokenIssuer, ValidityBounds,
 };
 use signalbeam_event_store::{
     Batch, Clock, CommandMetadata, EventReader, EventStore, ExpectedVersion, Filter, MemoryEventStore, NewEvent,
@@ -213,13 +213,14 @@ impl Fleet {
             Step::Register(nth) => self.register(nth).await,
             Step::Approve(nth) => {
                 let api_key_validity_days = ValidityBounds::API_KEY.judge(None).unwrap();
-                self.decide_device(nth, DeviceCommand::Approve { api_key_validity_days }).await;
+                let certificate_profile = (!nth.is_multiple_of(2)).then(|| ProfileName::parse("sensor").unwrap());
+                self.decide_device(nth, DeviceCommand::Approve { api_key_validity_days, certificate_profile }).await;
             }
             Step::Reject(nth) => self.decide_device(nth, DeviceCommand::Reject(said("unknown"))).await,
             Step::Rename(nth) => {
                 let device_name = Some(DeviceName::parse(&format!("renamed {}", self.draw())).unwrap());
                 let tags = (self.draw().is_multiple_of(2)).then(|| self.draw_tags());
-                let renamed = DeviceRenamed { device_name, metadata: None, tags };
+                let renamed = DeviceRenamed { device_name, metadata: None, tags, certificate_profile: None };
                 self.decide_device(nth, DeviceCommand::Change { renamed, networks: None }).await;
             }
             Step::Restrict(nth) => {
@@ -367,7 +368,7 @@ impl Fleet {
             serial_number: SerialNumber::from_random(octets),
             device_id,
             tenant_id: tenant(0),
-            profile: "device".into(),
+            profile: if nth.is_multiple_of(2) { "device" } else { "sensor" }.into(),
             public_key_sha256: self.digest(),
             not_before: now.plus_seconds(-300),
             not_after: now.plus_days(45),

@@ -88,6 +88,7 @@ fn assert_is_fold_of(index: &CredentialIndex, log: &[Recorded], devices: &[Devic
                 standing: certificate.standing,
                 authority_id: certificate.issued.authority_id,
                 is_used: certificate.is_used,
+                profile: if intended.profile == "sensor" { "sensor" } else { "device" },
                 is_reuse_suspected: certificate.is_reuse_suspected,
             });
             assert_eq!(index.certificate(&certificate.issued.fingerprint), entry);

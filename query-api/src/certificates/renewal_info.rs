@@ -111,7 +111,7 @@ impl QueryApi {
             not_before: entry.not_before,
             not_after: entry.not_after,
             is_active: entry.standing == Standing::Active,
-            renewable_from: renewable_from(entry.not_after, self.renewal_window_days),
+            renewable_from: renewable_from(entry.not_after, (self.renewal_window_days)(entry.profile)),
             early: self.index.early_renewal(entry),
         }
     }
@@ -121,11 +121,12 @@ impl QueryApi {
         let found = self.read_model.certificate(None, serial_number).await;
         let row = found.map_err(|error| store_unavailable(&error))?.filter(|row| row.kind == CertificateType::Device);
         let row = row.ok_or_else(|| Problem::not_found("certificate"))?;
+        let window_days = (self.renewal_window_days)(row.profile.as_deref().unwrap_or_default());
         Ok(Life {
             not_before: row.not_before,
             not_after: row.expires_at,
             is_active: row.standing == Standing::Active,
-            renewable_from: renewable_from(row.expires_at, self.renewal_window_days),
+            renewable_from: renewable_from(row.expires_at, window_days),
             early: row.renewal_requested,
         })
     }

@@ -4,6 +4,7 @@ use signalbeam_authn::Role;
 use signalbeam_domain::DeviceId;
 use uuid::Uuid;
 
+use crate::world::facts::Registered;
 use crate::world::{As, World, day, tenant};
 
 #[tokio::test]
@@ -146,4 +147,19 @@ async fn a_rejected_claimant_learns_why_and_a_strangers_guess_learns_nothing() {
     let attempts = world.get("/api/authentication-logs?method=ClaimSecret", &world.admin()).await.items();
     assert_eq!(attempts.len(), 3, "each guess is recorded, no success is");
     assert_eq!(world.get(&unknown, &world.admin()).await.refusal(), (404, "NOT_FOUND".to_owned()));
+}
+
+#[tokio::test]
+async fn a_device_shows_the_profile_of_its_certificates() {
+    let world = World::new().await;
+    let profile = async |device: &Registered| {
+        let shown = world.get(&format!("/api/devices/{}", device.id), &world.admin()).await.ok();
+        shown["certificateProfile"].clone()
+    };
+    let device = world.register(tenant(1), "one").await;
+    assert_eq!(profile(&device).await, "device");
+    world.approve_with(&device, Some("sensor")).await;
+    assert_eq!(profile(&device).await, "sensor");
+    world.give_profile(&device, "gateway").await;
+    assert_eq!(profile(&device).await, "gateway");
 }

@@ -168,7 +168,7 @@ impl World {
                 let (pem, root_der) = (authority.certificate_pem(), authority.root_der().to_vec());
                 Arc::new(move || CaCertificates { pem: pem.clone(), root_der: root_der.clone() })
             },
-            renewal_window_days: WINDOW_DAYS,
+            renewal_window_days: Arc::new(|profile| if profile == "device" { WINDOW_DAYS } else { 0 }),
         });
         let (router, document) = signalbeam_query_api::router(api).split_for_parts();
         let router = router

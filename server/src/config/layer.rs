@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
+use signalbeam_domain::ProfileName;
+
 use super::error::{Problem, WithoutEffect};
 use super::sections::{Config, Tenants};
 
@@ -77,12 +79,12 @@ impl Layer {
 
     /// The environment's, a layer for each variable, so that errors can name it. Lists are comma-separated.
     pub(super) fn from_environment(variables: impl IntoIterator<Item = (String, String)>) -> Vec<Self> {
-        let known = flatten_config(&Config::default());
+        let known = known_keys();
         let mut layers: Vec<Self> = variables
             .into_iter()
             .filter_map(|(name, text)| {
                 let key = name.strip_prefix(ENVIRONMENT_PREFIX)?.replace("__", ".").to_ascii_lowercase();
-                let (key, alike) = Tenants::canonical(&key).unwrap_or_else(|| (key.clone(), key));
+                let (key, alike) = Config::canonical(&key).unwrap_or_else(|| (key.clone(), key));
                 let value = read_text(&text, known.get(&alike));
                 Some(Self::new(name, figment::util::nest(&key, value).into_dict().unwrap_or_default()))
             })
@@ -93,8 +95,8 @@ impl Layer {
 
     /// Judges every key of the layer.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let known = flatten_config(&Config::default());
-        let is_known = |key: &String| match Tenants::canonical(key) {
+        let known = known_keys();
+        let is_known = |key: &String| match Config::canonical(key) {
             // In a file a UUID has its one form.
             Some((canonical, alike)) => canonical == *key && known.contains_key(&alike),
             None => known.contains_key(key),
@@ -106,7 +108,7 @@ impl Layer {
 
     /// The keys of the layer that are accepted and change nothing.
     pub(super) fn without_effect(&self) -> Vec<WithoutEffect> {
-        let known = flatten_config(&Config::default());
+        let known = known_keys();
         let unknown = self.keys().into_iter().filter(|key| !known.contains_key(key));
         let idle = unknown.filter_map(|key| {
             let capability = listed(&key, WITHOUT_EFFECT)?;
@@ -126,13 +128,13 @@ impl Layer {
         if let Some(capability) = listed(&key, UNSUPPORTED) {
             return Problem::Unsupported { key, origin, capability };
         }
-        if let Some((_, alike)) = Tenants::canonical(&key) {
-            let tenant = key.rsplit_once('.').map_or("", |(tenant, _)| tenant);
-            let own = known.filter_map(|known| known.strip_prefix("tenants.default."));
-            let nearest = own.min_by_key(|own| {
-                strsim::damerau_levenshtein(own, alike.strip_prefix("tenants.default.").unwrap_or_default())
-            });
-            let nearest = format!("{tenant}.{}", nearest.unwrap_or_default());
+        if let Some((_, alike)) = Config::canonical(&key) {
+            // What is known of every such thing, under the name of this one.
+            let (named, every) = (of_one(&key), of_one(&alike));
+            let own = known.filter_map(|known| known.strip_prefix(every)?.strip_prefix('.'));
+            let wanted = alike.strip_prefix(every).unwrap_or_default();
+            let nearest = own.min_by_key(|own| strsim::damerau_levenshtein(own, wanted.trim_start_matches('.')));
+            let nearest = format!("{named}.{}", nearest.unwrap_or_default());
             return Problem::UnknownKey { key, origin, nearest };
         }
         let announced = UNSUPPORTED.iter().chain(WITHOUT_EFFECT).map(|(prefix, _)| *prefix);
@@ -143,9 +145,15 @@ impl Layer {
     }
 }
 
+/// The tenant or the profile that a key is of: `section.name`.
+fn of_one(key: &str) -> &str {
+    let end = key.match_indices('.').nth(1).map_or(key.len(), |(at, _)| at);
+    &key[..end]
+}
+
 /// Variables that look like settings and are none, because section and key are joined by one underscore.
 pub(super) fn misspelt(environment: &[(String, String)]) -> impl Iterator<Item = String> {
-    let known = flatten_config(&Config::default());
+    let known = known_keys();
     environment.iter().map(|(name, _)| name).filter_map(move |name| {
         let rest = name.strip_prefix("SIGNALBEAM_")?;
         if name.starts_with(ENVIRONMENT_PREFIX) || OTHER_VARIABLES.contains(&name.as_str()) {
@@ -184,6 +192,15 @@ fn read_text(text: &str, default: Option<&Value>) -> Value {
         Some(Value::Bool(..) | Value::Num(..)) => text.trim().parse().unwrap_or_else(|_| Value::from(text)),
         _ => Value::from(text),
     }
+}
+
+/// Every key that there is, as `section.key`, with a value of its kind: single tenants' by the name of `tenants.default`,
+/// profiles' by that of `profiles.device`.
+pub(super) fn known_keys() -> BTreeMap<String, Value> {
+    let mut keys = flatten_config(&Config::of_every_key());
+    let (profile, empty) = (format!("profiles.{}", ProfileName::DEVICE), Value::from(Dict::new()));
+    keys.insert(profile, empty);
+    keys
 }
 
 /// Every key of a configuration, as `section.key`, with its value.

@@ -4,6 +4,7 @@ pub(super) mod key_store;
 mod limits;
 mod oidc;
 mod pki;
+mod profiles;
 mod proxy;
 
 use std::net::IpAddr;
@@ -53,7 +54,7 @@ pub(super) fn broken(config: &Config) -> Vec<(String, String, String)> {
         found.push(("store.url", "something else".to_owned(), allowed.to_owned()));
     }
     let found = found.into_iter().map(|(key, value, allowed)| (key.to_owned(), value, allowed));
-    found.chain(limits::overrides(&config.tenants)).collect()
+    found.chain(limits::overrides(&config.tenants)).chain(profiles::broken(config)).collect()
 }
 
 fn within<N: Into<u64> + Copy>(key: &'static str, value: N, range: RangeInclusive<u64>, found: &mut Vec<Broken>) {

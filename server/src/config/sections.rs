@@ -7,15 +7,17 @@ mod est;
 mod key_store;
 mod oidc;
 mod pki;
+mod profiles;
 mod proxy;
 mod rate_limit;
 mod tenants;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use signalbeam_domain::ProfileName;
 
 pub use api_key_expiration_check::ApiKeyExpirationCheck;
 pub use api_key_retirement::ApiKeyRetirement;
@@ -24,6 +26,7 @@ pub use est::Est;
 pub use key_store::{AzureKeyVault, KeyStore, Pkcs11, Secret};
 pub use oidc::Oidc;
 pub use pki::Pki;
+pub use profiles::{DeviceKeyType, Profile};
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
 pub use rate_limit::RateLimit;
 pub use tenants::{TenantBounds, Tenants};
@@ -347,6 +350,8 @@ pub struct Config {
     pub api_key_expiration_check: ApiKeyExpirationCheck,
     /// When certificates are renewed.
     pub certificate_renewal: CertificateRenewal,
+    /// What certificates of devices say, by profile.
+    pub profiles: BTreeMap<String, Profile>,
     /// The log of authentication attempts.
     pub audit: Audit,
     /// The certificate authority.
@@ -383,6 +388,7 @@ impl Default for Config {
             certificates: Validity::CERTIFICATES,
             api_key_expiration_check: ApiKeyExpirationCheck::default(),
             certificate_renewal: CertificateRenewal::default(),
+            profiles: BTreeMap::new(),
             audit: Audit::default(),
             ca: CertificateAuthority::default(),
             est: Est::default(),
@@ -403,6 +409,18 @@ impl Config {
     pub fn lacks_server_names(&self) -> bool {
         let has_names = !self.tls.server_names.is_empty() || self.tls.certificate_file.is_some();
         !self.listener.address.ip().is_loopback() && !has_names
+    }
+
+    /// A configuration with a value of the right kind by every key, those of profiles too.
+    pub(super) fn of_every_key() -> Self {
+        let device = (ProfileName::DEVICE.to_owned(), Profile::of_every_key());
+        Self { profiles: BTreeMap::from([device]), ..Self::default() }
+    }
+
+    /// The key that is configured as this one is, in its one form, and the key by which every such is known: a tenant's own
+    /// as that of every tenant, any profile's as that of `device`. `None` where the key is no tenant's and no profile's.
+    pub(super) fn canonical(key: &str) -> Option<(String, String)> {
+        Tenants::canonical(key).or_else(|| Profile::canonical(key))
     }
 
     /// The keys in which two configurations differ, as `section.key`.

@@ -4,6 +4,7 @@ use super::*;
 
 mod key_store;
 mod limits;
+mod profiles;
 
 fn sources(toml: Option<&str>, environment: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
     let dir = tempfile::tempdir().unwrap();

@@ -8,9 +8,9 @@ use figment::providers::Serialized;
 use figment::value::Value;
 
 use super::error::Problem;
-use super::layer::{Layer, flatten_config};
+use super::layer::{Layer, known_keys};
 use super::rules::key_store::is_secret;
-use super::sections::{Config, Tenants};
+use super::sections::Config;
 
 /// What came of reading the values.
 pub(super) struct Read {
@@ -24,7 +24,7 @@ pub(super) struct Read {
 
 /// Reads the value that each known key has in the last layer that names it.
 pub(super) fn read(layers: &[Layer]) -> Read {
-    let known = flatten_config(&Config::default());
+    let known = known_keys();
     let mut given: BTreeMap<String, Layer> = BTreeMap::new();
     for (key, layer) in layers.iter().flat_map(Layer::one_by_one) {
         given.insert(key, layer);
@@ -33,7 +33,7 @@ pub(super) fn read(layers: &[Layer]) -> Read {
     let mut problems = Vec::new();
     let mut figment = defaults();
     for (key, layer) in given {
-        let alike = Tenants::canonical(&key).map_or_else(|| key.clone(), |(_, alike)| alike);
+        let alike = Config::canonical(&key).map_or_else(|| key.clone(), |(_, alike)| alike);
         let Some(default) = known.get(&alike) else { continue };
         match defaults().merge(layer.clone()).extract::<Config>() {
             Ok(_) => figment = figment.merge(layer),

@@ -17,7 +17,7 @@ use signalbeam_event_store::audit::AuditDurability;
 use signalbeam_event_store::{Clock, EventReader, FloodGuard, OcspAnswerRecorder, SqliteAuditLog, SqliteEventStore};
 use signalbeam_pki::profile::PublishedUrls;
 use signalbeam_pki::{
-    Authorities, AuthoritySettings, BlockingPool, CaKeyType, DeviceKeyGenerator, PublishedUrl, TrustDomain,
+    Authorities, AuthoritySettings, CaKeyType, DeviceKeyGenerator, ProfileSet, Profiles, PublishedUrl, TrustDomain,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables};
 use signalbeam_query_api::{CaCertificates, Parts as QueryParts, QueryApi, documentation};
@@ -31,8 +31,8 @@ use super::{AUDIT_FILE, EVENTS_FILE, PROJECTIONS_FILE};
 use super::{AuthorityStartError, StartError, audit_upkeep, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
-use crate::oidc;
 use crate::server_certificate::Issuance;
+use crate::{oidc, profiles};
 
 /// What a running server consists of.
 pub(super) struct Parts {
@@ -64,6 +64,8 @@ pub(super) struct Parts {
     authenticator: Arc<Authenticator>,
     pub(super) limits: Arc<Limits>,
     policy: CommandPolicy,
+    /// What certificates say.
+    pub(super) profiles: Profiles,
 }
 
 impl Parts {
@@ -77,6 +79,7 @@ impl Parts {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StartError> {
         let oidc = oidc::verifier(&config.oidc)?;
+        let profiles = Profiles::new(profiles(config)?);
         let store = SqliteEventStore::open(data_dir.join(EVENTS_FILE), Arc::clone(&clock)).await?;
         let store = Arc::new(store);
         let head_found = store.head().await?;
@@ -87,11 +90,7 @@ impl Parts {
         let projector = Arc::new(Projector::start(Arc::clone(&store) as _, tables.clone()));
         let freshness = Freshness::new(Arc::clone(&projector));
         let store = Arc::new(MeasuredStore::new(store, freshness.clone()));
-        let durability = match config.audit.durability {
-            config::Durability::Strict => AuditDurability::Strict,
-            config::Durability::Relaxed => AuditDurability::Relaxed,
-        };
-        let audit = Arc::new(SqliteAuditLog::open(data_dir.join(AUDIT_FILE), durability).await?);
+        let audit = Arc::new(SqliteAuditLog::open(data_dir.join(AUDIT_FILE), durability(&config.audit)).await?);
         let failure_limit = audit_upkeep::failure_limit(&config.audit);
         let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
         let ocsp_answers = Arc::new(OcspAnswerRecorder::new(Arc::clone(&audit) as _));
@@ -99,11 +98,7 @@ impl Parts {
         Secrets::make_for_new_log(data_dir, head_found)?;
         let key_stores = key_stores(config, data_dir).map_err(AuthorityStartError::from)?;
         let keeper_of_authorities = Arc::new(AuthorityKeeper::new(Arc::clone(&key_stores) as _, settings));
-        let hierarchy = match config.ca.hierarchy {
-            config::Hierarchy::Root => Hierarchy::Root,
-            config::Hierarchy::Intermediate => Hierarchy::Intermediate,
-        };
-        let opened = keeper_of_authorities.open(&*store, &*clock, hierarchy).await?;
+        let opened = keeper_of_authorities.open(&*store, &*clock, hierarchy(&config.ca)).await?;
         let (authorities, authorities_are_new) = (Authorities::new(opened.set), opened.is_new);
         // After all that may fail: secrets that are made for a server that does not start hide that others are missing.
         let secrets = Secrets::obtain(data_dir, head_found)?;
@@ -147,6 +142,7 @@ impl Parts {
             authenticator,
             limits,
             policy,
+            profiles,
         }))
     }
 
@@ -199,7 +195,8 @@ impl Parts {
             keeper: Arc::clone(&self.keeper),
             authorities: self.authorities.clone(),
             keeper_of_authorities: Arc::clone(&self.keeper_of_authorities),
-            device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::per_processor())),
+            profiles: self.profiles.clone(),
+            device_keys: Arc::new(DeviceKeyGenerator::beside_other_work()),
             clock: Arc::clone(&self.clock),
             policy: self.policy,
         })
@@ -230,9 +227,14 @@ impl Parts {
             authenticator: Arc::clone(&self.authenticator),
             clock: Arc::clone(&self.clock),
             ca: ca_certificates(self.authorities.clone()),
-            renewal_window_days: self.policy.renewal_window_days,
+            renewal_window_days: renewal_windows(self.profiles.clone(), self.policy.renewal_window_days),
         })
     }
+}
+
+/// How many days before its end a certificate of a profile may be renewed; `others` where that is not configured.
+fn renewal_windows(profiles: Profiles, others: u16) -> Arc<dyn Fn(&str) -> u16 + Send + Sync> {
+    Arc::new(move |profile| profiles.current().get(profile).map_or(others, |profile| profile.renewal_window_days()))
 }
 
 /// What devices trust, as it is at each moment.
@@ -317,10 +319,28 @@ fn command_policy(config: &Config) -> Result<CommandPolicy, StartError> {
     Ok(CommandPolicy {
         registration_token_validity: bounds("registration_tokens.default_validity_days", &config.registration_tokens)?,
         api_key_validity: bounds("api_keys.default_validity_days", &config.api_keys)?,
-        certificate_validity: bounds("certificates.default_validity_days", &config.certificates)?,
         renewal_window_days: config.certificate_renewal.renewal_threshold_days,
         est_retry_after_seconds: config.est.retry_after_seconds,
     })
+}
+
+fn durability(audit: &config::Audit) -> AuditDurability {
+    match audit.durability {
+        config::Durability::Strict => AuditDurability::Strict,
+        config::Durability::Relaxed => AuditDurability::Relaxed,
+    }
+}
+
+fn hierarchy(ca: &config::CertificateAuthority) -> Hierarchy {
+    match ca.hierarchy {
+        config::Hierarchy::Root => Hierarchy::Root,
+        config::Hierarchy::Intermediate => Hierarchy::Intermediate,
+    }
+}
+
+fn profiles(config: &Config) -> Result<ProfileSet, StartError> {
+    profiles::configured(config)
+        .map_err(|invalid| StartError::Profiles(invalid.iter().map(ToString::to_string).collect()))
 }
 
 fn bounds(key: &'static str, validity: &config::Validity) -> Result<ValidityBounds, StartError> {

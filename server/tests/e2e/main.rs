@@ -33,6 +33,7 @@ mod ocsp;
 mod oidc;
 mod operations;
 mod permissions;
+mod profiles;
 mod proxies;
 mod race;
 mod renewals;

@@ -179,6 +179,7 @@ impl World {
             };
             let approved = DeviceEvent::from(DeviceApproved {
                 api_key_validity_days: ValidityBounds::API_KEY.judge(None).unwrap(),
+                certificate_profile: None,
             });
             let certificates = [CertificateEvent::from(intended), issued.into()];
             let write = |stream, expected, events| StreamWrite { stream, expected, events };
@@ -219,8 +220,13 @@ impl World {
 
     /// A device that is approved and has claimed its key, without having used it.
     pub(crate) async fn approved_device(&self, tenant_id: &str) -> TestDevice {
-        let mut device = self.pending_device(tenant_id).await;
+        let device = self.pending_device(tenant_id).await;
         self.decide(&device, "approve").await.expect(200);
+        self.with_key(device).await
+    }
+
+    /// An approved device, once it has claimed its key.
+    pub(crate) async fn with_key(&self, mut device: TestDevice) -> TestDevice {
         let claimed = self.claim(&device).await.expect(200);
         claimed["apiKey"].as_str().unwrap().clone_into(&mut device.api_key);
         device

@@ -40,6 +40,7 @@ fn command() -> impl Strategy<Value = Command> {
             Command::Register(DeviceRegistered { claim_secret_sha256: digest(secret), ..registered_device() })
         }),
         (1_i64..=730).prop_map(|days| Command::Approve {
+            certificate_profile: None,
             api_key_validity_days: ValidityBounds::API_KEY.judge(Some(days)).unwrap()
         }),
         reason().prop_map(Command::Reject),
@@ -53,7 +54,12 @@ fn command() -> impl Strategy<Value = Command> {
         (prop::option::of("[a-c]"), prop::option::of(metadata()), prop::option::of(tags())).prop_map(
             |(label, metadata, tags)| {
                 Command::Change {
-                    renamed: DeviceRenamed { device_name: label.as_deref().map(name), metadata, tags },
+                    renamed: DeviceRenamed {
+                        device_name: label.as_deref().map(name),
+                        metadata,
+                        tags,
+                        certificate_profile: None,
+                    },
                     networks: None,
                 }
             }

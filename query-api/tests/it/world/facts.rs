@@ -15,8 +15,8 @@ use signalbeam_domain::device::{
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenIssued};
 use signalbeam_domain::{
     Actor, ActorKind, AllowedNetworks, ApiKeyId, AuthorityId, Description, DeviceId, DeviceName, Digest, Fingerprint,
-    Metadata, Network, Prefix, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tag, Tags,
-    TenantId, Timestamp, ValidityBounds,
+    Metadata, Network, Prefix, ProfileName, Reason, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tag,
+    Tags, TenantId, Timestamp, ValidityBounds,
 };
 use uuid::Uuid;
 
@@ -94,6 +94,13 @@ impl World {
         self.device_event(device.tenant_id, device.id, DeviceEvent::Renamed(renamed)).await;
     }
 
+    /// Gives a device another profile of certificates.
+    pub(crate) async fn give_profile(&self, device: &Registered, name: &str) {
+        let certificate_profile = Some(ProfileName::parse(name).unwrap());
+        let renamed = DeviceRenamed { certificate_profile, ..DeviceRenamed::default() };
+        self.device_event(device.tenant_id, device.id, DeviceEvent::Renamed(renamed)).await;
+    }
+
     /// Binds a device to networks.
     pub(crate) async fn restrict(&self, device: &Registered, networks: &[&str]) {
         let networks = networks.iter().map(|network| Network::parse(network).unwrap()).collect();
@@ -106,8 +113,14 @@ impl World {
     }
 
     pub(crate) async fn approve(&self, device: &Registered) {
+        self.approve_with(device, None).await;
+    }
+
+    /// Lets it in, with a profile of certificates.
+    pub(crate) async fn approve_with(&self, device: &Registered, profile: Option<&str>) {
         let api_key_validity_days = ValidityBounds::API_KEY.judge(Some(90)).unwrap();
-        let approved = DeviceEvent::Approved(DeviceApproved { api_key_validity_days });
+        let certificate_profile = profile.map(|name| ProfileName::parse(name).unwrap());
+        let approved = DeviceEvent::Approved(DeviceApproved { api_key_validity_days, certificate_profile });
         self.device_event(device.tenant_id, device.id, approved).await;
     }
 
