@@ -80,10 +80,7 @@ impl Parts {
         let projector = Arc::new(Projector::start(Arc::clone(&store) as _, tables.clone()));
         let freshness = Freshness::new(Arc::clone(&projector));
         let store = Arc::new(MeasuredStore::new(store, freshness.clone()));
-        let durability = match config.audit.durability {
-            config::Durability::Strict => AuditDurability::Strict,
-            config::Durability::Relaxed => AuditDurability::Relaxed,
-        };
+        let durability = durability(&config.audit);
         let audit = Arc::new(SqliteAuditLog::open(data_dir.join(AUDIT_FILE), durability).await?);
         let failure_limit = audit_upkeep::failure_limit(&config.audit);
         let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
@@ -91,11 +88,7 @@ impl Parts {
         Secrets::make_for_new_log(data_dir, head_found)?;
         let key_stores = key_stores(config, data_dir).map_err(AuthorityStartError::from)?;
         let keeper_of_authorities = Arc::new(AuthorityKeeper::new(Arc::clone(&key_stores) as _, settings));
-        let hierarchy = match config.ca.hierarchy {
-            config::Hierarchy::Root => Hierarchy::Root,
-            config::Hierarchy::Intermediate => Hierarchy::Intermediate,
-        };
-        let opened = keeper_of_authorities.open(&*store, &*clock, hierarchy).await?;
+        let opened = keeper_of_authorities.open(&*store, &*clock, hierarchy(&config.ca)).await?;
         let (authorities, authorities_are_new) = (Authorities::new(opened.set), opened.is_new);
         // After all that may fail: secrets that are made for a server that does not start hide that others are missing.
         let secrets = Secrets::obtain(data_dir, head_found)?;
@@ -225,6 +218,20 @@ impl Stores {
         self.audit.close().await;
         self.store.close().await;
         self.tables.close().await;
+    }
+}
+
+fn hierarchy(ca: &config::CertificateAuthority) -> Hierarchy {
+    match ca.hierarchy {
+        config::Hierarchy::Root => Hierarchy::Root,
+        config::Hierarchy::Intermediate => Hierarchy::Intermediate,
+    }
+}
+
+fn durability(audit: &config::Audit) -> AuditDurability {
+    match audit.durability {
+        config::Durability::Strict => AuditDurability::Strict,
+        config::Durability::Relaxed => AuditDurability::Relaxed,
     }
 }
 
