@@ -88,11 +88,9 @@ fn an_unknown_key_names_its_place_and_its_nearest_neighbour() {
 
 #[test]
 fn what_this_version_cannot_do_is_refused_without_showing_values() {
-    for (toml, capability) in [("[nats]\nurl = 'nats://u:s3cret@h'\n", "publishing to NATS")] {
-        let said = complaint(toml, &[]);
-        assert!(said.contains(capability) && said.contains("not supported by this version"), "{said}");
-        assert!(!said.contains("s3cret"), "{said}");
-    }
+    let said = complaint("[nats]\nurl = 'nats://u:s3cret@h'\n", &[]);
+    assert!(said.contains("publishing to NATS") && said.contains("not supported by this version"), "{said}");
+    assert!(!said.contains("s3cret"), "{said}");
     let said = complaint("[store]\nurl = 'postgres://u:s3cret@h/db'\n", &[]);
     assert!(said.contains("`store.url`") && said.contains("`embedded`") && !said.contains("s3cret"), "{said}");
     let said = complaint("[oidc]\nissuer = 'https://u:s3cret@h'\njwks_url = 'https://u:s3cret@h'\n", &[]);

@@ -271,6 +271,20 @@ impl Stores {
     }
 }
 
+fn hierarchy(ca: &config::CertificateAuthority) -> Hierarchy {
+    match ca.hierarchy {
+        config::Hierarchy::Root => Hierarchy::Root,
+        config::Hierarchy::Intermediate => Hierarchy::Intermediate,
+    }
+}
+
+fn durability(audit: &config::Audit) -> AuditDurability {
+    match audit.durability {
+        config::Durability::Strict => AuditDurability::Strict,
+        config::Durability::Relaxed => AuditDurability::Relaxed,
+    }
+}
+
 fn authority_settings(ca: &config::CertificateAuthority) -> Result<AuthoritySettings, StartError> {
     let url = |key: &'static str, text: &Option<String>| {
         let parsed = text.as_deref().map(PublishedUrl::parse).transpose();
