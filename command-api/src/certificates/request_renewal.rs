@@ -183,7 +183,7 @@ impl Asking {
         while let Some(page) = targets.page().await? {
             tally.matched += page.len();
             let named = page.iter().take(NAMED - tally.named.len());
-            tally.named.extend(named.map(|target| MeantCertificate::of(target.clone())));
+            tally.named.extend(named.map(MeantCertificate::of));
             if !dry_run {
                 self.ask_for(page, &mut tally).await?;
             }
@@ -265,7 +265,7 @@ impl Tally {
 }
 
 impl MeantCertificate {
-    fn of(target: Target) -> Self {
+    fn of(target: &Target) -> Self {
         Self { serial_number: target.serial_number, device_id: target.device_id }
     }
 }

@@ -105,7 +105,9 @@ impl<'a> Walk<'a> {
             }
             "/api/devices/{id}" => json!({"deviceName": "walked"}),
             "/api/devices/bulk" => json!({"action": "suspend", "deviceIds": device_ids}),
-            "/api/certificates/revoke" => json!({"filter": {"deviceIds": device_ids}, "dryRun": true}),
+            "/api/certificates/revoke" | "/api/certificates/request-renewal" => {
+                json!({"filter": {"deviceIds": device_ids}, "dryRun": true})
+            }
             "/api/certificates/{deviceId}/issue" | "/api/certificates/{serialNumber}/renew" => {
                 json!({"csrPem": self.request})
             }
