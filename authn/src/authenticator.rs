@@ -13,6 +13,7 @@ use signalbeam_pki::Authorities;
 use signalbeam_projections::CredentialIndex;
 
 use crate::admin::AdminTokens;
+use crate::basic::PresentedKey;
 use crate::code::ErrorCode;
 use crate::device::api_key::judge_api_key;
 use crate::device::certificate::{CertificateVerdict, judge_certificate};
@@ -128,6 +129,18 @@ impl Authenticator {
         headers: &HeaderMap,
         takes: Takes,
     ) -> Result<DevicePrincipal, Problem> {
+        // More than one key in a request is as good as none that fits.
+        let text = headers.contains_key(X_API_KEY).then(|| single(headers, X_API_KEY).unwrap_or_default());
+        self.device_by(context, text.map(PresentedKey::of_whoever), takes).await
+    }
+
+    /// As [`Self::device`], wherever in the request the API key stands.
+    pub(crate) async fn device_by(
+        &self,
+        context: &RequestContext,
+        key: Option<PresentedKey<'_>>,
+        takes: Takes,
+    ) -> Result<DevicePrincipal, Problem> {
         self.require_current_state().await?;
         let mut judgements = Vec::with_capacity(2);
         let verdict = self.certificate_verdict(context);
@@ -143,12 +156,10 @@ impl Authenticator {
             Some(Ok(_)) => false,
             Some(Err(code)) => self.policy.api_key_fallback.allows_after(*code),
         };
-        if may_use_key && headers.contains_key(X_API_KEY) {
-            // More than one key in a request is as good as none that fits.
-            let text = single(headers, X_API_KEY).unwrap_or_default();
+        if let Some(key) = key.filter(|_| may_use_key) {
             let hashing = |prefix| self.limits.before_hashing(context.client_address, prefix);
-            let judged = judge_api_key(text, &self.keeper, &self.index, self.clock.now(), hashing).await;
-            judgements.push(judged.map_err(|error| undecided(&error))?);
+            let judged = judge_api_key(key.text, &self.keeper, &self.index, self.clock.now(), hashing).await;
+            judgements.push(key.confine(judged.map_err(|error| undecided(&error))?));
         }
         if judgements.is_empty() {
             return Err(Problem::new(ErrorCode::AuthenticationRequired, takes.advice()));
@@ -286,7 +297,10 @@ impl Authenticator {
     }
 
     /// What every device must pass first: the log can be relied on, and so can what is known of it.
-    pub(crate) async fn require_current_state(&self) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    /// 503 `LOG_ROLLED_BACK` or `AUTH_STATE_STALE`.
+    pub async fn require_current_state(&self) -> Result<(), Problem> {
         self.log_lock.require_released()?;
         self.require_current_index().await
     }

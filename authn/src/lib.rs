@@ -5,6 +5,7 @@ pub mod access;
 pub mod admin;
 pub mod admission;
 pub mod authenticator;
+pub mod basic;
 pub mod claim;
 pub mod client_address;
 pub mod code;

@@ -10,13 +10,17 @@ pub mod authority;
 pub mod blocking;
 pub mod certificate;
 pub mod chain;
+pub mod cms;
 pub mod csr;
 pub mod device_key;
+pub mod enrolment;
 pub mod key_store;
+pub mod ocsp;
 mod pem;
 pub mod profile;
 pub mod public_key;
 mod server_certificate;
+mod service_key;
 mod signing;
 pub mod spiffe;
 pub mod validity;
@@ -39,12 +43,13 @@ pub use key_store::{
 };
 #[cfg(feature = "azure")]
 pub use key_store::{KeyVault, KeyVaultIdentity, KeyVaultKeyStore, KeyVaultKeyStores, KeyVaultSettings};
-pub use pem::PrivateKeyPem;
+pub use pem::{InvalidPem, PrivateKeyPem};
 pub use profile::PublishedUrl;
 pub use public_key::{CaPublicKey, DeviceKeyAlgorithm, DevicePublicKey};
 pub use server_certificate::{
     IssuedServerCertificate, RenewalReason, ServerCertificateRequest, server_certificate_needs_renewal,
 };
+pub use service_key::ServiceKey;
 pub use spiffe::{DeviceIdentity, TrustDomain};
 pub use validity::{Timeliness, Validity};
 pub use weak_keys::KeyWeakness;

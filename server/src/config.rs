@@ -21,8 +21,8 @@ pub use error::{ConfigError, Problem, WithoutEffect};
 use layer::Layer;
 pub use sections::{
     AddressHeader, ApiKeyExpirationCheck, ApiKeyFallback, ApiKeyRetirement, Audit, Authentication, AzureKeyVault,
-    CertificateAuthority, CertificateRenewal, ClientCertificateHeader, Config, Durability, Hierarchy, KeyStore,
-    KeyType, Listener, Log, LogFormat, Mtls, Oidc, Pkcs11, Proxy, ProxyProtocol, RateLimit, Secret, Store,
+    CertificateAuthority, CertificateRenewal, ClientCertificateHeader, Config, Durability, Est, Hierarchy, KeyStore,
+    KeyType, Listener, Log, LogFormat, Mtls, Oidc, Pkcs11, Pki, Proxy, ProxyProtocol, RateLimit, Secret, Store,
     TenantBounds, Tenants, Tls, Validity,
 };
 

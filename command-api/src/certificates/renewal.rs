@@ -162,7 +162,8 @@ fn carried_out(outcome: Outcome, has_key: bool, private_key: Option<PrivateKeyPe
     Ok(Renewed { issued: issued_by(&outcome)?, private_key, is_again: false })
 }
 
-async fn again(api: &CommandApi, successor: &Certificate) -> Result<Issued, Problem> {
+/// A certificate that was issued before and whose answer was lost.
+pub(crate) async fn again(api: &CommandApi, successor: &Certificate) -> Result<Issued, Problem> {
     let issued = issued_before(api, &successor.issued).await?;
     api.await_head().await?;
     Ok(issued)

@@ -1,8 +1,12 @@
 //! The contract of every key store, run on every adapter.
 
 mod files;
+#[cfg(feature = "azure")]
+mod key_vault;
 mod pkcs11;
 mod softhsm;
+#[cfg(feature = "azure")]
+mod vault_stand_in;
 
 use std::sync::Arc;
 use std::task::Poll;

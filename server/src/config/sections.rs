@@ -3,8 +3,10 @@
 mod api_key_expiration_check;
 mod api_key_retirement;
 mod audit;
+mod est;
 mod key_store;
 mod oidc;
+mod pki;
 mod proxy;
 mod rate_limit;
 mod tenants;
@@ -18,8 +20,10 @@ use serde::{Deserialize, Serialize};
 pub use api_key_expiration_check::ApiKeyExpirationCheck;
 pub use api_key_retirement::ApiKeyRetirement;
 pub use audit::{Audit, Durability};
+pub use est::Est;
 pub use key_store::{AzureKeyVault, KeyStore, Pkcs11, Secret};
 pub use oidc::Oidc;
+pub use pki::Pki;
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
 pub use rate_limit::RateLimit;
 pub use tenants::{TenantBounds, Tenants};
@@ -347,10 +351,14 @@ pub struct Config {
     pub audit: Audit,
     /// The certificate authority.
     pub ca: CertificateAuthority,
+    /// Enrolment over secure transport.
+    pub est: Est,
     /// The vault of the authority's key.
     pub azure_key_vault: AzureKeyVault,
     /// The server's own certificate.
     pub tls: Tls,
+    /// Revocation lists, and the plain listener for those who check certificates.
+    pub pki: Pki,
     /// Reverse proxies.
     pub proxy: Proxy,
     /// The event log.
@@ -377,8 +385,10 @@ impl Default for Config {
             certificate_renewal: CertificateRenewal::default(),
             audit: Audit::default(),
             ca: CertificateAuthority::default(),
+            est: Est::default(),
             azure_key_vault: AzureKeyVault::default(),
             tls: Tls::default(),
+            pki: Pki::default(),
             proxy: Proxy::default(),
             store: Store::default(),
             rate_limit: RateLimit::default(),

@@ -1,5 +1,6 @@
 //! One vault: who we are for it, how long it may take, and what its failures mean.
 
+use std::error::Error;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +131,7 @@ impl KeyVault {
         match tokio::time::timeout(time, job).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(Failure::Store(error))) => Err(error),
-            Ok(Err(Failure::Vault(error))) => Err(unavailable(&self.uri, &error)),
+            Ok(Err(Failure::Vault(error))) => Err(unavailable(&self.uri, &in_words(&error))),
             Err(_) => Err(unavailable(&self.uri, &format!("no answer within {} s", time.as_secs()))),
         }
     }
@@ -138,6 +139,20 @@ impl KeyVault {
     pub(super) fn location(&self) -> String {
         location(&self.uri)
     }
+}
+
+/// An error with what caused it, each said once.
+fn in_words(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        cause = error.source();
+    }
+    words
 }
 
 fn location(uri: &str) -> String {
@@ -157,7 +172,7 @@ fn credential(identity: KeyVaultIdentity, options: &ClientOptions) -> azure_core
             ManagedIdentityCredential::new(Some(options))?
         }
         KeyVaultIdentity::Workload => {
-            let credential_options = ClientAssertionCredentialOptions { client_options, ..Default::default() };
+            let credential_options = ClientAssertionCredentialOptions { client_options };
             let options = WorkloadIdentityCredentialOptions { credential_options, ..Default::default() };
             WorkloadIdentityCredential::new(Some(options))?
         }

@@ -35,6 +35,14 @@ impl Pkcs11TokenSettings {
     pub const SETTLING: Duration = Duration::from_secs(2);
 }
 
+/// What the token answered, by its name in the standard: the words for it are long and say less.
+fn in_short(error: &Error) -> String {
+    match error {
+        Error::Pkcs11(answer, function) => format!("C_{function:?} answered {answer:?}"),
+        other => other.to_string(),
+    }
+}
+
 /// A PKCS#11 token, shared by the stores on it.
 #[derive(Debug)]
 pub struct Pkcs11Token {
@@ -65,7 +73,7 @@ impl Pkcs11Token {
             }
             attempts += 1;
             if attempts == ATTEMPTS {
-                return Err(self.unavailable(error));
+                return Err(self.unavailable(in_short(&error)));
             }
             tracing::debug!(%error, token = self.settings.token_label, "a PKCS#11 token failed: opening it anew");
             // SoftHSM shows no token for a moment while another process writes into it.
