@@ -59,10 +59,10 @@ async fn by_certificate(
     context: RequestContext,
     request: Result<SigningRequest, Problem>,
 ) -> Result<Response, Problem> {
-    let superseded = api.authenticator.superseded_device(&context).await?.as_ref().and_then(serial_of);
+    let presented = api.authenticator.certificate_verdict(&context).and_then(|verdict| verdict.entry);
     let key = request.and_then(|request| request.public_key());
-    let repeated = superseded.zip(key.as_ref().ok());
-    let device = match renewal::applicant(api, &context, &HeaderMap::new(), repeated).await? {
+    let asked_for = presented.map(|presented| presented.serial_number).zip(key.as_ref().ok());
+    let device = match renewal::applicant(api, &context, &HeaderMap::new(), asked_for).await? {
         Applicant::Device(device) => device,
         Applicant::Repeating(issued) => return wire::certificate(&issued),
     };

@@ -128,7 +128,9 @@ impl<'a> Walk<'a> {
             "/api/certificates/import" => {
                 json!({"tenantId": TENANT, "certificates": [{"certificate": "none"}], "dryRun": true})
             }
-            "/api/certificates/revoke" => json!({"filter": {"deviceIds": device_ids}, "dryRun": true}),
+            "/api/certificates/revoke" | "/api/certificates/request-renewal" => {
+                json!({"filter": {"deviceIds": device_ids}, "dryRun": true})
+            }
             "/api/certificates/{deviceId}/issue" | "/api/certificates/{serialNumber}/renew" => {
                 json!({"csrPem": self.request})
             }
