@@ -5,7 +5,9 @@
 
 use crate::permission::{Permission, Role};
 
-use Credential::{Admin, AdminOfAllTenants, ApiKey, ClaimSecret, Device};
+use Credential::{
+    Admin, AdminOfAllTenants, ApiKey, BasicApiKey, BasicRegistrationToken, Certificate, ClaimSecret, Device,
+};
 use Permission::{
     DecideDevices, LogOut, ManageApiKeys, ManageAuthorities, ManageCertificates, ManageDevices,
     ManageRegistrationTokens, Read,
@@ -25,6 +27,12 @@ pub enum Credential {
     ApiKey,
     /// The claim secret that the device registered with.
     ClaimSecret,
+    /// The device's own certificate; its API key in `X-API-Key` does not count.
+    Certificate,
+    /// The device's id and API key, by HTTP basic authentication.
+    BasicApiKey,
+    /// The tenant's id and a registration token, by HTTP basic authentication.
+    BasicRegistrationToken,
 }
 
 /// What a route reaches, and so what another tenant's caller is answered.
@@ -76,6 +84,11 @@ pub const ROUTES: &[RouteAccess] = &[
     row("POST", "/api/devices/{id}/api-key/claim", &[ClaimSecret], Thing),
     row("POST", "/api/devices/{id}/rotate-api-key", &[Admin(ManageApiKeys), Device], Thing),
     row("POST", "/api/devices/{id}/revoke-api-key", &[Admin(ManageApiKeys)], Thing),
+    row("GET", "/.well-known/est/cacerts", &[], Open),
+    row("GET", "/.well-known/est/csrattrs", &[], Open),
+    row("POST", "/.well-known/est/simpleenroll", &[BasicApiKey, BasicRegistrationToken], Open),
+    row("POST", "/.well-known/est/simplereenroll", &[Certificate, BasicApiKey], Open),
+    row("POST", "/.well-known/est/serverkeygen", &[BasicApiKey], Open),
     row("GET", "/api/certificates", &[Admin(Read)], Listed),
     row("GET", "/api/certificates/ca", &[], Open),
     row("GET", "/api/certificates/device/{deviceId}", &[Admin(Read), Device], Thing),
@@ -85,8 +98,10 @@ pub const ROUTES: &[RouteAccess] = &[
     row("POST", "/api/certificates/{serialNumber}/renew", &[Device], Thing),
     row("DELETE", "/api/certificates/{serialNumber}", &[Admin(ManageCertificates)], Thing),
     row("POST", "/api/certificates/import", &[Admin(ManageCertificates)], Named),
-    row("POST", "/api/certificates/revoke", &[Admin(ManageCertificates)], Listed),
     row("POST", "/api/certificates/request-renewal", &[Admin(ManageCertificates)], Listed),
+    row("POST", "/api/certificates/revoke", &[Admin(ManageCertificates)], Listed),
+    row("POST", "/ocsp", &[], Open),
+    row("GET", "/ocsp/{request}", &[], Open),
     row("GET", "/api/authentication-logs", &[Admin(Read)], Listed),
     row("GET", "/api/authentication-logs/export", &[Admin(Read)], Listed),
     row("GET", "/api/usage", &[Admin(Read)], Listed),
@@ -121,6 +136,8 @@ impl Credential {
             Device => &["clientCertificate", "apiKey"],
             ApiKey => &["apiKey"],
             ClaimSecret => &["claimSecret"],
+            Certificate => &["clientCertificate"],
+            BasicApiKey | BasicRegistrationToken => &["basic"],
         }
     }
 
@@ -132,6 +149,9 @@ impl Credential {
             Device => "device".to_owned(),
             ApiKey => "api_key".to_owned(),
             ClaimSecret => "claim_secret".to_owned(),
+            Certificate => "certificate".to_owned(),
+            BasicApiKey => "basic:api_key".to_owned(),
+            BasicRegistrationToken => "basic:registration_token".to_owned(),
         }
     }
 
@@ -142,6 +162,11 @@ impl Credential {
             Device => "the device itself, by certificate or API key".to_owned(),
             ApiKey => "the device itself, by API key alone".to_owned(),
             ClaimSecret => "whoever holds the device's claim secret".to_owned(),
+            Certificate => "the device itself, by certificate".to_owned(),
+            BasicApiKey => "the device itself, by HTTP basic authentication with its id and its API key".to_owned(),
+            BasicRegistrationToken => {
+                "whoever holds a registration token, by HTTP basic authentication with the tenant's id".to_owned()
+            }
         }
     }
 }

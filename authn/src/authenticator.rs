@@ -13,6 +13,7 @@ use signalbeam_pki::Authorities;
 use signalbeam_projections::CredentialIndex;
 
 use crate::admin::AdminTokens;
+use crate::basic::PresentedKey;
 use crate::code::ErrorCode;
 use crate::device::api_key::judge_api_key;
 use crate::device::certificate::{CertificateVerdict, judge_certificate};
@@ -128,6 +129,18 @@ impl Authenticator {
         headers: &HeaderMap,
         takes: Takes,
     ) -> Result<DevicePrincipal, Problem> {
+        // More than one key in a request is as good as none that fits.
+        let text = headers.contains_key(X_API_KEY).then(|| single(headers, X_API_KEY).unwrap_or_default());
+        self.device_by(context, text.map(PresentedKey::of_whoever), takes).await
+    }
+
+    /// As [`Self::device`], wherever in the request the API key stands.
+    pub(crate) async fn device_by(
+        &self,
+        context: &RequestContext,
+        key: Option<PresentedKey<'_>>,
+        takes: Takes,
+    ) -> Result<DevicePrincipal, Problem> {
         self.require_current_state().await?;
         let mut judgements = Vec::with_capacity(2);
         let verdict = self.certificate_verdict(context);
@@ -143,12 +156,10 @@ impl Authenticator {
             Some(Ok(_)) => false,
             Some(Err(code)) => self.policy.api_key_fallback.allows_after(*code),
         };
-        if may_use_key && headers.contains_key(X_API_KEY) {
-            // More than one key in a request is as good as none that fits.
-            let text = single(headers, X_API_KEY).unwrap_or_default();
+        if let Some(key) = key.filter(|_| may_use_key) {
             let hashing = |prefix| self.limits.before_hashing(context.client_address, prefix);
-            let judged = judge_api_key(text, &self.keeper, &self.index, self.clock.now(), hashing).await;
-            judgements.push(judged.map_err(|error| undecided(&error))?);
+            let judged = judge_api_key(key.text, &self.keeper, &self.index, self.clock.now(), hashing).await;
+            judgements.push(key.confine(judged.map_err(|error| undecided(&error))?));
         }
         if judgements.is_empty() {
             return Err(Problem::new(ErrorCode::AuthenticationRequired, takes.advice()));
@@ -176,6 +187,10 @@ impl Authenticator {
     pub async fn superseded_device(&self, context: &RequestContext) -> Result<Option<DevicePrincipal>, Problem> {
         self.require_current_state().await?;
         let Some(verdict) = self.certificate_verdict(context) else { return Ok(None) };
+        // What was renewed within the grace after its end may be repeated within it too.
+        let is_expired = verdict.refusal() == Some(ErrorCode::CertificateExpired);
+        let in_grace = self.verdict_in_grace(context).filter(|_| is_expired && self.renewal_grace_days() > 0);
+        let verdict = in_grace.unwrap_or(verdict);
         let entry = verdict.entry.filter(|entry| matches!(entry.standing, Standing::Superseded { .. }));
         let Some(entry) = entry.filter(|_| verdict.refusal() == Some(ErrorCode::CertificateRevoked)) else {
             return Ok(None);
@@ -199,7 +214,7 @@ impl Authenticator {
     }
 
     /// Records the judgements; the last one decides.
-    async fn conclude(
+    pub(crate) async fn conclude(
         &self,
         context: &RequestContext,
         mut judgements: Vec<Judgement>,
@@ -282,7 +297,10 @@ impl Authenticator {
     }
 
     /// What every device must pass first: the log can be relied on, and so can what is known of it.
-    async fn require_current_state(&self) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    /// 503 `LOG_ROLLED_BACK` or `AUTH_STATE_STALE`.
+    pub async fn require_current_state(&self) -> Result<(), Problem> {
         self.log_lock.require_released()?;
         self.require_current_index().await
     }

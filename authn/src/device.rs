@@ -40,11 +40,13 @@ pub struct AuthenticationPolicy {
     pub mtls_enabled: bool,
     /// When an API key may stand in for a refused certificate.
     pub api_key_fallback: ApiKeyFallback,
+    /// How many days after its end a certificate may still be renewed by itself; 0: not at all.
+    pub renewal_grace_days: u16,
 }
 
 impl Default for AuthenticationPolicy {
     fn default() -> Self {
-        Self { mtls_enabled: true, api_key_fallback: ApiKeyFallback::default() }
+        Self { mtls_enabled: true, api_key_fallback: ApiKeyFallback::default(), renewal_grace_days: 0 }
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Limit {
     Issuances,
     /// Requests that need no credential, by client.
     PublicRequests,
+    /// OCSP answers that are signed for one client.
+    OcspSignatures,
     /// Requests of a tenant.
     TenantRequests,
 }
@@ -60,6 +62,7 @@ impl Limit {
         Self::Claims.as_str(),
         Self::Issuances.as_str(),
         Self::PublicRequests.as_str(),
+        Self::OcspSignatures.as_str(),
         Self::TenantRequests.as_str(),
     ];
 
@@ -72,6 +75,7 @@ impl Limit {
             Self::Claims => "claims",
             Self::Issuances => "issuances",
             Self::PublicRequests => "public_requests",
+            Self::OcspSignatures => "ocsp_signatures",
             Self::TenantRequests => "tenant_requests",
         }
     }
@@ -85,6 +89,7 @@ impl Limit {
             Self::Claims => "too many claims from this address; the claim is still open",
             Self::Issuances => "the device has asked for too many credentials",
             Self::PublicRequests => "too many requests from this address",
+            Self::OcspSignatures => "too many OCSP answers were signed for this address",
             Self::TenantRequests => "the tenant has sent too many requests",
         }
     }
@@ -103,6 +108,8 @@ pub struct LimitSettings {
     pub claims: Quota,
     /// Of API keys and certificates that a device asks for, for each device.
     pub issuances_per_device: Quota,
+    /// Of OCSP answers that are signed, for each client.
+    pub ocsp_signatures: Quota,
     /// Of requests that need no credential, for each client; `None` for no limit.
     pub public_requests: Option<Quota>,
     /// How many keys each limit remembers.
@@ -117,6 +124,7 @@ impl Default for LimitSettings {
             registrations: Quota::per_minute(1_000, 600),
             claims: Quota::per_minute(1_000, 600),
             issuances_per_device: Quota::new(60, 60, Duration::from_hours(1)),
+            ocsp_signatures: Quota::per_minute(6_000, 6_000),
             public_requests: None,
             max_tracked_keys: 65_536,
         }
@@ -134,6 +142,7 @@ pub struct Limits {
     registrations: Keyed<Client>,
     claims: Keyed<Client>,
     issuances: Keyed<DeviceId>,
+    ocsp_signatures: Keyed<Client>,
     public_requests: Keyed<Client>,
     tenant_requests: Keyed<TenantId>,
     tenant_gates: [tokio::sync::Mutex<()>; TENANT_GATES],
@@ -157,6 +166,7 @@ impl Limits {
             registrations: Keyed::new(keys),
             claims: Keyed::new(keys),
             issuances: Keyed::new(keys),
+            ocsp_signatures: Keyed::new(keys),
             public_requests: Keyed::new(keys),
             tenant_requests: Keyed::new(keys),
             tenant_gates: std::array::from_fn(|_| tokio::sync::Mutex::default()),
@@ -174,6 +184,7 @@ impl Limits {
         self.registrations.adapt(keys, has_changed(|settings| Some(settings.registrations)));
         self.claims.adapt(keys, has_changed(|settings| Some(settings.claims)));
         self.issuances.adapt(keys, has_changed(|settings| Some(settings.issuances_per_device)));
+        self.ocsp_signatures.adapt(keys, has_changed(|settings| Some(settings.ocsp_signatures)));
         self.public_requests.adapt(keys, has_changed(|settings| settings.public_requests));
         self.tenant_requests.adapt(keys, false);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings.map(Arc::new);
@@ -266,6 +277,15 @@ impl Limits {
     pub fn public_request(&self, address: IpAddr) -> Result<(), Problem> {
         let quota = |settings: &LimitSettings| settings.public_requests;
         self.by_client(Limit::PublicRequests, &self.public_requests, address, quota)
+    }
+
+    /// Counts an OCSP answer that is about to be signed. What was signed before costs nothing.
+    ///
+    /// # Errors
+    /// 429 `RATE_LIMITED`
+    pub fn ocsp_signature(&self, address: IpAddr) -> Result<(), Problem> {
+        let quota = |settings: &LimitSettings| Some(settings.ocsp_signatures);
+        self.by_client(Limit::OcspSignatures, &self.ocsp_signatures, address, quota)
     }
 
     /// Counts a request of one of the tenant's devices, or of an admin who is confined to it.

@@ -79,10 +79,14 @@ impl ShownCertificate {
 
 /// Takes the public key of a signing request, and nothing else of it.
 fn public_key(csr_pem: &str) -> Result<DevicePublicKey, Problem> {
-    DevicePublicKey::from_csr_pem(csr_pem).map_err(|error| match &error {
+    DevicePublicKey::from_csr_pem(csr_pem).map_err(|error| refused_csr(&error))
+}
+
+pub(crate) fn refused_csr(error: &CsrError) -> Problem {
+    match error {
         CsrError::InvalidCsr(_) => Problem::new(ErrorCode::InvalidCsr, error.to_string()),
         CsrError::WeakKey(_) => Problem::new(ErrorCode::WeakKey, error.to_string()),
-    })
+    }
 }
 
 pub(crate) fn refused(error: &CertificateError) -> Problem {

@@ -25,7 +25,7 @@ use crate::state::CommandApi;
 use crate::withdrawals;
 
 /// The header that says how far the log reaches after a command.
-const X_EVENT_POSITION: HeaderName = HeaderName::from_static("x-event-position");
+pub(crate) const X_EVENT_POSITION: HeaderName = HeaderName::from_static("x-event-position");
 
 /// How long the tables may take to hold what this node appended.
 const TABLES_TIMEOUT: Duration = Duration::from_secs(2);
@@ -291,10 +291,14 @@ impl<T: Serialize> Body for Json<T> {
 
 impl<T: Body> IntoResponse for Changed<T> {
     fn into_response(self) -> Response {
-        let mut response = self.body.respond(self.status);
-        // Many of these answers show a secret once.
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response.headers_mut().insert(X_EVENT_POSITION, HeaderValue::from(self.position.0));
-        response
+        with_position(self.body.respond(self.status), self.position)
     }
+}
+
+/// An answer that says which position the command reached, and that nobody on the way keeps.
+pub(crate) fn with_position(mut response: Response, position: Position) -> Response {
+    // Many of these answers show a secret once.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(X_EVENT_POSITION, HeaderValue::from(position.0));
+    response
 }

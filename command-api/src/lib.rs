@@ -6,13 +6,18 @@ pub mod authorities;
 mod certificates;
 mod command;
 mod devices;
+mod est;
 mod idempotency;
+mod ocsp;
 mod quotas;
 mod registration_tokens;
+mod service_certificates;
 mod state;
 mod withdrawals;
 
 pub use certificates::issuance::abandon_open_intents;
+pub use ocsp::{OcspParts, OcspResponder, OcspSettings, ocsp_routes};
+pub use service_certificates::{IntentError, ServiceIntent, intend_service_certificate};
 pub use state::{CommandApi, CommandPolicy, Parts};
 
 use utoipa_axum::router::OpenApiRouter;
@@ -35,6 +40,11 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(api_keys::claim::claim_api_key))
         .routes(routes!(api_keys::rotate::rotate_api_key))
         .routes(routes!(api_keys::revoke::revoke_api_key))
+        .routes(routes!(est::authorities::get_est_ca_certificates))
+        .routes(routes!(est::attributes::get_est_csr_attributes))
+        .routes(routes!(est::enrol::enrol_over_est))
+        .routes(routes!(est::reenrol::reenrol_over_est))
+        .routes(routes!(est::server_key::generate_key_over_est))
         .routes(routes!(certificates::issue::issue_certificate))
         .routes(routes!(certificates::renew::renew_certificate))
         .routes(routes!(certificates::revoke::revoke_certificate))

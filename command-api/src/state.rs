@@ -24,6 +24,8 @@ pub struct CommandPolicy {
     pub certificate_validity: ValidityBounds,
     /// How many days before its end a certificate may be renewed.
     pub renewal_window_days: u16,
+    /// How many seconds an EST client waits before it asks again whether its device was approved.
+    pub est_retry_after_seconds: u32,
 }
 
 impl Default for CommandPolicy {
@@ -33,6 +35,7 @@ impl Default for CommandPolicy {
             api_key_validity: ValidityBounds::API_KEY,
             certificate_validity: ValidityBounds::CERTIFICATE,
             renewal_window_days: 30,
+            est_retry_after_seconds: 60,
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Aggregate, Context};
+use crate::credential::Digest;
 use crate::event::{NoDetails, events};
 use crate::ids::AuthorityId;
 use crate::serial::{Fingerprint, SerialNumber};
@@ -57,6 +58,35 @@ pub struct AuthorityRotated {
 #[serde(transparent)]
 pub struct AuthorityRetired(pub NoDetails);
 
+/// What a certificate of our own is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServicePurpose {
+    /// Signing OCSP answers.
+    OcspSigner,
+    /// The listener's TLS.
+    TlsServer,
+}
+
+/// The authority is about to sign a certificate for our own use. Recorded before anything is signed, so that whatever the
+/// authority signs is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceCertificateIntended {
+    /// The certificate's serial number.
+    pub serial_number: SerialNumber,
+    /// What it is for.
+    pub purpose: ServicePurpose,
+    /// Its subject, as `CN=SignalBeam server, O=SignalBeam`.
+    pub subject: String,
+    /// The SHA-256 of its public key's DER.
+    pub public_key_sha256: Digest,
+    /// The first moment of its validity.
+    pub not_before: Timestamp,
+    /// The last moment of its validity.
+    pub not_after: Timestamp,
+}
+
 events! {
     /// What can happen to a certificate authority.
     AuthorityEvent {
@@ -68,6 +98,8 @@ events! {
         Rotated(AuthorityRotated) = ("certificate_authority.rotated", 1),
         /// It is trusted no longer.
         Retired(AuthorityRetired) = ("certificate_authority.retired", 1),
+        /// It is about to sign a certificate for our own use.
+        ServiceCertificateIntended(ServiceCertificateIntended) = ("certificate_authority.service_certificate_intended", 1),
     }
 }
 
@@ -86,6 +118,8 @@ pub enum AuthorityCommand {
     },
     /// End the trust in it.
     Retire,
+    /// Record that it is about to sign a certificate for our own use.
+    IntendServiceCertificate(ServiceCertificateIntended),
 }
 
 /// Where an authority stands.
@@ -127,6 +161,24 @@ pub enum AuthorityError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Authority(Option<(AuthorityCreated, AuthorityStatus)>);
 
+impl ServicePurpose {
+    /// Every purpose.
+    pub const ALL: [Self; 2] = [Self::OcspSigner, Self::TlsServer];
+
+    /// As it is written in events and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OcspSigner => "ocsp_signer",
+            Self::TlsServer => "tls_server",
+        }
+    }
+
+    /// Reads the written form.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.as_str() == text)
+    }
+}
+
 impl Authority {
     /// As it was created, where it was.
     pub fn created(&self) -> Option<&AuthorityCreated> {
@@ -165,6 +217,12 @@ impl Aggregate for Authority {
             (AuthorityCommand::Rotate { successor_id }, Active) => Ok(vec![AuthorityRotated { successor_id }.into()]),
             // One that signs must be replaced first, or nothing could be issued.
             (AuthorityCommand::Retire, Prepared | Rotated) => Ok(vec![AuthorityRetired(NoDetails {}).into()]),
+            (AuthorityCommand::IntendServiceCertificate(intended), Prepared | Active | Rotated) => {
+                Ok(vec![intended.into()])
+            }
+            (AuthorityCommand::IntendServiceCertificate(_), _) => {
+                Err(AuthorityError::InvalidState { status, action: "asked for a certificate" })
+            }
             (AuthorityCommand::Activate, _) => Err(AuthorityError::InvalidState { status, action: "activated" }),
             (AuthorityCommand::Rotate { .. }, _) => Err(AuthorityError::InvalidState { status, action: "rotated" }),
             (_, _) => Err(AuthorityError::InvalidState { status, action: "retired" }),
@@ -177,6 +235,8 @@ impl Aggregate for Authority {
             AuthorityEvent::Activated(_) => AuthorityStatus::Active,
             AuthorityEvent::Rotated(_) => AuthorityStatus::Rotated,
             AuthorityEvent::Retired(_) => AuthorityStatus::Retired,
+            // Which certificates of our own there are is no matter of where the authority stands.
+            AuthorityEvent::ServiceCertificateIntended(_) => return self,
         };
         Self(self.0.map(|(created, _)| (created, status)))
     }

@@ -1,6 +1,7 @@
 //! The audit log: every authentication attempt, in an append-only log of its own beside the events.
 
 pub mod flood;
+pub mod ocsp_answers;
 pub mod segments;
 mod usage;
 

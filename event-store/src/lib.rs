@@ -13,6 +13,7 @@ mod subscription;
 pub mod witness;
 
 pub use audit::flood::FloodGuard;
+pub use audit::ocsp_answers::{OcspAnswerLog, OcspAnswerRecorder, OcspAnswerRow};
 pub use audit::{
     AttemptFilter, AttemptPage, AttemptScan, AuditArchive, AuditDurability, AuditError, AuditLog, AuditReader,
     AuthenticationAttempt, AuthenticationMethod, RecordedAttempt, UsageCount, UsageSummary,

@@ -11,7 +11,7 @@
 
 mod targets;
 
-use targets::{addresses, certificates, contexts, forwarded_certificates, proxy_headers, requests, texts};
+use targets::{addresses, certificates, contexts, est_bodies, forwarded_certificates, proxy_headers, requests, texts};
 
 /// A target: its name, which is its folder under `corpus/`, and what panics where a promise is broken.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "credential", run: texts::credential, dictionary: &["sbt_", "sb_device_", "sbc_", "_", "-", "="] },
     Target { name: "csr", run: requests::run, dictionary: requests::DICTIONARY },
     Target { name: "cursor", run: texts::cursor, dictionary: &[".", "-", "0", "9223372036854775807", "+"] },
+    Target { name: "est_body", run: est_bodies::run, dictionary: est_bodies::DICTIONARY },
     Target { name: "hex", run: texts::hex, dictionary: &[":", "SHA256:", "0", "ff", "FF"] },
     Target { name: "moment", run: texts::moment, dictionary: texts::MOMENTS },
     Target { name: "proxy_header", run: proxy_headers::run, dictionary: &["\r\n\r\n\0\r\nQUIT\n", "\0", "\x11", "!"] },

@@ -3,6 +3,7 @@
 pub(crate) mod addresses;
 pub(crate) mod certificates;
 pub(crate) mod contexts;
+pub(crate) mod est_bodies;
 pub(crate) mod forwarded_certificates;
 pub(crate) mod proxy_headers;
 pub(crate) mod requests;

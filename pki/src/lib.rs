@@ -10,14 +10,18 @@ pub mod authority;
 pub mod blocking;
 pub mod certificate;
 pub mod chain;
+pub mod cms;
 pub mod csr;
 pub mod device_key;
+pub mod enrolment;
 pub mod foreign;
 pub mod key_store;
+pub mod ocsp;
 mod pem;
 pub mod profile;
 pub mod public_key;
 mod server_certificate;
+mod service_key;
 mod signing;
 pub mod spiffe;
 pub mod validity;
@@ -29,21 +33,25 @@ pub use authority::{
     NewAuthority,
 };
 pub use blocking::BlockingPool;
-pub use certificate::{certificates_from_pem, fingerprint, peek_validity};
+pub use certificate::{certificate_pem, certificates_from_pem, fingerprint, peek_validity};
 pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificate};
 pub use csr::CsrError;
 pub use device_key::{DeviceKeyError, DeviceKeyGenerator, DeviceKeyType};
 pub use foreign::{ForeignCertificate, ForeignCertificateError};
 pub use key_store::{
     CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, FileKeyStore, FileKeyStores, InvalidKeySlot, KeySlot,
-    KeyStoreError, MemoryKeyStore, MemoryKeyStores,
+    KeyStoreError, KeyStoreSecret, MemoryKeyStore, MemoryKeyStores, Pkcs11KeyStore, Pkcs11KeyStores, Pkcs11Token,
+    Pkcs11TokenSettings,
 };
-pub use pem::PrivateKeyPem;
+#[cfg(feature = "azure")]
+pub use key_store::{KeyVault, KeyVaultIdentity, KeyVaultKeyStore, KeyVaultKeyStores, KeyVaultSettings};
+pub use pem::{InvalidPem, PrivateKeyPem};
 pub use profile::PublishedUrl;
 pub use public_key::{CaPublicKey, DeviceKeyAlgorithm, DevicePublicKey};
 pub use server_certificate::{
     IssuedServerCertificate, RenewalReason, ServerCertificateRequest, server_certificate_needs_renewal,
 };
+pub use service_key::ServiceKey;
 pub use spiffe::{DeviceIdentity, TrustDomain};
 pub use validity::{Timeliness, Validity};
 pub use weak_keys::KeyWeakness;

@@ -85,6 +85,15 @@ impl PrivateKeyPem {
     }
 }
 
+impl PrivateKeyPem {
+    /// The PKCS#8 DER in base64, without line breaks. Whoever calls this answers for where it goes.
+    pub fn expose_base64(&self) -> Zeroizing<String> {
+        let mut base64 = Zeroizing::new(String::with_capacity(self.0.len()));
+        base64.extend(self.0.lines().filter(|line| !line.starts_with("-----")));
+        base64
+    }
+}
+
 impl fmt::Debug for PrivateKeyPem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PrivateKeyPem([redacted])")
@@ -128,5 +137,6 @@ mod tests {
         let key = PrivateKeyPem::from_pkcs8_der(b"very secret octets");
         assert_eq!(format!("{key:?}"), "PrivateKeyPem([redacted])");
         assert!(key.expose().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+        assert_eq!(*key.expose_base64(), STANDARD.encode(b"very secret octets"));
     }
 }

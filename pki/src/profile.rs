@@ -16,6 +16,8 @@ use crate::validity::Validity;
 const ORGANIZATION: &str = "SignalBeam";
 /// id-pe-authorityInfoAccess (RFC 5280, section 4.2.2.1).
 const AUTHORITY_INFO_ACCESS: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 1, 1];
+/// id-pkix-ocsp-nocheck (RFC 6960, section 4.2.2.2.1).
+const OCSP_NO_CHECK: [u64; 10] = [1, 3, 6, 1, 5, 5, 7, 48, 1, 5];
 const ID_AD_OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
 const ID_AD_CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
 
@@ -138,6 +140,15 @@ pub(crate) fn server(
     let mut params = end_entity(end_entity_subject("SignalBeam server"), serial, validity, urls)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.subject_alt_names = names.iter().filter_map(subject_alternative_name).collect::<Result<_, _>>()?;
+    Ok(params)
+}
+
+/// Our own OCSP responder: signs answers and nothing else, and is itself not to be asked about (RFC 6960, 4.2.2.2.1).
+pub(crate) fn ocsp_signer(serial: &SerialNumber, validity: Validity) -> Result<CertificateParams, ProfileError> {
+    let subject = end_entity_subject("SignalBeam OCSP responder");
+    let mut params = end_entity(subject, serial, validity, &PublishedUrls::default())?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::OcspSigning];
+    params.custom_extensions.push(CustomExtension::from_oid_content(&OCSP_NO_CHECK, AnyRef::NULL.to_der()?));
     Ok(params)
 }
 

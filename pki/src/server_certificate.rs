@@ -8,10 +8,9 @@ use webpki::{EndEntityCert, KeyUsage};
 use crate::authority::{AuthorityError, CertificateAuthority, IssuedCertificate};
 use crate::certificate;
 use crate::chain::SIGNATURE_ALGORITHMS;
-use crate::device_key::generate_p256;
 use crate::pem::PrivateKeyPem;
 use crate::profile;
-use crate::public_key::DevicePublicKey;
+use crate::service_key::ServiceKey;
 use crate::validity::{Timeliness, Validity};
 
 /// What our server's certificate is to hold.
@@ -30,7 +29,7 @@ impl ServerCertificateRequest {
     pub const DEFAULT_DAYS: u32 = 90;
 }
 
-/// A server certificate with its freshly made P-256 key.
+/// A server certificate with its P-256 key.
 #[derive(Debug, Clone)]
 pub struct IssuedServerCertificate {
     /// The certificate.
@@ -59,27 +58,29 @@ pub enum RenewalReason {
 }
 
 impl CertificateAuthority {
-    /// Makes a P-256 key and issues a server certificate for it.
+    /// The subject of every server certificate.
+    pub const SERVER_SUBJECT: &str = "CN=SignalBeam server, O=SignalBeam";
+
+    /// Issues a server certificate for a key that was made for it.
     ///
     /// # Errors
     /// [`AuthorityError`]; nothing has been issued then.
     pub async fn issue_server(
         &self,
         request: &ServerCertificateRequest,
+        key: &ServiceKey,
     ) -> Result<IssuedServerCertificate, AuthorityError> {
         if request.names.is_empty() {
             return Err(AuthorityError::NoServerName);
         }
         let validity = self.within_own(request.validity)?;
-        let (pkcs8, spki) = generate_p256()?;
-        let key = DevicePublicKey::from_spki_der(&spki).map_err(crate::device_key::DeviceKeyError::from)?;
         let params = profile::server(&request.serial, &request.names, validity, self.urls())?;
-        let certificate = self.issue(&params, &key, &spki, request.serial).await?;
+        let certificate = self.issue(&params, key.public_key(), key.public_key().spki_der(), request.serial).await?;
         let mut chain_pem = certificate.pem.clone();
         let mut chain_der = vec![CertificateDer::from(certificate.der.clone())];
         chain_pem.push_str(&self.intermediates_pem());
         chain_der.extend(self.intermediates().map(|der| CertificateDer::from(der.to_vec())));
-        let private_key = PrivateKeyPem::from_pkcs8_der(&pkcs8);
+        let private_key = key.private_key_pem();
         Ok(IssuedServerCertificate { certificate, chain_pem, private_key, chain_der })
     }
 }

@@ -23,7 +23,7 @@ use sqlx::SqliteConnection;
 
 use self::rows::{
     AdminTokenRow, ApiKeyPatch, ApiKeyRow, AuthorityEnd, AuthorityRotation, CertificatePatch, CertificateRow,
-    DevicePatch, DeviceRow, TokenPatch, TokenRow,
+    DevicePatch, DeviceRow, ServiceCertificateRow, TokenPatch, TokenRow,
 };
 use crate::progress::ProjectionFailure;
 use crate::standing::{CertificateOrigin, CertificateType, issuer_der};
@@ -42,6 +42,7 @@ pub(crate) struct Changes {
     certificates: Vec<CertificateRow>,
     certificate_patches: BTreeMap<SerialNumber, CertificatePatch>,
     authority_rotations: Vec<AuthorityRotation>,
+    service_certificates: Vec<ServiceCertificateRow>,
     authority_ends: Vec<AuthorityEnd>,
     admin_tokens: Vec<AdminTokenRow>,
 }
@@ -75,6 +76,7 @@ impl Changes {
         insert(connection, ApiKeyRow::INSERT, &self.api_keys).await?;
         insert(connection, TokenRow::INSERT, &self.tokens).await?;
         insert(connection, CertificateRow::INSERT, &self.certificates).await?;
+        insert(connection, ServiceCertificateRow::INSERT, &self.service_certificates).await?;
         insert(connection, AdminTokenRow::INSERT, &self.admin_tokens).await?;
         patch(connection, sql::PATCH_DEVICES, &self.device_patches).await?;
         patch(connection, sql::CLEAR_TAGS, &self.device_tags).await?;
@@ -193,6 +195,18 @@ impl Changes {
             AuthorityEvent::Rotated(_) => self
                 .authority_rotations
                 .push(AuthorityRotation { authority_id: envelope.stream.id().to_owned(), rotated_at: moment.at }),
+            AuthorityEvent::ServiceCertificateIntended(intended) => {
+                self.service_certificates.push(ServiceCertificateRow {
+                    serial_number: intended.serial_number,
+                    purpose: intended.purpose,
+                    subject: intended.subject,
+                    public_key_sha256: intended.public_key_sha256,
+                    not_before: intended.not_before,
+                    expires_at: intended.not_after,
+                    authority_id: envelope.stream.id().to_owned(),
+                    intended_at: moment.at,
+                });
+            }
             // Which of the trusted authorities signs is no matter of its certificate.
             AuthorityEvent::Activated(_) => {}
         }

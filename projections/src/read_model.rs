@@ -4,6 +4,7 @@
 //! tenant does not exist for it.
 
 mod admin_tokens;
+mod certificate_state;
 mod certificates;
 mod counts;
 mod cursor;
@@ -13,6 +14,7 @@ mod tokens;
 mod usage;
 
 pub use self::admin_tokens::{RevocationRow, RevokedTokens};
+pub use self::certificate_state::CertificateState;
 pub use self::certificates::{CertificateFilter, CertificateRow, CertificateStatus, Revocation};
 pub use self::counts::ActiveCertificates;
 pub use self::cursor::{Cursor, InvalidCursor};

@@ -18,12 +18,13 @@ use crate::projector::{ApplyError, catch_up};
 use crate::tables::{OpenError, Tables, beside, remove};
 
 /// Every table, with the order of its rows; where that is the rowid, it tells which came first.
-const TABLES: [(&str, &str); 6] = [
+const TABLES: [(&str, &str); 7] = [
     ("devices", "device_id"),
     ("device_tags", "device_id, tag"),
     ("device_api_keys", "rowid"),
     ("device_registration_tokens", "id"),
     ("device_certificates", "rowid"),
+    ("service_certificates", "serial_number"),
     ("admin_token_revocations", "id"),
 ];
 

@@ -5,6 +5,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use signalbeam_authn::limits::Limit;
 use signalbeam_authn::{ErrorCode, UNRECORDED_CERTIFICATES};
 use signalbeam_domain::Category;
+use signalbeam_pki::ocsp::OcspFailure;
 use signalbeam_projections::DIRECTORY;
 
 use crate::http::shedding::CLASSES;
@@ -81,6 +82,16 @@ const RENEWAL_FAILURE_CODES: &[&str] = &[
     ErrorCode::InvalidCsr.as_str(),
     ErrorCode::WeakKey.as_str(),
     ErrorCode::SigningUnavailable.as_str(),
+];
+/// What OCSP answers say, and where answers come from that say so.
+const OCSP_ANSWERS: &[(&str, &[&str])] = &[
+    ("good", &["cached", "signed"]),
+    ("revoked", &["cached", "signed"]),
+    ("unknown", &["cached", "signed"]),
+    (OcspFailure::MalformedRequest.as_str(), &["unsigned"]),
+    (OcspFailure::InternalError.as_str(), &["unsigned"]),
+    (OcspFailure::TryLater.as_str(), &["unsigned"]),
+    (OcspFailure::Unauthorized.as_str(), &["unsigned"]),
 ];
 const EXPIRY_THRESHOLDS: &[&str] = &["1d", "3d", "7d", "14d", "30d", "60d", "90d"];
 const DEVICE_STATUSES: &[&str] = &["Pending", "Approved", "Rejected", "Suspended", "Decommissioned"];
@@ -189,6 +200,16 @@ fn bring_into_being() {
         for result in ["success", "failure"] {
             let labels = [("method", method), ("result", result)];
             counter!("signalbeam_authentication_method_total", &labels).absolute(0);
+        }
+    }
+    describe_counter!(
+        "signalbeam_ocsp_answers_total",
+        "OCSP answers, by what they say of a certificate or why they say nothing, and where they came from."
+    );
+    for (status, sources) in OCSP_ANSWERS {
+        for source in *sources {
+            let labels = [("status", *status), ("source", *source)];
+            counter!("signalbeam_ocsp_answers_total", &labels).absolute(0);
         }
     }
     describe_counter!("signalbeam_events_appended_total", "Events appended to the log, by category.");

@@ -5,6 +5,7 @@ mod audit_upkeep;
 mod background;
 mod gauges;
 mod intents;
+mod key_stores;
 mod limits;
 mod log_guard;
 mod measured_store;
@@ -198,9 +199,10 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let address = local_address("listener.address", &socket)?;
     let ops_address = local_address("listener.ops_address", &ops_socket)?;
 
-    let parts = Parts::open(&data_dir, &config, Arc::clone(&clock)).await?;
-    let (folder, authorities) = (data_dir.join(TLS_FOLDER), parts.authorities.clone());
-    let certificate = Arc::new(ServerCertificate::prepare(&folder, authorities, clock, config.tls.clone()).await?);
+    let parts = Parts::open(&data_dir, &config, clock).await?;
+    let certificate =
+        ServerCertificate::prepare(&data_dir.join(TLS_FOLDER), parts.issuance(), config.tls.clone()).await?;
+    let certificate = Arc::new(certificate);
     let tls = Arc::new(Acceptors::new(
         certificate.slot(),
         parts.authorities.clone(),

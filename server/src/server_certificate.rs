@@ -6,10 +6,12 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use signalbeam_authn::draw;
-use signalbeam_event_store::Clock;
+use signalbeam_command_api::{IntentError, intend_service_certificate};
+use signalbeam_domain::authority::ServicePurpose;
+use signalbeam_event_store::{Clock, EventStore};
+use signalbeam_pki::device_key::DeviceKeyError;
 use signalbeam_pki::{
-    Authorities, AuthorityError, ServerCertificateRequest, ServerName, server_certificate_needs_renewal,
+    Authorities, AuthorityError, ServerCertificateRequest, ServerName, ServiceKey, server_certificate_needs_renewal,
 };
 use tokio::sync::Mutex;
 
@@ -49,9 +51,12 @@ pub enum ServerCertificateError {
     /// Our authority did not issue one.
     #[error("the certificate authority did not issue a server certificate")]
     Issue(#[from] AuthorityError),
-    /// No serial number could be drawn.
+    /// It could not be recorded before it was signed.
     #[error(transparent)]
-    Draw(#[from] draw::DrawError),
+    Intent(#[from] IntentError),
+    /// Its key could not be made.
+    #[error(transparent)]
+    Key(#[from] DeviceKeyError),
     /// It could not be stored.
     #[error(transparent)]
     Store(#[from] DataDirError),
@@ -60,12 +65,22 @@ pub enum ServerCertificateError {
     OwnKey,
 }
 
+/// What a certificate is issued with.
+#[derive(Clone)]
+pub struct Issuance {
+    /// One of them signs it.
+    pub authorities: Authorities,
+    /// Where it is recorded before it is signed.
+    pub store: Arc<dyn EventStore>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
 /// Keeps the server's certificate fresh.
 pub struct ServerCertificate {
     /// Where our own one is kept.
     file: PathBuf,
-    authorities: Authorities,
-    clock: Arc<dyn Clock>,
+    issuance: Issuance,
     settings: Mutex<Tls>,
     slot: Arc<CertificateSlot>,
 }
@@ -75,22 +90,11 @@ impl ServerCertificate {
     ///
     /// # Errors
     /// [`ServerCertificateError`]
-    pub async fn prepare(
-        folder: &Path,
-        authorities: Authorities,
-        clock: Arc<dyn Clock>,
-        settings: Tls,
-    ) -> Result<Self, ServerCertificateError> {
+    pub async fn prepare(folder: &Path, issuance: Issuance, settings: Tls) -> Result<Self, ServerCertificateError> {
         make_private_dir(folder)?;
         let file = folder.join(OWN_FILE);
-        let first = obtain(&file, &authorities, &*clock, &settings).await?;
-        Ok(Self {
-            file,
-            authorities,
-            clock,
-            settings: Mutex::new(settings),
-            slot: CertificateSlot::new(Arc::new(first)),
-        })
+        let first = obtain(&file, &issuance, &settings).await?;
+        Ok(Self { file, issuance, settings: Mutex::new(settings), slot: CertificateSlot::new(Arc::new(first)) })
     }
 
     /// What new handshakes get.
@@ -119,7 +123,7 @@ impl ServerCertificate {
         // Held all the while, so that two refreshes do not issue two.
         let mut settings = self.settings.lock().await;
         let wanted = wanted.unwrap_or_else(|| settings.clone());
-        let fresh = obtain(&self.file, &self.authorities, &*self.clock, &wanted).await?;
+        let fresh = obtain(&self.file, &self.issuance, &wanted).await?;
         *settings = wanted;
         let is_other = fresh.cert != self.slot.current().cert;
         if is_other {
@@ -131,8 +135,7 @@ impl ServerCertificate {
 
 async fn obtain(
     file: &Path,
-    authorities: &Authorities,
-    clock: &dyn Clock,
+    Issuance { authorities, store, clock }: &Issuance,
     settings: &Tls,
 ) -> Result<CertifiedKey, ServerCertificateError> {
     if let (Some(certificate), Some(key)) = (&settings.certificate_file, &settings.private_key_file) {
@@ -142,22 +145,21 @@ async fn obtain(
     let names: Vec<ServerName<'static>> = names
         .map(|name| ServerName::try_from(name.to_owned()).map_err(|_| ServerCertificateError::Name(name.to_owned())))
         .collect::<Result<_, _>>()?;
-    let now = clock.now().to_offset_date_time();
+    let now = clock.now();
     let authorities = authorities.current();
-    let authority = authorities.for_servers(now);
+    let authority = authorities.for_servers(now.to_offset_date_time());
     if let Ok(present) = read_pair(file, file) {
-        match present.cert.first().map(|leaf| server_certificate_needs_renewal(leaf, now, &names, authority)) {
+        let judged = |leaf| server_certificate_needs_renewal(leaf, now.to_offset_date_time(), &names, authority);
+        match present.cert.first().map(|leaf| judged(leaf)) {
             Some(None) => return Ok(present),
             Some(Some(reason)) => tracing::info!(?reason, "renewing the server's certificate"),
             None => tracing::info!("making the server's certificate: its file holds none"),
         }
     }
-    let request = ServerCertificateRequest {
-        serial: draw::serial_number()?,
-        names,
-        validity: authority.validity(now, ServerCertificateRequest::DEFAULT_DAYS),
-    };
-    let issued = authority.issue_server(&request).await?;
+    let (key, days) = (ServiceKey::generate()?, ServerCertificateRequest::DEFAULT_DAYS);
+    let intent = intend_service_certificate(&**store, authority, ServicePurpose::TlsServer, &key, days, now).await?;
+    let request = ServerCertificateRequest { serial: intent.serial_number, names, validity: intent.validity };
+    let issued = authority.issue_server(&request, &key).await?;
     let text = zeroize::Zeroizing::new(format!("{}{}", issued.private_key.expose(), issued.chain_pem));
     write_private(file, text.as_bytes())?;
     let key = issued.private_key_der().map_err(|_| ServerCertificateError::OwnKey)?;

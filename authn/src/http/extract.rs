@@ -3,6 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::value::Error as ValueError;
@@ -32,15 +33,29 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         check_content_type(&request)?;
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unreadable(&rejection))?;
+        let bytes = read_to_end(request, state).await?;
         let value = parse_json(if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { &bytes })?;
         Ok(Self { value, bytes })
     }
 }
 
+/// The whole body of a request, of whatever kind.
+///
+/// # Errors
+/// 413 `BODY_TOO_LARGE`, 408 `REQUEST_TIMEOUT`, or 400 `INVALID_REQUEST` where it ends in the middle.
+pub async fn read_to_end<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| unreadable(&rejection))
+}
+
+/// The media type that a request says its body is of: in lower case, without parameters; empty where it is no text.
+/// `None` where it says nothing.
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?;
+    Some(value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
 fn check_content_type(request: &Request) -> Result<(), Problem> {
-    let Some(value) = request.headers().get(CONTENT_TYPE) else { return Ok(()) };
-    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(essence) = media_type(request.headers()) else { return Ok(()) };
     if matches!(essence.as_str(), "application/json" | "application/x-www-form-urlencoded") {
         return Ok(());
     }

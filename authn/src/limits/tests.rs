@@ -26,6 +26,7 @@ fn strict() -> LimitSettings {
         registrations: hourly(2),
         claims: hourly(2),
         issuances_per_device: hourly(3),
+        ocsp_signatures: hourly(2),
         public_requests: Some(hourly(1)),
         max_tracked_keys: 1_024,
     }
@@ -143,4 +144,13 @@ fn other_bounds_hold_from_the_moment_that_they_are_put_in_force() {
     limits.reconfigure(Some(strict()), TenantPolicy::default());
     limits.public_request(here).unwrap();
     limits.public_request(here).unwrap_err();
+}
+
+#[test]
+fn ocsp_answers_are_signed_so_often_for_a_client() {
+    let limits = limits();
+    let here = address("192.0.2.1");
+    assert!((0..2).all(|_| limits.ocsp_signature(here).is_ok()));
+    assert_eq!(limits.ocsp_signature(here).unwrap_err().code(), ErrorCode::RateLimited);
+    assert!(limits.ocsp_signature(address("192.0.2.2")).is_ok());
 }

@@ -233,6 +233,10 @@ async fn record(
     for _ in 0..MAX_DECISIONS {
         let (certificates, version) = api.load::<Certificates>(&stream).await?;
         let decided = certificates.decide(CertificateCommand::Issue(issued.clone()), &Context { now: api.now() });
+        if decided.is_err() {
+            // Whoever takes a device out of service revokes its certificates too, and that says more.
+            api.device(device_id, None).await?.require_approved()?;
+        }
         let write = StreamWrite {
             stream: stream.clone(),
             expected: ExpectedVersion::Exact(version),

@@ -76,6 +76,12 @@ pub(crate) async fn applicant(
         }
         api.authenticator.watch_renewal(context, device.device_id, serial_number, key.sha256()).await;
     }
+    if let Some((serial_number, _)) = asked_for
+        && let Some(device) = api.authenticator.device_in_grace(context, serial_number).await?
+    {
+        tracing::info!(device_id = %device.device_id, %serial_number, "an expired certificate renews itself, as its grace permits");
+        return Ok(Applicant::Device(device));
+    }
     let authenticated = api.authenticator.any_device(context, headers).await;
     if let (Err(problem), Some(_)) = (&authenticated, superseded) {
         count_failure(problem);
@@ -96,6 +102,7 @@ pub(crate) fn count_failure(problem: &Problem) {
 pub(crate) async fn renew(api: &CommandApi, cause: &Cause, renewal: Renewal) -> Result<Renewed, Problem> {
     let Renewal { device, serial_number, key, validity } = renewal;
     let is_by_certificate = matches!(device.credential, DeviceCredential::Certificate { .. });
+    let is_by_itself = device.credential == (DeviceCredential::Certificate { serial_number });
     let has_key = matches!(key, NewKey::Given(_));
     if is_by_certificate && !has_key {
         return Err(Problem::new(ErrorCode::CsrRequired, "a renewal by certificate needs a signing request in csrPem"));
@@ -105,7 +112,8 @@ pub(crate) async fn renew(api: &CommandApi, cause: &Cause, renewal: Renewal) -> 
     let renewed = certificates.find(serial_number).ok_or_else(|| Problem::not_found("certificate"))?;
     let rules = RenewalRules {
         window_days: api.policy.renewal_window_days,
-        grace_days: 0,
+        // Whoever is authenticated by an expired certificate is so for its own renewal alone.
+        grace_days: if is_by_itself { api.authenticator.renewal_grace_days() } else { 0 },
         authority_rotated_at: api.index.authority_rotated_at(renewed.issued.authority_id),
     };
     if let Some(outcome) = api.repeated(cause).await? {
@@ -154,7 +162,8 @@ fn carried_out(outcome: Outcome, has_key: bool, private_key: Option<PrivateKeyPe
     Ok(Renewed { issued: issued_by(&outcome)?, private_key, is_again: false })
 }
 
-async fn again(api: &CommandApi, successor: &Certificate) -> Result<Issued, Problem> {
+/// A certificate that was issued before and whose answer was lost.
+pub(crate) async fn again(api: &CommandApi, successor: &Certificate) -> Result<Issued, Problem> {
     let issued = issued_before(api, &successor.issued).await?;
     api.await_head().await?;
     Ok(issued)

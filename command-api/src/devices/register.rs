@@ -150,7 +150,7 @@ fn claim_secret(request: &RegisterDevice) -> Result<ClaimSecret, Problem> {
 }
 
 /// Uses the token up and records the device, in one append: of many that race for one token, one wins.
-async fn consume(
+pub(crate) async fn consume(
     api: &CommandApi,
     cause: &Cause,
     token: &RegistrationToken,
@@ -282,7 +282,7 @@ async fn secret_matches<'a>(
     }
 }
 
-async fn fail(
+pub(crate) async fn fail(
     api: &CommandApi,
     context: &RequestContext,
     error: &RegistrationTokenError,
@@ -294,7 +294,7 @@ async fn fail(
     api.authenticator.limits().failed(context.client_address, prefix, problem)
 }
 
-async fn record(
+pub(crate) async fn record(
     api: &CommandApi,
     context: &RequestContext,
     problem: &Problem,

@@ -131,7 +131,7 @@ async fn a_certificate_takes_precedence_over_the_api_key() {
 
 /// Presents a revoked, then an expired certificate, each with the API key; answers what became of both, as statuses.
 async fn fallback(policy: ApiKeyFallback) -> (World, TestDevice, [u16; 2]) {
-    let world = World::with(AuthenticationPolicy { api_key_fallback: policy, mtls_enabled: true }).await;
+    let world = World::with(AuthenticationPolicy { api_key_fallback: policy, ..AuthenticationPolicy::default() }).await;
     let (device, revoked) = world.device_with_certificate(TENANT_A).await;
     let expiring = world.post(device.issue_route()).device(&device).json(&json!({"csrPem": csr(), "validityDays": 1}));
     let expired = DeviceCertificate::shown(expiring.send().await.expect(201));
@@ -168,7 +168,8 @@ async fn a_refused_certificate_counts_where_the_key_alone_lets_in_too() {
     for (policy, status) in
         [(ApiKeyFallback::Always, 201), (ApiKeyFallback::UnlessRevoked, 401), (ApiKeyFallback::Never, 401)]
     {
-        let world = World::with(AuthenticationPolicy { api_key_fallback: policy, mtls_enabled: true }).await;
+        let world =
+            World::with(AuthenticationPolicy { api_key_fallback: policy, ..AuthenticationPolicy::default() }).await;
         let (device, certificate) = world.device_with_certificate(TENANT_A).await;
         let issue = || world.post(device.issue_route()).certificate(&certificate).json(&json!({"csrPem": csr()}));
         // A good one is ignored: without the key nobody gets in by it, and with the key there is nothing to say of it.

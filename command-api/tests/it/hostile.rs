@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
@@ -49,7 +51,7 @@ const HEADERS: [&str; 14] = [
 ];
 
 /// Who calls, by number.
-const CALLERS: usize = 6;
+const CALLERS: usize = 8;
 
 struct Fleet {
     world: World,
@@ -88,6 +90,11 @@ impl Fleet {
             6 => world.post(format!("/api/certificates/{serial}/renew")),
             7 => world.delete(format!("/api/certificates/{serial}")),
             8 => world.post(format!("/api/certificates/{id}/issue")),
+            20..=22 => {
+                let operations = ["simpleenroll", "simplereenroll", "serverkeygen"];
+                let call = world.post(format!("/.well-known/est/{}", operations[number - 20]));
+                call.header("content-type", "application/pkcs10")
+            }
             _ => {
                 let actions = [
                     "approve",
@@ -112,6 +119,8 @@ impl Fleet {
             3 => call.certificate(&self.certificate),
             // A proxy, whose headers are read.
             4 => call.on(&Arc::new(Connection::plain("10.0.0.1:4711".parse().unwrap()))),
+            5 => call.basic(&self.device.id, &self.device.api_key),
+            6 => call.basic(TENANT_A, &self.token),
             _ => call.bearer(&self.pending.claim_secret),
         }
     }
@@ -146,6 +155,7 @@ fn body() -> BoxedStrategy<Vec<u8>> {
         1 => prop::collection::vec(any::<u8>(), 0..200),
         1 => value(4).prop_map(|value| serde_json::to_vec(&value).unwrap()),
         1 => Just(br#"{"tenantId":"#.repeat(3_000)),
+        1 => prop::collection::vec(any::<u8>(), 0..300).prop_map(|octets| STANDARD.encode(octets).into_bytes()),
         1 => Just(vec![]),
     ]
     .boxed()
@@ -167,7 +177,7 @@ fn whatever_is_sent_is_answered_without_a_failure_of_ours() {
     let fleet = runtime.block_on(Fleet::new());
     let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let request = (0..20_usize, id(), 0..CALLERS, prop::collection::vec(header(), 0..3), body());
+    let request = (0..23_usize, id(), 0..CALLERS, prop::collection::vec(header(), 0..3), body());
     let checked = runner.run(&request, |(route, id, caller, headers, body)| {
         let mut call = fleet.by(fleet.route(route, &id), caller).raw(body);
         for (name, value) in headers {

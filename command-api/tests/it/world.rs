@@ -81,6 +81,7 @@ pub(crate) struct World {
     pub(crate) projector: Arc<Projector>,
     pub(crate) authority: Arc<CertificateAuthority>,
     pub(crate) authorities: Authorities,
+    pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) log_lock: LogLock,
     pub(crate) limits: Arc<Limits>,
     pub(crate) router: Router,
@@ -141,7 +142,7 @@ impl World {
             index: index.clone(),
             read_model: Arc::new(ReadModel::new(tables)),
             freshness: Freshness::new(projector.clone()),
-            authenticator,
+            authenticator: Arc::clone(&authenticator),
             keeper,
             authorities: authorities.clone(),
             keeper_of_authorities,
@@ -163,6 +164,7 @@ impl World {
             authorities,
             bare,
             limits,
+            authenticator,
             log_lock,
             router,
             documentation,
@@ -174,6 +176,10 @@ impl World {
     /// Believes these proxies from now on, as after a reload.
     pub(crate) fn trust(&mut self, proxies: TrustedProxies) {
         self.router = behind(&self.bare, proxies);
+    }
+
+    pub(crate) fn get(&self, path: impl Into<String>) -> Call<'_> {
+        Call::new(self, "GET", path)
     }
 
     pub(crate) fn post(&self, path: impl Into<String>) -> Call<'_> {

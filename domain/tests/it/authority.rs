@@ -2,9 +2,12 @@
 
 use signalbeam_domain::authority::{
     Authority, AuthorityActivated, AuthorityCommand as Command, AuthorityCreated, AuthorityError as Error,
-    AuthorityEvent as Event, AuthorityRetired, AuthorityRotated, AuthorityStatus as Status,
+    AuthorityEvent as Event, AuthorityRetired, AuthorityRotated, AuthorityStatus as Status, ServiceCertificateIntended,
+    ServicePurpose,
 };
 use signalbeam_domain::event::NoDetails;
+
+use signalbeam_domain::Digest;
 
 use crate::fixtures::{authority_id, day, fingerprint, serial};
 use crate::given::{Given, given};
@@ -39,6 +42,17 @@ fn retired() -> Event {
 
 fn rotate() -> Command {
     Command::Rotate { successor_id: authority_id(2) }
+}
+
+fn intended() -> ServiceCertificateIntended {
+    ServiceCertificateIntended {
+        serial_number: serial(7),
+        purpose: ServicePurpose::TlsServer,
+        subject: "CN=SignalBeam server, O=SignalBeam".into(),
+        public_key_sha256: Digest([7; 32]),
+        not_before: day(1),
+        not_after: day(91),
+    }
 }
 
 const ALL: [Status; 4] = [Status::Prepared, Status::Active, Status::Rotated, Status::Retired];
@@ -126,4 +140,29 @@ fn an_authority_shows_its_certificate_and_where_it_stands() {
     }
     let unknown = given::<Authority>([]).state();
     assert_eq!((unknown.created(), unknown.status()), (None, None));
+}
+
+#[test]
+fn a_certificate_of_our_own_is_recorded_by_an_authority_that_is_trusted() {
+    let intend = || Command::IntendServiceCertificate(intended());
+    for status in [Status::Prepared, Status::Active, Status::Rotated] {
+        that_is(status).when(intend()).then([intended().into()]);
+    }
+    let status = Status::Retired;
+    that_is(status).when(intend()).then_refused(Error::InvalidState { status, action: "asked for a certificate" });
+    given::<Authority>([]).when(intend()).then_refused(Error::Unknown);
+}
+
+#[test]
+fn a_certificate_of_our_own_changes_nothing_of_its_authority() {
+    let with = given::<Authority>([creation().into(), activated(), intended().into()]).state();
+    assert_eq!(with, that_is(Status::Active).state());
+}
+
+#[test]
+fn purposes_are_read_as_they_are_written() {
+    for purpose in ServicePurpose::ALL {
+        assert_eq!(ServicePurpose::parse(purpose.as_str()), Some(purpose));
+    }
+    assert_eq!(ServicePurpose::parse("other"), None);
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use signalbeam_domain::Timestamp;
 
+use crate::audit::ocsp_answers::{OcspAnswerLog, OcspAnswerRow};
 use crate::audit::{
     AttemptFilter, AttemptPage, AttemptScan, AuditArchive, AuditError, AuditLog, AuditReader, AuthenticationAttempt,
     RecordedAttempt, UsageSummary, count,
@@ -20,6 +21,7 @@ struct State {
     rows: Vec<RecordedAttempt>,
     /// The number that was given last.
     last_row: i64,
+    ocsp_answers: Vec<OcspAnswerRow>,
 }
 
 impl MemoryAuditLog {
@@ -28,8 +30,21 @@ impl MemoryAuditLog {
         Self::default()
     }
 
+    /// What was recorded of OCSP answers, oldest first.
+    pub fn ocsp_answers(&self) -> Vec<OcspAnswerRow> {
+        self.state().ocsp_answers.clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl OcspAnswerLog for MemoryAuditLog {
+    async fn record_answers(&self, rows: Vec<OcspAnswerRow>) -> Result<(), AuditError> {
+        self.state().ocsp_answers.extend(rows);
+        Ok(())
     }
 }
 

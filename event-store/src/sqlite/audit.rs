@@ -10,6 +10,7 @@ use signalbeam_domain::Timestamp;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::audit::ocsp_answers::{OcspAnswerLog, OcspAnswerRow};
 use crate::audit::{
     AttemptFilter, AttemptPage, AttemptScan, AuditArchive, AuditDurability, AuditError, AuditLog, AuditReader,
     AuthenticationAttempt, UsageSummary,
@@ -18,6 +19,7 @@ use crate::sqlite::copy;
 use crate::sqlite::database::{self, Database, Kind, OpenError};
 use crate::sqlite::write_health::WriteHealth;
 
+mod ocsp_answers;
 mod query;
 mod row;
 mod trim;
@@ -124,6 +126,21 @@ impl SqliteAuditLog {
         self.reader.close().await;
     }
 
+    /// Drops what was recorded of OCSP answers before a moment, in steps that keep no writer waiting.
+    ///
+    /// # Errors
+    /// [`AuditError`]; what is left is dropped by the next call.
+    pub async fn drop_answers_before(&self, moment: Timestamp) -> Result<(), AuditError> {
+        let closed = || AuditError { context: "drop old OCSP answers", source: Arc::new(Closed) };
+        loop {
+            let (answer, outcome) = oneshot::channel();
+            self.requests.send(Request::DropOcspAnswers { before: moment, answer }).await.map_err(|_| closed())?;
+            if !outcome.await.map_err(|_| closed())?? {
+                return Ok(());
+            }
+        }
+    }
+
     fn may_be_queued(&self, attempts: &[AuthenticationAttempt]) -> bool {
         self.durability == AuditDurability::Relaxed
             && !self.is_failing.load(Ordering::Relaxed)
@@ -152,6 +169,16 @@ impl AuditLog for SqliteAuditLog {
 
     async fn usage_after(&self, row: i64, limit: usize) -> Result<UsageSummary, AuditError> {
         usage::after(&self.reader.pool, row, limit).await.map_err(AuditError::because("count the audit log's rows"))
+    }
+}
+
+#[async_trait]
+impl OcspAnswerLog for SqliteAuditLog {
+    async fn record_answers(&self, rows: Vec<OcspAnswerRow>) -> Result<(), AuditError> {
+        let closed = || AuditError { context: "record OCSP answers", source: Arc::new(Closed) };
+        let (answer, outcome) = oneshot::channel();
+        self.requests.send(Request::OcspAnswers { rows, answer }).await.map_err(|_| closed())?;
+        outcome.await.map_err(|_| closed())?
     }
 }
 

@@ -165,6 +165,19 @@ CREATE TABLE admin_token_revocations (
 
 CREATE INDEX admin_token_revocations_by_time ON admin_token_revocations (revoked_at, id);
 
+-- One row a certificate of our own: of the listener, and of those that sign OCSP answers. It stands here before anything
+-- is signed; a certificate whose signing then failed exists nowhere.
+CREATE TABLE service_certificates (
+    serial_number     TEXT NOT NULL PRIMARY KEY, -- 40 lower-case hex digits
+    purpose           TEXT NOT NULL CHECK (purpose IN ('ocsp_signer', 'tls_server')),
+    subject           TEXT NOT NULL,
+    public_key_sha256 TEXT NOT NULL,           -- over the SubjectPublicKeyInfo
+    not_before        TEXT NOT NULL,
+    expires_at        TEXT NOT NULL,           -- the last moment of its validity
+    authority_id      TEXT NOT NULL,           -- who signs it
+    intended_at       TEXT NOT NULL
+) WITHOUT ROWID;
+
 -- The certificates with which devices can authenticate right now: neither ended nor outside of their validity, and the
 -- device is approved.
 CREATE VIEW active_certificates AS

@@ -6,7 +6,7 @@ use rsa::pkcs8::der::asn1::AnyRef;
 use rsa::pkcs8::der::{Decode as _, Reader as _, SliceReader};
 use signalbeam_pki::{
     AnchorError, BlockingPool, CaKeyStore, CaKeyType, ChainError, ChainVerifier, DeviceKeyType, DevicePublicKey,
-    MemoryKeyStore, ServerCertificateRequest, Timeliness, Validity, fingerprint, peek_validity,
+    MemoryKeyStore, ServerCertificateRequest, ServiceKey, Timeliness, Validity, fingerprint, peek_validity,
 };
 use time::Duration;
 
@@ -94,7 +94,7 @@ async fn our_servers_certificate_is_no_devices() {
     let authority = authority(settings(CaKeyType::EcdsaP256)).await;
     let names = vec!["localhost".try_into().unwrap()];
     let request = ServerCertificateRequest { serial: serial(3), names, validity: authority.validity(NOW, 90) };
-    let server = authority.issue_server(&request).await.unwrap();
+    let server = authority.issue_server(&request, &ServiceKey::generate().unwrap()).await.unwrap();
     let verifier = ChainVerifier::new([authority.certificate_der()]).unwrap();
     assert_not_ours(&verifier.verify(&server.certificate.der));
 }

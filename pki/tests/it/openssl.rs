@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use rustls_pki_types::ServerName;
 use signalbeam_pki::{
     CaKeyType, CertificateAuthority, DeviceCertificateRequest, DeviceKeyType, PublishedUrl, ServerCertificateRequest,
+    ServiceKey,
 };
 use time::Duration;
 
@@ -92,7 +93,7 @@ async fn a_server_certificate_verifies_for_its_names_and_no_others() {
         let names = names.map(|name| ServerName::try_from(name).unwrap().to_owned()).to_vec();
         let validity = authority.validity(NOW, ServerCertificateRequest::DEFAULT_DAYS);
         let request = ServerCertificateRequest { serial: serial(2), names, validity };
-        let issued = authority.issue_server(&request).await.unwrap();
+        let issued = authority.issue_server(&request, &ServiceKey::generate().unwrap()).await.unwrap();
         let folder = folder_with(&authority, &issued.chain_pem);
         for (name, expected) in [
             (["-verify_hostname", "localhost"], true),

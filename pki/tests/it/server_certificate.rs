@@ -2,7 +2,7 @@
 
 use rustls_pki_types::ServerName;
 use signalbeam_pki::{
-    AuthorityError, CaKeyType, CertificateAuthority, RenewalReason, ServerCertificateRequest,
+    AuthorityError, CaKeyType, CertificateAuthority, RenewalReason, ServerCertificateRequest, ServiceKey,
     server_certificate_needs_renewal,
 };
 use time::{Duration, OffsetDateTime};
@@ -18,7 +18,7 @@ fn names(names: &[&str]) -> Vec<ServerName<'static>> {
 async fn issue(authority: &CertificateAuthority, wanted: &[&str]) -> signalbeam_pki::IssuedServerCertificate {
     let validity = authority.validity(NOW, ServerCertificateRequest::DEFAULT_DAYS);
     let request = ServerCertificateRequest { serial: serial(2), names: names(wanted), validity };
-    authority.issue_server(&request).await.unwrap()
+    authority.issue_server(&request, &ServiceKey::generate().unwrap()).await.unwrap()
 }
 
 #[tokio::test]
@@ -51,7 +51,10 @@ async fn a_server_certificate_is_for_servers_only_and_for_its_names() {
 async fn a_server_certificate_without_names_is_refused() {
     let authority = authority(settings(CaKeyType::EcdsaP256)).await;
     let request = ServerCertificateRequest { serial: serial(2), names: vec![], validity: authority.validity(NOW, 90) };
-    assert!(matches!(authority.issue_server(&request).await, Err(AuthorityError::NoServerName)));
+    assert!(matches!(
+        authority.issue_server(&request, &ServiceKey::generate().unwrap()).await,
+        Err(AuthorityError::NoServerName)
+    ));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 use signalbeam_domain::api_key::{KeyOrigin, KeyRevocationCause};
+use signalbeam_domain::authority::ServicePurpose;
 use signalbeam_domain::certificate::{CertificateRevoked, RevocationReason};
 use signalbeam_domain::device::{
     DecisionReason, DeviceDecommissioned, DeviceEvent, DeviceReinstated, DeviceRejected, DeviceSuspended,
@@ -81,6 +82,20 @@ row! {
         reason: Option<Reason>,
         revoked_at: Timestamp,
         revoked_by: String,
+    }
+}
+
+row! {
+    /// A certificate of our own that was about to be signed.
+    ServiceCertificateRow in "service_certificates" {
+        serial_number: SerialNumber,
+        purpose: ServicePurpose,
+        subject: String,
+        public_key_sha256: Digest,
+        not_before: Timestamp,
+        expires_at: Timestamp,
+        authority_id: String,
+        intended_at: Timestamp,
     }
 }
 

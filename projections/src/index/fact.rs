@@ -41,7 +41,7 @@ pub(super) enum Fact {
 }
 
 /// The types that change nothing in here. A type that stands neither here nor in [`Fact::read`] stops the index.
-const OF_NO_CONCERN: [(&str, u16); 14] = [
+const OF_NO_CONCERN: &[(&str, u16)] = &[
     ("device.renamed", 1),
     ("registration_token.issued", 1),
     ("registration_token.consumed", 1),
@@ -53,6 +53,7 @@ const OF_NO_CONCERN: [(&str, u16); 14] = [
     ("certificate_authority.created", 1),
     ("certificate_authority.activated", 1),
     ("certificate_authority.retired", 1),
+    ("certificate_authority.service_certificate_intended", 1),
     ("event_log.rollback_acknowledged", 1),
     ("audit_segment.sealed", 1),
     ("audit_segment.dropped", 1),

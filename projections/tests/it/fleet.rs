@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use proptest::prelude::*;
 use signalbeam_domain::admin_token::{AdminTokenCommand, AdminTokenRevoked, AllAdminTokensRevoked, RevokedAdminTokens};
 use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeys, KeyIssued, KeyOrigin, KeyRevocationCause};
-use signalbeam_domain::authority::{Authority, AuthorityCommand, AuthorityCreated};
+use signalbeam_domain::authority::{
+    Authority, AuthorityCommand, AuthorityCreated, ServiceCertificateIntended, ServicePurpose,
+};
 use signalbeam_domain::certificate::{
     AbandonCause, CertificateAbandoned, CertificateCommand, CertificateExpiryNoticed, CertificateImported,
     CertificateIntended, CertificateIssued, CertificateRenewalRequested, Certificates, RenewalRules, ReuseSign,
@@ -73,6 +75,7 @@ pub(crate) enum Step {
     RequestRenewal(usize),
     SuspectReuse(usize, usize),
     CreateAuthority,
+    IntendServiceCertificate,
     RotateAuthority,
     RetireAuthority,
     RevokeAdminToken(usize),
@@ -82,10 +85,10 @@ pub(crate) enum Step {
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     use Step::{
-        AbandonCertificate, Approve, CreateAuthority, Decommission, ImportCertificate, ImportDevice, IssueCertificate,
-        IssueKey, IssueToken, NoticeExpiry, Register, Reinstate, Reject, Rename, RequestRenewal, Restrict,
-        RetireAuthority, RevokeAdminToken, RevokeAllAdminTokens, RevokeCertificate, RevokeKeys, RevokeToken,
-        RotateAuthority, SuspectReuse, Suspend, UseCertificates, UseKeys, Wait,
+        AbandonCertificate, Approve, CreateAuthority, Decommission, ImportCertificate, ImportDevice,
+        IntendServiceCertificate, IssueCertificate, IssueKey, IssueToken, NoticeExpiry, Register, Reinstate, Reject,
+        Rename, RequestRenewal, Restrict, RetireAuthority, RevokeAdminToken, RevokeAllAdminTokens, RevokeCertificate,
+        RevokeKeys, RevokeToken, RotateAuthority, SuspectReuse, Suspend, UseCertificates, UseKeys, Wait,
     };
     let one = || 0..6usize;
     let origin = prop_oneof![Just(KeyOrigin::Claim), Just(KeyOrigin::AdminRotation), Just(KeyOrigin::DeviceRotation)];
@@ -114,6 +117,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (one(), one()).prop_map(|(i, nth)| SuspectReuse(i, nth)),
         1 => Just(RotateAuthority),
         1 => Just(CreateAuthority),
+        1 => Just(IntendServiceCertificate),
         1 => Just(RetireAuthority),
         2 => one().prop_map(RevokeAdminToken),
         1 => Just(RevokeAllAdminTokens),
@@ -250,6 +254,7 @@ impl Fleet {
             Step::RequestRenewal(nth) => self.request_renewal(nth).await,
             Step::SuspectReuse(nth, which) => self.suspect_reuse(nth, which).await,
             Step::RotateAuthority => self.rotate_authority().await,
+            Step::IntendServiceCertificate => self.intend_service_certificate().await,
             Step::RetireAuthority => self.retire_authority().await,
             Step::RevokeAdminToken(nth) => {
                 let (jti, issuer, expires_at) = admin_token(nth);
@@ -505,6 +510,22 @@ impl Fleet {
         self.authorities.push(authority_id);
         let stream = StreamId::certificate_authority(authority_id);
         self.decide_untenanted::<Authority>(stream, AuthorityCommand::Create(created)).await;
+    }
+
+    async fn intend_service_certificate(&mut self) {
+        let Some(authority_id) = self.authorities.first().copied() else { return };
+        let mut octets = [0x43; 20];
+        octets[4..].copy_from_slice(&self.draw().to_be_bytes());
+        let intended = ServiceCertificateIntended {
+            serial_number: SerialNumber::from_random(octets),
+            purpose: ServicePurpose::OcspSigner,
+            subject: "CN=SignalBeam OCSP responder, O=SignalBeam".into(),
+            public_key_sha256: self.digest(),
+            not_before: self.clock.now(),
+            not_after: self.clock.now().plus_days(7),
+        };
+        let stream = StreamId::certificate_authority(authority_id);
+        self.decide_untenanted::<Authority>(stream, AuthorityCommand::IntendServiceCertificate(intended)).await;
     }
 
     async fn retire_authority(&mut self) {

@@ -10,7 +10,7 @@ use signalbeam_projections::{
 };
 
 use crate::fleet::{Fleet, Step, admin_token, tenant};
-use crate::rows::Projected;
+use crate::rows::{Projected, query};
 
 async fn asked(fleet: &Fleet) -> (ReadModel, Projected) {
     let projected = Projected::of(fleet).await;
@@ -247,6 +247,28 @@ async fn with_certificates() -> (Fleet, Vec<SerialNumber>) {
     let newest_first = model.certificates_of_device(None, device).await.unwrap();
     let serials = newest_first.iter().rev().map(|certificate| certificate.serial_number).collect();
     (fleet, serials)
+}
+
+#[tokio::test]
+async fn the_state_of_every_certificate_that_was_signed_is_known_and_of_no_other() {
+    let (mut fleet, serials) = with_certificates().await;
+    fleet.perform(Step::IntendServiceCertificate).await;
+    let (model, projected) = asked(&fleet).await;
+    let state = async |serial| model.certificate_state(serial).await.unwrap();
+    for (serial, standing) in
+        serials.iter().zip([Standing::Revoked, Standing::Superseded { by: serials[2] }, Standing::Active])
+    {
+        let state = state(*serial).await.unwrap();
+        assert_eq!((state.standing, state.revoked_at.is_some()), (standing, standing != Standing::Active));
+    }
+    let path = projected.projector.tables().path();
+    for table in ["service_certificates", "device_certificates WHERE type = 'RootCA'"] {
+        let rows = query(path, format!("SELECT serial_number, authority_id FROM {table}")).await;
+        let [(_, Some(serial)), (_, Some(authority))] = &rows[0][..] else { panic!("{rows:?}") };
+        let state = state(SerialNumber::from_hex(serial).unwrap()).await.unwrap();
+        assert_eq!((state.standing, state.authority_id.to_string()), (Standing::Active, authority.clone()), "{table}");
+    }
+    assert_eq!(state(SerialNumber::from_random([9; 20])).await, None);
 }
 
 #[tokio::test]

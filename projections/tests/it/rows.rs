@@ -49,6 +49,7 @@ pub(crate) async fn dump(path: &Path) -> BTreeMap<&'static str, Vec<TextRow>> {
         "device_api_keys",
         "device_registration_tokens",
         "device_certificates",
+        "service_certificates",
         "admin_token_revocations",
     ];
     let mut dump = BTreeMap::new();
@@ -245,4 +246,16 @@ async fn an_authority_has_a_row_until_it_retires() {
         .only_row("SELECT standing, revoked_at, revoked_by FROM device_certificates WHERE standing = 'revoked'")
         .await;
     assert_eq!(row, format!("standing=revoked\nrevoked_at=2026-01-31T12:00:04.000000Z\nrevoked_by={ADMIN}"));
+}
+
+#[tokio::test]
+async fn a_certificate_of_our_own_has_a_row_before_it_is_signed() {
+    let fleet = Fleet::of(&[Step::CreateAuthority, Step::IntendServiceCertificate]).await;
+    let projected = Projected::of(&fleet).await;
+    let row = projected.only_row("SELECT purpose, subject, expires_at, intended_at FROM service_certificates").await;
+    assert_eq!(
+        row,
+        "purpose=ocsp_signer\nsubject=CN=SignalBeam OCSP responder, O=SignalBeam\n\
+         expires_at=2026-02-07T12:00:02.000000Z\nintended_at=2026-01-31T12:00:02.000000Z"
+    );
 }

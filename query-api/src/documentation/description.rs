@@ -41,11 +41,12 @@ approves it, the device claims its API key and gets an X.509 certificate, and au
 const IDEMPOTENCY_KEY: &str = "Names the command, with 1 to 255 characters: the same name and body again get the first \
     outcome, and change nothing. Where that showed a secret once, `ALREADY_PROCESSED`.";
 
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("Registration tokens", "One-time tokens with which devices register."),
     ("Devices", "Registered by themselves, decided on by admins."),
     ("API keys", "Claimed with the claim secret, rotated, revoked."),
     ("Certificates", "Issued, renewed, revoked; the authority's own certificate."),
+    ("EST", "Enrolment over secure transport (RFC 7030, RFC 8951), for devices and tools that speak it."),
     ("Authentication log", "Every attempt to authenticate, successful or not."),
     ("Events", "The event log: everything that happened, in order."),
     ("Admin tokens", "Revoked one by one, or all that were issued before a moment."),
@@ -189,6 +190,10 @@ fn add_security_schemes(components: &mut Components) {
             extensions: None,
         },
     );
+    let mut basic = Http::new(HttpAuthScheme::Basic);
+    let description = "A device's id with its API key, or a tenant's id with a registration token.";
+    basic.description = Some(description.to_owned());
+    components.add_security_scheme("basic", SecurityScheme::Http(basic));
     components.add_security_scheme(
         "claimSecret",
         bearer("sbc_...", "The secret that a device registered with; it fetches the first API key."),

@@ -1,7 +1,9 @@
 //! What values must hold beyond their types.
 
+pub(super) mod key_store;
 mod limits;
 mod oidc;
+mod pki;
 mod proxy;
 
 use std::net::IpAddr;
@@ -30,13 +32,18 @@ pub(super) fn broken(config: &Config) -> Vec<(String, String, String)> {
     within("api_key_expiration_check.warning_threshold_days", check.warning_threshold_days, 1..=730, &mut found);
     let threshold = config.certificate_renewal.renewal_threshold_days;
     within("certificate_renewal.renewal_threshold_days", threshold, 1..=397, &mut found);
+    let grace = config.certificate_renewal.grace_after_expiry_days;
+    within("certificate_renewal.grace_after_expiry_days", grace, 0..=90, &mut found);
+    within("est.retry_after_seconds", config.est.retry_after_seconds, 1..=86_400, &mut found);
     validity("registration_tokens.default_validity_days", &config.registration_tokens, &mut found);
     validity("api_keys.default_validity_days", &config.api_keys, &mut found);
     validity("certificates.default_validity_days", &config.certificates, &mut found);
     audit(&config.audit, &mut found);
     authority(&config.ca, &mut found);
+    key_store::broken(config, &mut found);
     tls(&config.tls, &mut found);
     oidc::oidc(&config.oidc, &mut found);
+    pki::pki(&config.pki, &mut found);
     proxy::broken(config, &mut found);
     limits::rate_limit(&config.rate_limit, &mut found);
     limits::tenants(&config.tenants, &mut found);

@@ -3,7 +3,10 @@
 mod api_key_expiration_check;
 mod api_key_retirement;
 mod audit;
+mod est;
+mod key_store;
 mod oidc;
+mod pki;
 mod proxy;
 mod rate_limit;
 mod tenants;
@@ -17,7 +20,10 @@ use serde::{Deserialize, Serialize};
 pub use api_key_expiration_check::ApiKeyExpirationCheck;
 pub use api_key_retirement::ApiKeyRetirement;
 pub use audit::{Audit, Durability};
+pub use est::Est;
+pub use key_store::{AzureKeyVault, KeyStore, Pkcs11, Secret};
 pub use oidc::Oidc;
+pub use pki::Pki;
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
 pub use rate_limit::RateLimit;
 pub use tenants::{TenantBounds, Tenants};
@@ -83,21 +89,15 @@ pub struct CertificateRenewal {
     /// How many days before its end a certificate may be renewed, 1 to 397.
     /// `SIGNALBEAM__CERTIFICATE_RENEWAL__RENEWAL_THRESHOLD_DAYS`, default `30`.
     pub renewal_threshold_days: u16,
+    /// How many days after its end a certificate may still renew itself, and nothing else, 0 to 90; `0`: not at all.
+    /// `SIGNALBEAM__CERTIFICATE_RENEWAL__GRACE_AFTER_EXPIRY_DAYS`, default `0`.
+    pub grace_after_expiry_days: u16,
 }
 
 impl Default for CertificateRenewal {
     fn default() -> Self {
-        Self { renewal_threshold_days: 30 }
+        Self { renewal_threshold_days: 30, grace_after_expiry_days: 0 }
     }
-}
-
-/// Where the authority's private key lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyStore {
-    /// In a file of the data directory.
-    #[default]
-    File,
 }
 
 /// The authority's key type.
@@ -137,7 +137,7 @@ pub enum Hierarchy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CertificateAuthority {
-    /// Where its private key lives: `file`. `SIGNALBEAM__CA__KEY_STORE`, default `file`.
+    /// Where its private key lives: `file`, `pkcs11` or `azure_key_vault`. `SIGNALBEAM__CA__KEY_STORE`, default `file`.
     pub key_store: KeyStore,
     /// Its key type: `rsa-2048`, `rsa-3072`, `rsa-4096`, `ecdsa-p256` or `ecdsa-p384`.
     /// `SIGNALBEAM__CA__KEY_TYPE`, default `rsa-2048`.
@@ -154,6 +154,14 @@ pub struct CertificateAuthority {
     pub ocsp_url: Option<String>,
     /// The URL that certificates name for their issuer. `SIGNALBEAM__CA__ISSUER_URL`, default none: left out.
     pub issuer_url: Option<String>,
+    /// The passphrase under which the key's file is encrypted, for the environment; in files rather
+    /// `key_passphrase_file`. `SIGNALBEAM__CA__KEY_PASSPHRASE`, default none: a new key is not encrypted.
+    pub key_passphrase: Option<Secret>,
+    /// A file with that passphrase in its first line, which only its owner may read.
+    /// `SIGNALBEAM__CA__KEY_PASSPHRASE_FILE`, default none.
+    pub key_passphrase_file: Option<PathBuf>,
+    /// The token, where `key_store` is `pkcs11`.
+    pub pkcs11: Pkcs11,
 }
 
 impl Default for CertificateAuthority {
@@ -166,6 +174,9 @@ impl Default for CertificateAuthority {
             crl_url: None,
             ocsp_url: None,
             issuer_url: None,
+            key_passphrase: None,
+            key_passphrase_file: None,
+            pkcs11: Pkcs11::default(),
         }
     }
 }
@@ -340,8 +351,14 @@ pub struct Config {
     pub audit: Audit,
     /// The certificate authority.
     pub ca: CertificateAuthority,
+    /// Enrolment over secure transport.
+    pub est: Est,
+    /// The vault of the authority's key.
+    pub azure_key_vault: AzureKeyVault,
     /// The server's own certificate.
     pub tls: Tls,
+    /// Revocation lists, and the plain listener for those who check certificates.
+    pub pki: Pki,
     /// Reverse proxies.
     pub proxy: Proxy,
     /// The event log.
@@ -368,7 +385,10 @@ impl Default for Config {
             certificate_renewal: CertificateRenewal::default(),
             audit: Audit::default(),
             ca: CertificateAuthority::default(),
+            est: Est::default(),
+            azure_key_vault: AzureKeyVault::default(),
             tls: Tls::default(),
+            pki: Pki::default(),
             proxy: Proxy::default(),
             store: Store::default(),
             rate_limit: RateLimit::default(),

@@ -54,13 +54,18 @@ impl Route {
             Some(
                 "/api/certificates/{deviceId}/issue"
                 | "/api/certificates/{serialNumber}/renew"
-                | "/api/devices/{id}/api-key/claim",
+                | "/api/devices/{id}/api-key/claim"
+                | "/.well-known/est/simpleenroll"
+                | "/.well-known/est/simplereenroll"
+                | "/.well-known/est/serverkeygen",
             ) => Class::Costly,
             _ => Class::Ordinary,
         };
         let is_public = path.is_none_or(|path| {
             let is_documentation = path == "/openapi.json" || path.starts_with("/docs");
-            is_documentation || path == "/api/certificates/ca" || path.ends_with("/renewal-info")
+            let is_ocsp = path == "/ocsp" || path.starts_with("/ocsp/");
+            let is_for_anybody = ["/api/certificates/ca", "/.well-known/est/cacerts", "/.well-known/est/csrattrs"];
+            is_documentation || is_ocsp || is_for_anybody.contains(&path) || path.ends_with("/renewal-info")
         });
         Self { class, is_public }
     }

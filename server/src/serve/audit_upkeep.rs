@@ -44,12 +44,20 @@ pub(super) async fn write_counts(parts: Arc<Parts>) {
         }
         is_sparing = is_nearly_full;
         parts.flood_guard.set_sparing(is_sparing);
-        let flushed = parts.flood_guard.flush(parts.clock.now()).await;
+        parts.ocsp_answers.set_sparing(is_sparing);
+        let now = parts.clock.now();
+        let flushed = match parts.flood_guard.flush(now).await {
+            Ok(()) => parts.ocsp_answers.flush(now).await,
+            failed => failed,
+        };
         if let Err(error) = &flushed
             && !is_failing
         {
             let error = error as &dyn std::error::Error;
-            tracing::error!(error, "counts of failed attempts could not be written; they are kept and written later");
+            tracing::error!(
+                error,
+                "counts of failed attempts, or OCSP answers, could not be written; they are kept and written later"
+            );
         }
         is_failing = flushed.is_err();
     }
@@ -97,6 +105,9 @@ async fn seal_and_drop(parts: &Parts, retention_days: u32) -> Result<(), Segment
         && let Some(dropped) = drop_old_segments(&*parts.store, &*parts.audit, now, retention_days).await?
     {
         tracing::info!(through = %dropped.day, "dropped old days of the authentication log");
+    }
+    if retention_days > 0 {
+        parts.audit.drop_answers_before(now.plus_days(-i64::from(retention_days))).await?;
     }
     Ok(())
 }

@@ -41,6 +41,7 @@ fn settings(limit: &config::RateLimit) -> Option<LimitSettings> {
         registrations: Quota::per_minute(limit.registrations_burst, limit.registrations_per_minute),
         claims: Quota::per_minute(limit.claims_burst, limit.claims_per_minute),
         issuances_per_device: Quota::new(limit.issuances_per_device_burst, limit.issuances_per_device_per_hour, hour),
+        ocsp_signatures: Quota::per_minute(limit.ocsp_signatures_burst, limit.ocsp_signatures_per_minute),
         public_requests: NonZeroU32::new(public).map(|rate| Quota::per_minute(rate.get(), rate.get())),
         max_tracked_keys: limit.max_tracked_keys as usize,
     })

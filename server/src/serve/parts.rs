@@ -2,33 +2,37 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
 use signalbeam_authn::secrets::SecretKeeper;
 use signalbeam_authn::{AuthenticationPolicy, Authenticator, Limits};
 use signalbeam_command_api::authorities::{AuthorityKeeper, Hierarchy};
-use signalbeam_command_api::{CommandApi, CommandPolicy, Parts as CommandParts};
+use signalbeam_command_api::{
+    CommandApi, CommandPolicy, OcspParts, OcspResponder, OcspSettings, Parts as CommandParts, ocsp_routes,
+};
 use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
 use signalbeam_event_store::audit::AuditDurability;
-use signalbeam_event_store::{Clock, EventReader, FloodGuard, SqliteAuditLog, SqliteEventStore};
+use signalbeam_event_store::{Clock, EventReader, FloodGuard, OcspAnswerRecorder, SqliteAuditLog, SqliteEventStore};
 use signalbeam_pki::profile::PublishedUrls;
 use signalbeam_pki::{
-    Authorities, AuthoritySettings, BlockingPool, CaKeyType, DeviceKeyGenerator, FileKeyStores, PublishedUrl,
-    TrustDomain,
+    Authorities, AuthoritySettings, BlockingPool, CaKeyType, DeviceKeyGenerator, PublishedUrl, TrustDomain,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables};
 use signalbeam_query_api::{CaCertificates, Parts as QueryParts, QueryApi, documentation};
 use tokio::sync::watch;
 
+use super::key_stores::{WatchedKeyStores, key_stores};
 use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::secrets::Secrets;
-use super::{AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, PROJECTIONS_FILE};
-use super::{StartError, audit_upkeep, limits};
+use super::{AUDIT_FILE, EVENTS_FILE, PROJECTIONS_FILE};
+use super::{AuthorityStartError, StartError, audit_upkeep, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::oidc;
+use crate::server_certificate::Issuance;
 
 /// What a running server consists of.
 pub(super) struct Parts {
@@ -36,8 +40,13 @@ pub(super) struct Parts {
     pub(super) audit: Arc<SqliteAuditLog>,
     /// Stands before the log where attempts are recorded.
     pub(super) flood_guard: Arc<FloodGuard>,
+    /// Takes what is said of certificates.
+    pub(super) ocsp_answers: Arc<OcspAnswerRecorder>,
+    ocsp: OcspSettings,
     pub(super) audit_settings: watch::Sender<config::Audit>,
     pub(super) data_dir: PathBuf,
+    /// Where the authorities' keys are.
+    pub(super) key_stores: Arc<WatchedKeyStores>,
     pub(super) projector: Arc<Projector>,
     pub(super) index: Arc<CredentialIndex>,
     pub(super) authorities: Authorities,
@@ -85,10 +94,11 @@ impl Parts {
         let audit = Arc::new(SqliteAuditLog::open(data_dir.join(AUDIT_FILE), durability).await?);
         let failure_limit = audit_upkeep::failure_limit(&config.audit);
         let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
+        let ocsp_answers = Arc::new(OcspAnswerRecorder::new(Arc::clone(&audit) as _));
         let settings = authority_settings(&config.ca)?;
         Secrets::make_for_new_log(data_dir, head_found)?;
-        let keys = Arc::new(FileKeyStores::new(data_dir.join(AUTHORITY_FOLDER), BlockingPool::per_processor()));
-        let keeper_of_authorities = Arc::new(AuthorityKeeper::new(keys, settings));
+        let key_stores = key_stores(config, data_dir).map_err(AuthorityStartError::from)?;
+        let keeper_of_authorities = Arc::new(AuthorityKeeper::new(Arc::clone(&key_stores) as _, settings));
         let hierarchy = match config.ca.hierarchy {
             config::Hierarchy::Root => Hierarchy::Root,
             config::Hierarchy::Intermediate => Hierarchy::Intermediate,
@@ -119,8 +129,11 @@ impl Parts {
             store,
             audit,
             flood_guard,
+            ocsp_answers,
+            ocsp: ocsp_settings(&config.pki),
             audit_settings: watch::Sender::new(config.audit.clone()),
             data_dir: data_dir.join(""),
+            key_stores,
             projector,
             index,
             authorities,
@@ -143,6 +156,7 @@ impl Parts {
             store: Arc::clone(&self.store),
             audit: Arc::clone(&self.audit),
             flood_guard: Arc::clone(&self.flood_guard),
+            ocsp_answers: Arc::clone(&self.ocsp_answers),
             tables: self.projector.tables().clone(),
         }
     }
@@ -151,8 +165,18 @@ impl Parts {
     pub(super) fn routes(&self) -> Router {
         let commands = signalbeam_command_api::router(self.command_api());
         let queries = signalbeam_query_api::router(self.query_api());
-        let (routes, document) = commands.merge(queries).split_for_parts();
+        let ocsp = ocsp_routes(self.ocsp_responder());
+        let (routes, document) = commands.merge(queries).merge(ocsp).split_for_parts();
         routes.merge(documentation(document))
+    }
+
+    /// What our own TLS certificate is issued with.
+    pub(super) fn issuance(&self) -> Issuance {
+        Issuance {
+            authorities: self.authorities.clone(),
+            store: Arc::clone(&self.store) as _,
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     /// What the monitors work with.
@@ -178,6 +202,21 @@ impl Parts {
             device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::per_processor())),
             clock: Arc::clone(&self.clock),
             policy: self.policy,
+        })
+    }
+
+    fn ocsp_responder(&self) -> OcspResponder {
+        OcspResponder::new(OcspParts {
+            authorities: self.authorities.clone(),
+            store: Arc::clone(&self.store) as _,
+            index: Arc::clone(&self.index),
+            read_model: ReadModel::new(self.projector.tables().clone()),
+            freshness: self.freshness.clone(),
+            authenticator: Arc::clone(&self.authenticator),
+            limits: Arc::clone(&self.limits),
+            answers: Arc::clone(&self.ocsp_answers),
+            clock: Arc::clone(&self.clock),
+            settings: self.ocsp,
         })
     }
 
@@ -209,6 +248,7 @@ pub(super) struct Stores {
     store: Arc<MeasuredStore<SqliteEventStore>>,
     audit: Arc<SqliteAuditLog>,
     flood_guard: Arc<FloodGuard>,
+    ocsp_answers: Arc<OcspAnswerRecorder>,
     tables: Tables,
 }
 
@@ -218,6 +258,10 @@ impl Stores {
         if let Err(error) = self.flood_guard.flush_all().await {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "counts of failed attempts were lost: they could not be written at the end");
+        }
+        if let Err(error) = self.ocsp_answers.flush_all().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "records of OCSP answers were lost: they could not be written at the end");
         }
         self.audit.close().await;
         self.store.close().await;
@@ -250,6 +294,13 @@ fn authority_settings(ca: &config::CertificateAuthority) -> Result<AuthoritySett
     })
 }
 
+fn ocsp_settings(pki: &config::Pki) -> OcspSettings {
+    OcspSettings {
+        validity: Duration::from_mins(u64::from(pki.ocsp_validity_minutes)),
+        signer_validity_days: pki.ocsp_signer_validity_days,
+    }
+}
+
 fn authentication_policy(config: &Config) -> AuthenticationPolicy {
     AuthenticationPolicy {
         mtls_enabled: config.mtls.enabled,
@@ -258,6 +309,7 @@ fn authentication_policy(config: &Config) -> AuthenticationPolicy {
             config::ApiKeyFallback::UnlessRevoked => signalbeam_authn::ApiKeyFallback::UnlessRevoked,
             config::ApiKeyFallback::Never => signalbeam_authn::ApiKeyFallback::Never,
         },
+        renewal_grace_days: config.certificate_renewal.grace_after_expiry_days,
     }
 }
 
@@ -267,6 +319,7 @@ fn command_policy(config: &Config) -> Result<CommandPolicy, StartError> {
         api_key_validity: bounds("api_keys.default_validity_days", &config.api_keys)?,
         certificate_validity: bounds("certificates.default_validity_days", &config.certificates)?,
         renewal_window_days: config.certificate_renewal.renewal_threshold_days,
+        est_retry_after_seconds: config.est.retry_after_seconds,
     })
 }
 

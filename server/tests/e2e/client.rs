@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, Request};
 use serde_json::Value;
 use ureq::Agent;
@@ -48,6 +50,11 @@ impl Client {
 
     pub(crate) fn bearer(&self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn basic(&self, user: &str, password: &str) -> Self {
+        let encoded = STANDARD.encode(format!("{user}:{password}"));
+        self.header("authorization", &format!("Basic {encoded}"))
     }
 
     pub(crate) fn api_key(&self, key: &str) -> Self {

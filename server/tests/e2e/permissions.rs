@@ -51,7 +51,9 @@ fn expected(route: &RouteAccess, caller: Caller) -> Expected {
             });
             judged.unwrap_or(Refused(401))
         }
-        Caller::OwnCertificate if takes(&[Credential::Device]) => LetIn,
+        Caller::OwnCertificate if takes(&[Credential::Device, Credential::Certificate]) => LetIn,
+        Caller::OwnBasic if takes(&[Credential::BasicApiKey]) => LetIn,
+        Caller::TokenBasic if takes(&[Credential::BasicRegistrationToken]) => LetIn,
         Caller::OwnKey if takes(&[Credential::Device, Credential::ApiKey]) => LetIn,
         Caller::SiblingKey | Caller::StrangerKey if takes(&[Credential::Device, Credential::ApiKey]) => elsewhere(404),
         Caller::OwnClaim if takes(&[Credential::ClaimSecret]) => LetIn,
@@ -107,15 +109,15 @@ fn path(template: &str, target: &Target) -> String {
         .replace("{id}", id)
         .replace("{deviceId}", &target.device.id)
         .replace("{serialNumber}", &target.identity.serial_number)
-        .replace("{status}", "Approved");
+        .replace("{status}", "Approved")
+        .replace("{request}", "MAA");
     assert!(!filled.contains('{'), "{template}: give its placeholder a value in `path` of {}", file!());
     filled
 }
 
 fn call(walk: &Walk<'_>, caller: Caller, method: &Method, template: &str, target: &Target) -> Answer {
     let (client, token) = walk.client(caller, target);
-    let sent = walk.body(method, template, target, token.as_deref());
-    let body = sent.as_ref().map(|body| (body.to_string().into_bytes(), "application/json"));
+    let body = walk.body(method, template, target, token.as_deref());
     let path = path(template, target);
     client.send(method.clone(), &path, body).unwrap_or_else(|error| panic!("{method} {path} by {caller:?}: {error}"))
 }

@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use rustls::pki_types::CertificateDer;
 use signalbeam_authn::draw;
-use signalbeam_domain::Timestamp;
-use signalbeam_event_store::Clock;
+use signalbeam_domain::authority::{Authority, AuthorityCommand, AuthorityCreated, AuthorityEvent, ServicePurpose};
+use signalbeam_domain::{Actor, CorrelationId, Event, SerialNumber, StreamId, Timestamp};
+use signalbeam_event_store::{Clock, CommandMetadata, EventReader as _, MemoryEventStore, execute};
 use signalbeam_pki::{
     Authorities, AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, MemoryKeyStore, peek_validity,
 };
 use signalbeam_server::config::Tls;
-use signalbeam_server::server_certificate::{ServerCertificate, ServerCertificateError};
+use signalbeam_server::server_certificate::{Issuance, ServerCertificate, ServerCertificateError};
+use uuid::Uuid;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// A clock that is set by hand, in seconds since 1970.
 struct SetClock(AtomicI64);
@@ -32,6 +35,7 @@ impl SetClock {
 struct House {
     folder: tempfile::TempDir,
     authority: Arc<CertificateAuthority>,
+    store: Arc<MemoryEventStore>,
     clock: Arc<SetClock>,
 }
 
@@ -42,19 +46,62 @@ impl House {
         let (keys, now) = (Arc::new(MemoryKeyStore::new(BlockingPool::new(1))), clock.now().to_offset_date_time());
         let serial = draw::serial_number().unwrap();
         let authority = CertificateAuthority::open_or_create(keys, settings, now, serial).await.unwrap();
-        Self { folder: tempfile::tempdir().unwrap(), authority: Arc::new(authority), clock }
+        let store = Arc::new(MemoryEventStore::new(Arc::clone(&clock) as _));
+        record(&*store, &authority, clock.now()).await;
+        Self { folder: tempfile::tempdir().unwrap(), authority: Arc::new(authority), store, clock }
     }
 
     async fn prepare(&self, tls: Tls) -> Result<ServerCertificate, ServerCertificateError> {
-        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        ServerCertificate::prepare(
-            &self.folder.path().join("tls"),
-            Authorities::of_one(Arc::clone(&self.authority)).unwrap(),
-            clock,
-            tls,
-        )
-        .await
+        let issuance = Issuance {
+            authorities: Authorities::of_one(Arc::clone(&self.authority)).unwrap(),
+            store: Arc::clone(&self.store) as _,
+            clock: Arc::clone(&self.clock) as _,
+        };
+        ServerCertificate::prepare(&self.folder.path().join("tls"), issuance, tls).await
     }
+
+    /// The serial numbers that were recorded for the listener, in order.
+    async fn recorded(&self) -> Vec<SerialNumber> {
+        let stream = StreamId::certificate_authority(self.authority.id());
+        let events = self.store.read_stream(&stream).await.unwrap();
+        let intended = events.iter().filter_map(|event| match event.event().unwrap() {
+            Event::AuthorityEvent(AuthorityEvent::ServiceCertificateIntended(intended)) => Some(intended),
+            _ => None,
+        });
+        intended
+            .map(|intended| {
+                assert_eq!(intended.purpose, ServicePurpose::TlsServer);
+                intended.serial_number
+            })
+            .collect()
+    }
+}
+
+/// Makes the log know the authority, as a first start does.
+async fn record(store: &MemoryEventStore, authority: &CertificateAuthority, now: Timestamp) {
+    let validity = authority.own_validity();
+    let created = AuthorityCreated {
+        authority_id: authority.id(),
+        subject: authority.subject().to_owned(),
+        serial_number: authority.serial_number(),
+        fingerprint: authority.fingerprint(),
+        key_type: authority.public_key().key_type().as_str().to_owned(),
+        not_before: Timestamp::from_offset_date_time(validity.not_before),
+        not_after: Timestamp::from_offset_date_time(validity.not_after),
+        certificate_pem: authority.certificate_pem(),
+        issuer_id: None,
+        key_slot: None,
+        issuers_pem: None,
+    };
+    let metadata = CommandMetadata {
+        actor: Actor::system("server"),
+        correlation_id: CorrelationId::from_uuid(Uuid::now_v7()),
+        causation_id: None,
+        idempotency: None,
+    };
+    let stream = StreamId::certificate_authority(authority.id());
+    let create = || AuthorityCommand::Create(created.clone());
+    execute::<Authority>(store, &stream, None, &metadata, now, create).await.unwrap();
 }
 
 fn leaf(certificate: &ServerCertificate) -> CertificateDer<'static> {
@@ -79,6 +126,15 @@ async fn it_is_kept_until_a_third_of_its_life_is_left_and_then_renewed() {
     let end = |der: &CertificateDer<'_>| peek_validity(der).unwrap().not_after;
     assert!(end(&second) > end(&first));
     assert!(!certificate.refresh().await.unwrap(), "renewed once");
+    let serial_of = |der: &CertificateDer<'_>| {
+        let (_, certificate) = X509Certificate::from_der(der).unwrap();
+        SerialNumber::from_octets(certificate.raw_serial().try_into().unwrap()).unwrap()
+    };
+    assert_eq!(
+        house.recorded().await,
+        [serial_of(&first), serial_of(&second)],
+        "each before it was signed, and no other"
+    );
 }
 
 #[tokio::test]

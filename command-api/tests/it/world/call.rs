@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 use signalbeam_authn::{Connection, ErrorCode, Role};
@@ -79,6 +81,11 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// By HTTP basic authentication.
+    pub(crate) fn basic(self, user: &str, password: &str) -> Self {
+        self.header("authorization", format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+    }
+
     pub(crate) fn idempotency_key(self, key: &str) -> Self {
         self.header("idempotency-key", key)
     }
@@ -102,7 +109,12 @@ impl<'a> Call<'a> {
         let response = self.world.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        let kind = parts.headers.get("content-type").map_or("", |kind| kind.to_str().unwrap());
+        let body = match &bytes {
+            nothing if nothing.is_empty() => Value::Null,
+            text if !kind.ends_with("json") => Value::String(String::from_utf8(text.to_vec()).unwrap()),
+            json => serde_json::from_slice(json).unwrap(),
+        };
         let route = format!("{} {}", self.method, self.path);
         Answer { route, status: parts.status, headers: parts.headers, body }
     }

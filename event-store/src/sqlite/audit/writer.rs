@@ -12,7 +12,8 @@ use sqlx::{Arguments, AssertSqlSafe, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::{row, trim};
+use super::{ocsp_answers, row, trim};
+use crate::audit::ocsp_answers::OcspAnswerRow;
 use crate::audit::{AuditError, AuthenticationAttempt};
 use crate::sqlite::database::{Database, close_writer};
 use crate::sqlite::insert::BoxError;
@@ -57,6 +58,16 @@ pub(super) enum Request {
         through: i64,
         answer: oneshot::Sender<Result<bool, AuditError>>,
     },
+    /// Beside the attempts, and after those that came first.
+    OcspAnswers {
+        rows: Vec<OcspAnswerRow>,
+        answer: Answer,
+    },
+    /// A step of dropping what is older than `before`; answers whether there may be more of it.
+    DropOcspAnswers {
+        before: Timestamp,
+        answer: oneshot::Sender<Result<bool, AuditError>>,
+    },
     Close(oneshot::Sender<()>),
 }
 
@@ -88,7 +99,8 @@ struct Row {
 struct Group {
     rows: Vec<Row>,
     answers: Vec<Answer>,
-    drops: Vec<(i64, oneshot::Sender<Result<bool, AuditError>>)>,
+    /// What is no attempt: done after the attempts.
+    others: Vec<Request>,
     closed: Vec<oneshot::Sender<()>>,
 }
 
@@ -118,7 +130,7 @@ impl Open {
 fn weight(request: &Request) -> usize {
     match request {
         Request::Write { attempts, .. } | Request::Queue(attempts) => attempts.len(),
-        Request::Drop { .. } | Request::Close(_) => 0,
+        Request::Drop { .. } | Request::OcspAnswers { .. } | Request::DropOcspAnswers { .. } | Request::Close(_) => 0,
     }
 }
 
@@ -130,14 +142,14 @@ impl Group {
                 (attempts, true)
             }
             Request::Queue(attempts) => (attempts, false),
-            Request::Drop { through, answer } => return self.drops.push((through, answer)),
             Request::Close(done) => return self.closed.push(done),
+            other => return self.others.push(other),
         };
         self.rows.extend(attempts.into_iter().map(|attempt| Row { attempt, is_waited_for }));
     }
 
     fn is_urgent(&self) -> bool {
-        !self.answers.is_empty() || !self.drops.is_empty() || !self.closed.is_empty() || self.rows.len() >= GROUP
+        !self.answers.is_empty() || !self.others.is_empty() || !self.closed.is_empty() || self.rows.len() >= GROUP
     }
 }
 
@@ -166,11 +178,10 @@ impl Writer {
                 requests.close();
                 closed.append(&mut group.closed);
             }
-            let drops = std::mem::take(&mut group.drops);
+            let others = std::mem::take(&mut group.others);
             self.write(group).await;
-            for (through, answer) in drops {
-                // Whoever asked may have gone.
-                let _ = answer.send(self.drop_some(through).await);
+            for request in others {
+                self.serve(request).await;
             }
         }
         if !self.unwritten.is_empty() {
@@ -207,15 +218,40 @@ impl Writer {
         }
     }
 
-    async fn drop_some(&mut self, through: i64) -> Result<bool, AuditError> {
-        let dropped = match self.open().await {
-            Ok(open) => trim::step(&mut open.connection, through).await,
+    /// Whoever asked may have gone.
+    async fn serve(&mut self, request: Request) {
+        match request {
+            Request::Drop { through, answer } => {
+                let dropped = self.with_open(async |open| trim::step(&mut open.connection, through).await).await;
+                let _ = answer.send(dropped.map_err(AuditError::because("drop old rows")));
+            }
+            Request::OcspAnswers { rows, answer } => {
+                let written =
+                    self.with_open(async |open| ocsp_answers::insert(&mut open.connection, &rows).await).await;
+                let _ = answer.send(written.map_err(AuditError::because("record OCSP answers")));
+            }
+            Request::DropOcspAnswers { before, answer } => {
+                let dropped =
+                    self.with_open(async |open| ocsp_answers::drop_some(&mut open.connection, before).await).await;
+                let _ = answer.send(dropped.map_err(AuditError::because("drop old OCSP answers")));
+            }
+            Request::Write { .. } | Request::Queue(_) | Request::Close(_) => {}
+        }
+    }
+
+    /// Does something with the connection; after a failure it is opened anew.
+    async fn with_open<R>(
+        &mut self,
+        act: impl AsyncFnOnce(&mut Open) -> Result<R, sqlx::Error>,
+    ) -> Result<R, sqlx::Error> {
+        let done = match self.open().await {
+            Ok(open) => act(open).await,
             Err(error) => Err(error),
         };
-        if dropped.is_err() {
+        if done.is_err() {
             self.open = None;
         }
-        dropped.map_err(AuditError::because("drop old rows"))
+        done
     }
 
     async fn open(&mut self) -> Result<&mut Open, sqlx::Error> {

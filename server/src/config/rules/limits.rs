@@ -21,6 +21,8 @@ pub(super) fn rate_limit(limit: &RateLimit, found: &mut Vec<Broken>) {
         issuances_per_device_burst,
         issuances_per_device_per_hour,
         public_requests_per_minute,
+        ocsp_signatures_burst,
+        ocsp_signatures_per_minute,
         max_tracked_keys,
     } = *limit;
     for (key, number) in [
@@ -34,6 +36,8 @@ pub(super) fn rate_limit(limit: &RateLimit, found: &mut Vec<Broken>) {
         ("rate_limit.claims_per_minute", claims_per_minute),
         ("rate_limit.issuances_per_device_burst", issuances_per_device_burst),
         ("rate_limit.issuances_per_device_per_hour", issuances_per_device_per_hour),
+        ("rate_limit.ocsp_signatures_burst", ocsp_signatures_burst),
+        ("rate_limit.ocsp_signatures_per_minute", ocsp_signatures_per_minute),
     ] {
         within(key, number, 1..=1_000_000, found);
     }

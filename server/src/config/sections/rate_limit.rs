@@ -44,6 +44,12 @@ pub struct RateLimit {
     /// in each minute, and at once, 0 to 1,000,000; 0 for no limit.
     /// `SIGNALBEAM__RATE_LIMIT__PUBLIC_REQUESTS_PER_MINUTE`, default `0`.
     pub public_requests_per_minute: u32,
+    /// OCSP answers that are signed for one client at once, 1 to 1,000,000: those with a nonce, about several
+    /// certificates, or not kept from before. `SIGNALBEAM__RATE_LIMIT__OCSP_SIGNATURES_BURST`, default `6000`.
+    pub ocsp_signatures_burst: u32,
+    /// OCSP answers that are signed for one client in each minute, 1 to 1,000,000.
+    /// `SIGNALBEAM__RATE_LIMIT__OCSP_SIGNATURES_PER_MINUTE`, default `6000`.
+    pub ocsp_signatures_per_minute: u32,
     /// How many clients, prefixes, devices and tenants each limit remembers, 1,024 to 1,048,576; some 100 bytes each.
     /// Beyond it, those that have used up least are forgotten.
     /// `SIGNALBEAM__RATE_LIMIT__MAX_TRACKED_KEYS`, default `65536`.
@@ -65,6 +71,8 @@ impl Default for RateLimit {
             issuances_per_device_burst: 60,
             issuances_per_device_per_hour: 60,
             public_requests_per_minute: 0,
+            ocsp_signatures_burst: 6_000,
+            ocsp_signatures_per_minute: 6_000,
             max_tracked_keys: 65_536,
         }
     }

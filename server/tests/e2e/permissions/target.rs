@@ -18,6 +18,7 @@ pub(super) struct Target {
     pub(super) device: Device,
     pub(super) identity: Identity,
     pub(super) token_id: String,
+    token: String,
 }
 
 impl Target {
@@ -84,6 +85,9 @@ impl<'a> Walk<'a> {
             Caller::OwnCertificate => by_certificate(self.server, &target.identity),
             Caller::OwnKey => target.device.by_key(self.server),
             Caller::OwnClaim => anonymous.bearer(&target.device.claim_secret),
+            Caller::OwnBasic => anonymous.basic(&target.device.id, &target.device.api_key),
+            Caller::SiblingBasic => anonymous.basic(&target.device.id, &self.sibling.device.api_key),
+            Caller::TokenBasic => anonymous.basic(TENANT, &target.token),
             Caller::SiblingKey => self.sibling.device.by_key(self.server),
             Caller::SiblingClaim => anonymous.bearer(&self.sibling.device.claim_secret),
             Caller::StrangerKey => self.stranger.device.by_key(self.server),
@@ -91,8 +95,24 @@ impl<'a> Walk<'a> {
         (client, None)
     }
 
-    /// The body of an operation: `{}` unless it needs more to be understood.
-    pub(super) fn body(&self, method: &Method, path: &str, target: &Target, token: Option<&str>) -> Option<Value> {
+    /// The body of an operation with its media type.
+    pub(super) fn body(
+        &self,
+        method: &Method,
+        path: &str,
+        target: &Target,
+        token: Option<&str>,
+    ) -> Option<(Vec<u8>, &'static str)> {
+        if *method == Method::POST && path.starts_with("/.well-known/est/") {
+            let lines = self.request.lines().filter(|line| !line.starts_with("-----"));
+            return Some((lines.collect::<String>().into_bytes(), "application/pkcs10"));
+        }
+        let json = self.json(method, path, target, token)?;
+        Some((json.to_string().into_bytes(), "application/json"))
+    }
+
+    /// The JSON of an operation: `{}` unless it needs more to be understood.
+    fn json(&self, method: &Method, path: &str, target: &Target, token: Option<&str>) -> Option<Value> {
         if *method == Method::GET || *method == Method::DELETE {
             return None;
         }
@@ -105,6 +125,7 @@ impl<'a> Walk<'a> {
             }
             "/api/devices/{id}" => json!({"deviceName": "walked"}),
             "/api/devices/bulk" => json!({"action": "suspend", "deviceIds": device_ids}),
+            "/api/certificates/request-renewal" => json!({"filter": {"deviceIds": device_ids}}),
             "/api/certificates/import" => {
                 json!({"tenantId": TENANT, "certificates": [{"certificate": "none"}], "dryRun": true})
             }
@@ -145,6 +166,7 @@ fn target(server: &Server<'_>, admin: &Client, tenant: &str) -> Target {
     let issued = device.by_key(server).post(&route, &json!({"csrPem": request})).expect(201);
     let identity = identity(&issued, &key.serialize_pem());
     device.beat(&by_certificate(server, &identity)).expect(200);
-    let token_id = registration_token(admin, tenant)["id"].as_str().unwrap().to_owned();
-    Target { device, identity, token_id }
+    let unused = registration_token(admin, tenant);
+    let text = |field: &str| unused[field].as_str().unwrap().to_owned();
+    Target { device, identity, token_id: text("id"), token: text("token") }
 }
