@@ -1,5 +1,11 @@
 //! A certificate authority: created once, activated, and one day retired in favour of another.
 
+mod crl;
+
+pub use self::crl::{
+    CrlContents, CrlDocument, CrlExtent, CrlKind, CrlPublished, CrlSequence, DeltaEntry, Ending, ListedAs, Signature,
+};
+
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Aggregate, Context};
@@ -59,6 +65,8 @@ events! {
         Rotated(AuthorityRotated) = ("certificate_authority.rotated", 1),
         /// It is trusted no longer.
         Retired(AuthorityRetired) = ("certificate_authority.retired", 1),
+        /// It published revocation lists.
+        CrlPublished(CrlPublished) = ("certificate_authority.crl_published", 1),
     }
 }
 
@@ -76,6 +84,8 @@ pub enum AuthorityCommand {
     },
     /// End the trust in it.
     Retire,
+    /// Record revocation lists that were signed.
+    PublishCrl(CrlPublished),
 }
 
 /// Where an authority stands.
@@ -111,11 +121,14 @@ pub enum AuthorityError {
     /// It was to be replaced by itself.
     #[error("an authority cannot succeed itself")]
     OwnSuccessor,
+    /// The revocation lists do not follow those before.
+    #[error("the revocation lists do not follow those before")]
+    CrlOutOfOrder,
 }
 
 /// A certificate authority.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Authority(Option<(AuthorityCreated, AuthorityStatus)>);
+pub struct Authority(Option<(AuthorityCreated, AuthorityStatus)>, CrlSequence);
 
 impl Authority {
     /// As it was created, where it was.
@@ -126,6 +139,11 @@ impl Authority {
     /// Where it stands, once created.
     pub fn status(&self) -> Option<AuthorityStatus> {
         self.0.as_ref().map(|(_, status)| *status)
+    }
+
+    /// Its revocation lists.
+    pub fn crls(&self) -> &CrlSequence {
+        &self.1
     }
 }
 
@@ -155,19 +173,35 @@ impl Aggregate for Authority {
             (AuthorityCommand::Rotate { successor_id }, Active) => Ok(vec![AuthorityRotated { successor_id }.into()]),
             // One that signs must be replaced first, or nothing could be issued.
             (AuthorityCommand::Retire, Prepared | Rotated) => Ok(vec![AuthorityRetired(NoDetails {}).into()]),
+            (AuthorityCommand::PublishCrl(published), Prepared | Active | Rotated) => {
+                if self.1.accepts(&published) {
+                    Ok(vec![published.into()])
+                } else {
+                    Err(AuthorityError::CrlOutOfOrder)
+                }
+            }
+            (AuthorityCommand::PublishCrl(_), Retired) => {
+                Err(AuthorityError::InvalidState { status, action: "asked for revocation lists" })
+            }
             (AuthorityCommand::Activate, _) => Err(AuthorityError::InvalidState { status, action: "activated" }),
             (AuthorityCommand::Rotate { .. }, _) => Err(AuthorityError::InvalidState { status, action: "rotated" }),
             (_, _) => Err(AuthorityError::InvalidState { status, action: "retired" }),
         }
     }
 
-    fn evolve(self, event: &Self::Event) -> Self {
+    fn evolve(mut self, event: &Self::Event) -> Self {
         let status = match event {
-            AuthorityEvent::Created(created) => return Self(Some((created.clone(), AuthorityStatus::Prepared))),
+            AuthorityEvent::Created(created) => {
+                return Self(Some((created.clone(), AuthorityStatus::Prepared)), self.1);
+            }
+            AuthorityEvent::CrlPublished(published) => {
+                self.1.take(published);
+                return self;
+            }
             AuthorityEvent::Activated(_) => AuthorityStatus::Active,
             AuthorityEvent::Rotated(_) => AuthorityStatus::Rotated,
             AuthorityEvent::Retired(_) => AuthorityStatus::Retired,
         };
-        Self(self.0.map(|(created, _)| (created, status)))
+        Self(self.0.map(|(created, _)| (created, status)), self.1)
     }
 }

@@ -13,7 +13,7 @@ use crate::key_store::{CaKeyStore, CaKeyType, CaMaterial, KeyStoreError};
 use crate::pem;
 use crate::profile::{self, ProfileError, PublishedUrls};
 use crate::public_key::{CaPublicKey, DevicePublicKey};
-use crate::signing::in_two_passes;
+use crate::signing::{holds, in_two_passes};
 use crate::spiffe::{DeviceIdentity, TrustDomain};
 use crate::validity::Validity;
 
@@ -261,6 +261,21 @@ impl CertificateAuthority {
         let key = &request.public_key;
         let params = profile::device(&request.serial, &identity, key.algorithm(), validity, &self.settings.urls)?;
         self.issue(&params, key, key.spki_der(), request.serial).await
+    }
+
+    /// The subject as it stands in the certificate, DER.
+    pub(crate) fn subject_der(&self) -> &[u8] {
+        &self.subject_der
+    }
+
+    /// Signs octets with the authority's key; a signature of a faulty store does not get out.
+    pub(crate) async fn sign(&self, to_be_signed: &[u8]) -> Result<Vec<u8>, AuthorityError> {
+        let signature = self.store.sign(to_be_signed).await?;
+        if holds(&self.public_key, to_be_signed, &signature) {
+            Ok(signature)
+        } else {
+            Err(AuthorityError::BadSignature)
+        }
     }
 
     pub(crate) fn urls(&self) -> &PublishedUrls {

@@ -9,6 +9,7 @@ pub mod authority;
 pub mod blocking;
 pub mod certificate;
 pub mod chain;
+pub mod crl;
 pub mod csr;
 pub mod device_key;
 pub mod key_store;
@@ -27,6 +28,7 @@ pub use authority::{
 pub use blocking::BlockingPool;
 pub use certificate::{fingerprint, peek_validity};
 pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificate};
+pub use crl::{CrlEntry, ReasonCode, RevocationList, SignedCrl};
 pub use csr::CsrError;
 pub use device_key::{DeviceKeyError, DeviceKeyGenerator, DeviceKeyType};
 pub use key_store::{CaKeyStore, CaKeyType, CaMaterial, FileKeyStore, KeyStoreError, MemoryKeyStore};

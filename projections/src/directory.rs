@@ -167,8 +167,8 @@ impl Changes {
                 revoked_at: moment.at,
                 revoked_by: moment.by,
             }),
-            // Which of the trusted authorities signs is no matter of its certificate.
-            AuthorityEvent::Activated(_) | AuthorityEvent::Rotated(_) => {}
+            // Which of the trusted authorities signs is no matter of its certificate, nor are its lists.
+            AuthorityEvent::Activated(_) | AuthorityEvent::Rotated(_) | AuthorityEvent::CrlPublished(_) => {}
         }
     }
 }

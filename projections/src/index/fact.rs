@@ -34,7 +34,7 @@ pub(super) enum Fact {
 }
 
 /// The types that change nothing in here. A type that stands neither here nor in [`Fact::read`] stops the index.
-const OF_NO_CONCERN: [(&str, u16); 15] = [
+const OF_NO_CONCERN: [(&str, u16); 16] = [
     ("device.renamed", 1),
     ("registration_token.issued", 1),
     ("registration_token.consumed", 1),
@@ -47,6 +47,7 @@ const OF_NO_CONCERN: [(&str, u16); 15] = [
     ("certificate_authority.activated", 1),
     ("certificate_authority.rotated", 1),
     ("certificate_authority.retired", 1),
+    ("certificate_authority.crl_published", 1),
     ("event_log.rollback_acknowledged", 1),
     ("audit_segment.sealed", 1),
     ("audit_segment.dropped", 1),
