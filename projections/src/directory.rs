@@ -16,7 +16,7 @@ use signalbeam_domain::certificate::{CertificateEvent, CertificateIssued};
 use signalbeam_domain::device::{DeviceEvent, DeviceRegistered, DeviceRenamed};
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenIssued};
 use signalbeam_domain::{
-    ApiKeyId, DeviceId, DeviceStatus, Envelope, Event, Prefix, SecretVerifier, SerialNumber, Tags, Timestamp,
+    ApiKeyId, DeviceId, DeviceStatus, Envelope, Event, Position, Prefix, SecretVerifier, SerialNumber, Tags, Timestamp,
 };
 use signalbeam_event_store::Recorded;
 use sqlx::SqliteConnection;
@@ -166,6 +166,7 @@ impl Changes {
                 authority_id: envelope.stream.id().to_owned(),
                 revoked_at: moment.at,
                 revoked_by: moment.by,
+                ended_position: moment.position,
             }),
             // Which of the trusted authorities signs is no matter of its certificate, nor are its lists.
             AuthorityEvent::Activated(_) | AuthorityEvent::Rotated(_) | AuthorityEvent::CrlPublished(_) => {}
@@ -173,16 +174,18 @@ impl Changes {
     }
 }
 
-/// When something happened and who did it, as `kind:id`.
+/// When something happened, where it stands in the log, and who did it, as `kind:id`.
 #[derive(Debug)]
 struct Moment {
     at: Timestamp,
+    position: Position,
     by: String,
 }
 
 impl Moment {
     fn of(envelope: &Envelope) -> Self {
-        Self { at: envelope.recorded_at, by: format!("{}:{}", envelope.actor.kind.as_str(), envelope.actor.id) }
+        let by = format!("{}:{}", envelope.actor.kind.as_str(), envelope.actor.id);
+        Self { at: envelope.recorded_at, position: envelope.position, by }
     }
 }
 

@@ -8,15 +8,17 @@ mod certificates;
 mod counts;
 mod cursor;
 mod devices;
+mod endings;
 mod listing;
 mod tokens;
 mod usage;
 
 pub use self::admin_tokens::{RevocationRow, RevokedTokens};
-pub use self::certificates::{CertificateFilter, CertificateRow, CertificateStatus, Revocation};
+pub use self::certificates::{CertificateFilter, CertificateRow, CertificateStatus};
 pub use self::counts::ActiveCertificates;
 pub use self::cursor::{Cursor, InvalidCursor};
 pub use self::devices::{ApiKeyRow, DeviceDetail, DeviceFilter, DeviceRow};
+pub use self::endings::{EndedCertificate, NewEndings};
 pub use self::listing::Listed;
 pub use self::tokens::{TokenFilter, TokenRow, TokenStatus};
 pub use self::usage::{CredentialUsage, DaySpan, DayUsage, DeviceUsage, LastSeen};

@@ -174,6 +174,12 @@ pub struct CrlContents {
 }
 
 impl CrlContents {
+    /// Which certificates neither list can name any more: those that ended up to this position and whose validity was over
+    /// before this moment.
+    pub fn departed(&self) -> Option<(Position, Timestamp)> {
+        self.base.departed.map(|departed| (departed.ended_until, departed.expired_before))
+    }
+
     /// What the delta says of a certificate, where it says anything.
     pub fn delta_lists(&self, ending: &Ending) -> Option<DeltaEntry> {
         match (self.base.lists(ending), self.complete.lists(ending)) {

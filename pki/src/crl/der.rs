@@ -15,14 +15,13 @@ const GENERALIZED_TIME: u8 = 0x18;
 /// Appends one element.
 pub(super) fn push(out: &mut Vec<u8>, tag: u8, contents: &[u8]) {
     out.push(tag);
-    match u8::try_from(contents.len()) {
-        Ok(short @ 0..0x80) => out.push(short),
-        _ => {
-            let length = contents.len().to_be_bytes();
-            let significant = &length[length.iter().take_while(|octet| **octet == 0).count()..];
-            out.push(significant.len().to_le_bytes()[0] | 0x80);
-            out.extend_from_slice(significant);
-        }
+    if let Ok(short @ 0..0x80) = u8::try_from(contents.len()) {
+        out.push(short);
+    } else {
+        let length = contents.len().to_be_bytes();
+        let significant = &length[length.iter().take_while(|octet| **octet == 0).count()..];
+        out.push(significant.len().to_le_bytes()[0] | 0x80);
+        out.extend_from_slice(significant);
     }
     out.extend_from_slice(contents);
 }

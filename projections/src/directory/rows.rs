@@ -8,8 +8,8 @@ use signalbeam_domain::device::{
 use signalbeam_domain::registration_token::RegistrationTokenEvent;
 use signalbeam_domain::{
     AdminTokenId, AllowedNetworks, ApiKeyId, AuthorityId, Days, Description, DeviceId, DeviceName, DeviceStatus,
-    Digest, EventId, Fingerprint, Metadata, Prefix, Reason, RegistrationTokenId, SerialNumber, Tags, TenantId,
-    Timestamp, TokenIssuer,
+    Digest, EventId, Fingerprint, Metadata, Position, Prefix, Reason, RegistrationTokenId, SerialNumber, Tags,
+    TenantId, Timestamp, TokenIssuer,
 };
 
 use super::Moment;
@@ -249,10 +249,16 @@ pub(super) struct CertificatePatch {
     /// Counts where `standing` is there, also where it is none.
     revocation_reason: Option<Reason>,
     revoked_by: Option<String>,
+    ended_position: Option<Position>,
+    revocation_position: Option<Position>,
 }
 
 impl CertificatePatch {
     pub(super) fn ends(&mut self, standing: StandingName, reason: Option<Reason>, moment: Moment) {
+        self.ended_position.get_or_insert(moment.position);
+        if standing == StandingName::Revoked {
+            self.revocation_position.get_or_insert(moment.position);
+        }
         self.standing = Some(standing);
         self.revoked_at.get_or_insert(moment.at);
         self.revocation_reason = reason;
@@ -266,4 +272,5 @@ pub(super) struct AuthorityEnd {
     pub(super) authority_id: String,
     pub(super) revoked_at: Timestamp,
     pub(super) revoked_by: String,
+    pub(super) ended_position: Position,
 }

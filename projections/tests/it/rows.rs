@@ -211,6 +211,8 @@ async fn a_certificate_is_superseded_and_then_revoked() {
         "revocation_reason=key compromise".into(),
         "first_used_at=2026-01-31T12:00:05.000000Z".into(),
         "noticed_days=7".into(),
+        "ended_position=10".into(),
+        "revocation_position=14".into(),
         "profile=device".into(),
         format!("subject=CN=device-{device}, O=SignalBeam"),
         "certificate_pem=-----BEGIN CERTIFICATE-----".into(),
@@ -230,6 +232,9 @@ async fn an_authority_has_a_row_until_it_retires() {
     assert_eq!(row, "type=RootCA\nsubject=CN=SignalBeam Root CA, O=SignalBeam, C=US\nstanding=active");
     fleet.perform(Step::RetireAuthority).await;
     projected.catch_up(&fleet).await;
-    let row = projected.only_row("SELECT standing, revoked_at, revoked_by FROM device_certificates").await;
-    assert_eq!(row, format!("standing=revoked\nrevoked_at=2026-01-31T12:00:02.000000Z\nrevoked_by={ADMIN}"));
+    let row =
+        projected.only_row("SELECT standing, revoked_at, revoked_by, ended_position FROM device_certificates").await;
+    let ended =
+        format!("standing=revoked\nrevoked_at=2026-01-31T12:00:02.000000Z\nrevoked_by={ADMIN}\nended_position=2");
+    assert_eq!(row, ended);
 }
