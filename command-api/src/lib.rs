@@ -4,6 +4,7 @@ mod admin_tokens;
 mod api_keys;
 mod certificates;
 mod command;
+mod crl;
 mod devices;
 mod idempotency;
 mod quotas;
@@ -12,8 +13,10 @@ mod state;
 mod withdrawals;
 
 pub use certificates::issuance::abandon_open_intents;
+pub use crl::{CrlError, CrlPolicy, CrlPublisher, CrlStatus, PublishedCrls};
 pub use state::{CommandApi, CommandPolicy, Parts};
 
+use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -38,5 +41,19 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(certificates::renew::renew_certificate))
         .routes(routes!(certificates::revoke::revoke_certificate))
         .routes(routes!(admin_tokens::revoke_admin_tokens))
+        .merge(pki_routes())
         .with_state(state)
+}
+
+/// The routes that whoever checks a certificate reads, as they stand on the plain listener too.
+pub fn pki_router(state: CommandApi) -> Router {
+    pki_routes().with_state(state).split_for_parts().0
+}
+
+fn pki_routes() -> OpenApiRouter<CommandApi> {
+    OpenApiRouter::new()
+        .routes(routes!(crl::get_crl))
+        .routes(routes!(crl::get_delta_crl))
+        .routes(routes!(crl::get_crl_of_authority))
+        .routes(routes!(crl::get_delta_crl_of_authority))
 }

@@ -10,6 +10,8 @@ use signalbeam_event_store::{Clock, EventStore};
 use signalbeam_pki::{CertificateAuthority, DeviceKeyGenerator};
 use signalbeam_projections::{CredentialIndex, Freshness, ReadModel};
 
+use crate::crl::PublishedCrls;
+
 /// What an operator decides about commands.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandPolicy {
@@ -50,6 +52,8 @@ pub struct Parts {
     pub keeper: Arc<SecretKeeper>,
     /// Signs certificates.
     pub authority: Arc<CertificateAuthority>,
+    /// The revocation lists that are served.
+    pub crls: Arc<PublishedCrls>,
     /// Makes keys for clients without one.
     pub device_keys: Arc<DeviceKeyGenerator>,
     /// Tells the time.

@@ -157,7 +157,7 @@ impl CertificateAuthority {
 
     fn new(
         store: Arc<dyn CaKeyStore>,
-        settings: AuthoritySettings,
+        mut settings: AuthoritySettings,
         public_key: CaPublicKey,
         der: &[u8],
         is_new: bool,
@@ -173,6 +173,7 @@ impl CertificateAuthority {
         if !may_sign {
             return Err(AuthorityError::Certificate("its keyUsage does not allow signing certificates"));
         }
+        settings.urls.crl = settings.urls.crl.map(|url| url.for_authority(id_of(der)));
         Ok(Self {
             subject_der: parsed.subject().as_raw().to_vec(),
             subject: parsed.subject().to_string(),
@@ -190,9 +191,7 @@ impl CertificateAuthority {
 
     /// The id, derived from the fingerprint: the same authority has the same id on every node.
     pub fn id(&self) -> AuthorityId {
-        let mut octets = [0; 16];
-        octets.copy_from_slice(&self.fingerprint().as_octets()[..16]);
-        AuthorityId::from_uuid(Builder::from_custom_bytes(octets).into_uuid())
+        id_of(&self.certificate)
     }
 
     /// Whether this very call created it.
@@ -325,4 +324,10 @@ impl CertificateAuthority {
             validity,
         })
     }
+}
+
+fn id_of(certificate: &[u8]) -> AuthorityId {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&fingerprint(certificate).as_octets()[..16]);
+    AuthorityId::from_uuid(Builder::from_custom_bytes(octets).into_uuid())
 }

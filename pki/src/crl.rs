@@ -120,9 +120,9 @@ impl CertificateAuthority {
     ///
     /// # Errors
     /// [`AuthorityError`] where the key store cannot sign, or its signature does not hold.
-    pub async fn sign_crl(&self, to_be_signed: Vec<u8>) -> Result<SignedCrl, AuthorityError> {
-        let signature = self.sign(&to_be_signed).await?;
-        Ok(self.assemble(&to_be_signed, signature))
+    pub async fn sign_crl(&self, to_be_signed: &[u8]) -> Result<SignedCrl, AuthorityError> {
+        let signature = self.sign(to_be_signed).await?;
+        Ok(self.assemble(to_be_signed, signature))
     }
 
     /// A list that was signed before, out of its octets and its signature.

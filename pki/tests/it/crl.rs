@@ -30,7 +30,7 @@ fn list(number: u64, base_number: Option<u64>, entries: Vec<CrlEntry>) -> Revoca
 }
 
 async fn signed(authority: &CertificateAuthority, list: &RevocationList) -> SignedCrl {
-    authority.sign_crl(authority.crl_to_be_signed(list).unwrap()).await.unwrap()
+    authority.sign_crl(&authority.crl_to_be_signed(list).unwrap()).await.unwrap()
 }
 
 fn text(output: &Output) -> String {
