@@ -32,8 +32,8 @@ use signalbeam_event_store::{
     UsageSummary, new_events,
 };
 use signalbeam_pki::{
-    AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceCertificateRequest,
-    DevicePublicKey, IssuedCertificate, MemoryKeyStore,
+    Authorities, AuthoritySet, AuthoritySettings, AuthorityStanding, BlockingPool, CaKeyType, CertificateAuthority,
+    DeviceCertificateRequest, DevicePublicKey, IssuedCertificate, MemoryKeyStore, TrustedAuthority,
 };
 use signalbeam_projections::CredentialIndex;
 use tokio::runtime::Runtime;
@@ -194,14 +194,26 @@ impl Fleet {
     }
 }
 
-async fn authority(key_type: CaKeyType) -> CertificateAuthority {
+async fn authority(key_type: CaKeyType) -> Arc<CertificateAuthority> {
     let store = Arc::new(MemoryKeyStore::new(BlockingPool::per_processor()));
     let settings = AuthoritySettings { key_type, ..AuthoritySettings::default() };
     let now = SystemClock.now().to_offset_date_time();
-    CertificateAuthority::open_or_create(store, settings, now, SerialNumber::from_random([1; 20])).await.unwrap()
+    let serial = SerialNumber::from_random([1; 20]);
+    Arc::new(CertificateAuthority::open_or_create(store, settings, now, serial).await.unwrap())
 }
 
-async fn authenticator(fleet: &Fleet, anchors: [&CertificateAuthority; 2]) -> Arc<Authenticator> {
+/// The first signs, the second did before.
+fn both([active, rotated]: [&Arc<CertificateAuthority>; 2]) -> Authorities {
+    let trusted = |authority: &Arc<CertificateAuthority>, standing| TrustedAuthority {
+        authority: Arc::clone(authority),
+        standing,
+    };
+    let at = rotated.own_validity().not_before;
+    let set = vec![trusted(rotated, AuthorityStanding::Rotated { at }), trusted(active, AuthorityStanding::Active)];
+    Authorities::new(AuthoritySet::new(set).unwrap())
+}
+
+async fn authenticator(fleet: &Fleet, authorities: [&Arc<CertificateAuthority>; 2]) -> Arc<Authenticator> {
     let index = CredentialIndex::start(fleet.store.clone(), None);
     index.wait_until_ready(Duration::from_mins(2)).await.unwrap();
     assert!(index.sizes().0 > DEVICES);
@@ -212,7 +224,7 @@ async fn authenticator(fleet: &Fleet, anchors: [&CertificateAuthority; 2]) -> Ar
         clock: Arc::new(SystemClock),
         admins: AdminTokens::new(&key_octets(&[2; 32])),
         keeper: Arc::new(SecretKeeper::new(&key_octets(&MAC_KEY), &[], 12, 2)),
-        verifier: ChainVerifier::new(anchors.map(CertificateAuthority::certificate_der)).unwrap(),
+        authorities: both(authorities),
         policy: AuthenticationPolicy::default(),
         limits: Arc::default(),
     }))

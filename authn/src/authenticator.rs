@@ -9,7 +9,7 @@ use signalbeam_domain::certificate::{CertificateCommand, CertificateError, Certi
 use signalbeam_domain::{DeviceStatus, Position, StreamId};
 use signalbeam_event_store::audit::AuthenticationMethod;
 use signalbeam_event_store::{AuditLog, Clock, CommandMetadata, EventStore, ExecuteError, execute};
-use signalbeam_pki::ChainVerifier;
+use signalbeam_pki::Authorities;
 use signalbeam_projections::CredentialIndex;
 
 use crate::admin::AdminTokens;
@@ -43,7 +43,7 @@ pub struct Authenticator {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) admins: AdminTokens,
     pub(crate) keeper: Arc<SecretKeeper>,
-    pub(crate) verifier: ChainVerifier,
+    pub(crate) authorities: Authorities,
     pub(crate) policy: AuthenticationPolicy,
     pub(crate) limits: Arc<Limits>,
     log_lock: LogLock,
@@ -70,8 +70,8 @@ pub struct Parts {
     pub admins: AdminTokens,
     /// Judges secrets.
     pub keeper: Arc<SecretKeeper>,
-    /// Judges chains.
-    pub verifier: ChainVerifier,
+    /// Who may have issued a device's certificate.
+    pub authorities: Authorities,
     /// What the operator decided.
     pub policy: AuthenticationPolicy,
     /// How often, and from where.
@@ -101,10 +101,10 @@ impl Takes {
 impl Authenticator {
     /// Takes its parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, index, audit, clock, admins, keeper, verifier, policy, limits } = parts;
+        let Parts { store, index, audit, clock, admins, keeper, authorities, policy, limits } = parts;
         let recorder = Recorder::new(audit, Arc::clone(&clock));
         let (log_lock, unrecorded) = (LogLock::default(), Unrecorded::default());
-        Self { store, index, recorder, clock, admins, keeper, verifier, policy, limits, log_lock, unrecorded }
+        Self { store, index, recorder, clock, admins, keeper, authorities, policy, limits, log_lock, unrecorded }
     }
 
     /// What keeps everybody out while the event log is not to be relied on.
@@ -188,7 +188,7 @@ impl Authenticator {
     pub fn certificate_verdict(&self, context: &RequestContext) -> Option<CertificateVerdict> {
         let certificate = context.connection.certificate.as_ref().filter(|_| self.policy.mtls_enabled)?;
         let started = Instant::now();
-        let verdict = judge_certificate(certificate, &self.verifier, &self.index, self.clock.now());
+        let verdict = judge_certificate(certificate, &self.authorities.current(), &self.index, self.clock.now());
         metrics::histogram!("signalbeam_certificate_validation_duration_seconds").record(started.elapsed());
         Some(verdict)
     }

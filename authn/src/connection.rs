@@ -1,11 +1,11 @@
 //! A client's connection, and what its certificate is worth as far as that cannot change while the connection lives.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls_pki_types::CertificateDer;
 use signalbeam_domain::{Fingerprint, Timestamp};
-use signalbeam_pki::{ChainError, ChainVerifier, Validity, fingerprint, peek_validity};
+use signalbeam_pki::{AuthoritySet, Validity, fingerprint, peek_validity};
 
 /// The connection that a request came on.
 #[derive(Debug)]
@@ -30,22 +30,22 @@ impl Connection {
     }
 }
 
-/// A client certificate and its unchanging facts, each computed once and only when asked for.
+/// A client certificate and what is found out about it, once for each set of authorities and only when asked for.
 #[derive(Debug)]
 pub struct PresentedCertificate {
     chain: Vec<CertificateDer<'static>>,
-    facts: OnceLock<Facts>,
+    judged: RwLock<Option<(Arc<AuthoritySet>, Facts)>>,
 }
 
-/// What holds for a certificate as long as the connection lives.
-#[derive(Debug)]
+/// What holds for a certificate as long as the authorities stay the same.
+#[derive(Debug, Clone, Copy)]
 pub struct Facts {
     /// The SHA-256 of its DER.
     pub fingerprint: Fingerprint,
     /// When it says that it is valid, where that can be read.
     pub validity: Option<Span>,
-    /// Whether our authority issued it for a device, its own validity aside; if so, when its issuers are valid.
-    pub chain: Result<Span, ChainError>,
+    /// When its issuers are valid, where one of our authorities issued it for a device.
+    pub issuers: Option<Span>,
 }
 
 /// A span of time in seconds since 1970, both ends inclusive: cheap to compare on every request.
@@ -74,18 +74,24 @@ impl Span {
 impl PresentedCertificate {
     /// Takes a chain, the client's own certificate first; an empty one is a certificate that cannot be read.
     pub(crate) fn new(chain: Vec<CertificateDer<'static>>) -> Self {
-        Self { chain, facts: OnceLock::new() }
+        Self { chain, judged: RwLock::default() }
     }
 
-    /// The facts, computed at the first call on this connection.
-    pub fn facts(&self, verifier: &ChainVerifier) -> &Facts {
-        self.facts.get_or_init(|| {
-            let (leaf, issuers) = self.chain.split_first().map_or((&[][..], &[][..]), |(leaf, rest)| (leaf, rest));
-            Facts {
-                fingerprint: fingerprint(leaf),
-                validity: peek_validity(leaf).map(Span::of),
-                chain: verifier.verify(leaf, issuers).map(|verified| Span::of(verified.issuers_validity)),
-            }
-        })
+    /// The facts, computed at the first call on this connection, and again where the authorities have changed since.
+    pub fn facts(&self, authorities: &Arc<AuthoritySet>) -> Facts {
+        if let Some((by, facts)) = &*self.judged.read().unwrap_or_else(PoisonError::into_inner)
+            && Arc::ptr_eq(by, authorities)
+        {
+            return *facts;
+        }
+        // Whatever issuers the client sent are not looked at: an authority of ours signed it, or none did.
+        let leaf: &[u8] = self.chain.first().map_or(&[], |leaf| leaf);
+        let facts = Facts {
+            fingerprint: fingerprint(leaf),
+            validity: peek_validity(leaf).map(Span::of),
+            issuers: authorities.verifier().verify(leaf).ok().map(|verified| Span::of(verified.issuers_validity)),
+        };
+        *self.judged.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(authorities), facts));
+        facts
     }
 }

@@ -21,13 +21,13 @@ pub(crate) struct ShownCertificate {
     /// The device.
     #[schema(value_type = Uuid)]
     device_id: DeviceId,
-    /// The certificate.
+    /// The certificate, and after it what leads from it to the root, which a device sends along: PEM.
     certificate_pem: String,
     /// Its private key, only where the request brought no signing request: shown this once and kept nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     private_key_pem: Option<String>,
-    /// The authority's certificate.
+    /// What the device trusts: the certificates of the authorities, as `GET /api/certificates/ca` has them, PEM.
     ca_certificate_pem: String,
     /// 40 lower-case hex digits.
     #[schema(value_type = String)]
@@ -56,11 +56,13 @@ impl ShownCertificate {
         issued_at: Timestamp,
         private_key: Option<&PrivateKeyPem>,
     ) -> Self {
+        let authorities = api.authorities.current();
+        let issuer = authorities.by_id(issued.authority_id).map(|issuer| issuer.authority.intermediates_pem());
         Self {
             device_id: issued.intended.device_id,
-            certificate_pem: issued.certificate_pem,
+            certificate_pem: issued.certificate_pem + &issuer.unwrap_or_default(),
             private_key_pem: private_key.map(|key| key.expose().to_owned()),
-            ca_certificate_pem: api.authority.certificate_pem(),
+            ca_certificate_pem: authorities.certificates_pem(),
             serial_number: issued.intended.serial_number,
             fingerprint: issued.fingerprint,
             issued_at,

@@ -33,14 +33,14 @@ const PEM: &str = "application/x-pem-file";
 const MAX_AGE_SECONDS: i64 = 300;
 
 impl CommandApi {
-    /// The authorities whose certificates may still live, each able to sign its lists.
+    /// The authorities that are trusted, each able to sign its lists.
     fn trusted_authorities(&self) -> Vec<Arc<CertificateAuthority>> {
-        vec![Arc::clone(&self.authority)]
+        self.authorities.current().trusted().iter().map(|one| Arc::clone(&one.authority)).collect()
     }
 
     /// The one that signs certificates.
     fn signing_authority(&self) -> AuthorityId {
-        self.authority.id()
+        self.authorities.current().signing().id()
     }
 
     fn publication(&self, authority: AuthorityId) -> Result<Arc<Publication>, Problem> {
@@ -48,7 +48,7 @@ impl CommandApi {
         if let Some(publication) = self.crls.of(authority) {
             return Ok(publication);
         }
-        if self.trusted_authorities().iter().any(|trusted| trusted.id() == authority) {
+        if self.authorities.current().by_id(authority).is_some() {
             let detail = "no revocation list has been published yet; try again";
             return Err(Problem::new(ErrorCode::SigningUnavailable, detail).retry_after(5));
         }

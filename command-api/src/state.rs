@@ -7,7 +7,7 @@ use signalbeam_authn::Authenticator;
 use signalbeam_authn::secrets::SecretKeeper;
 use signalbeam_domain::ValidityBounds;
 use signalbeam_event_store::{Clock, EventStore};
-use signalbeam_pki::{CertificateAuthority, DeviceKeyGenerator};
+use signalbeam_pki::{Authorities, DeviceKeyGenerator};
 use signalbeam_projections::{CredentialIndex, Freshness, ReadModel};
 
 use crate::crl::PublishedCrls;
@@ -50,8 +50,8 @@ pub struct Parts {
     pub authenticator: Arc<Authenticator>,
     /// Makes verifiers of secrets.
     pub keeper: Arc<SecretKeeper>,
-    /// Signs certificates.
-    pub authority: Arc<CertificateAuthority>,
+    /// Sign certificates.
+    pub authorities: Authorities,
     /// The revocation lists that are served.
     pub crls: Arc<PublishedCrls>,
     /// Makes keys for clients without one.

@@ -34,6 +34,12 @@ pub struct AuthorityCreated {
     pub not_after: Timestamp,
     /// Its certificate.
     pub certificate_pem: String,
+    /// The authority that signed its certificate; absent for a root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_id: Option<AuthorityId>,
+    /// Where among the installation's keys its own is; absent for the first authority's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_slot: Option<String>,
 }
 
 /// The authority signs from here on.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use signalbeam_domain::{Digest, EventId, Position, StreamId};
+use signalbeam_domain::{Category, Digest, EventId, Position, StreamId};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -97,6 +97,14 @@ impl EventReader for MemoryEventStore {
 
     async fn read_all(&self, after: Position, limit: usize, filter: &Filter) -> Result<Page, StoreError> {
         Ok(self.log().page(after, limit, filter))
+    }
+
+    async fn streams_of(&self, category: Category) -> Result<Vec<StreamId>, StoreError> {
+        let log = self.log();
+        let mut streams: Vec<_> =
+            log.by_stream.keys().filter(|stream| stream.category() == category).cloned().collect();
+        streams.sort_unstable();
+        Ok(streams)
     }
 
     async fn event(&self, id: EventId) -> Result<Option<Recorded>, StoreError> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use signalbeam_domain::{
-    Actor, Aggregate, CorrelationId, DecodeError, Digest, Envelope, Event, EventId, Position, StreamId, TenantId,
-    Version,
+    Actor, Aggregate, Category, CorrelationId, DecodeError, Digest, Envelope, Event, EventId, Position, StreamId,
+    TenantId, Version,
 };
 use tokio::sync::mpsc;
 
@@ -195,6 +195,9 @@ pub trait EventReader: Send + Sync + 'static {
 
     /// At most `limit` events behind `after`, oldest first.
     async fn read_all(&self, after: Position, limit: usize, filter: &Filter) -> Result<Page, StoreError>;
+
+    /// The streams of a category, in the order of their names; for categories that have few, such as authorities.
+    async fn streams_of(&self, category: Category) -> Result<Vec<StreamId>, StoreError>;
 
     /// One event.
     async fn event(&self, id: EventId) -> Result<Option<Recorded>, StoreError>;

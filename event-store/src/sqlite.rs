@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use signalbeam_domain::{Digest, EventId, Position, StreamId};
+use signalbeam_domain::{Category, Digest, EventId, Position, StreamId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -126,6 +126,10 @@ impl EventReader for SqliteEventStore {
 
     async fn read_all(&self, after: Position, limit: usize, filter: &Filter) -> Result<Page, StoreError> {
         self.reader.read_all(after, limit, filter).await
+    }
+
+    async fn streams_of(&self, category: Category) -> Result<Vec<StreamId>, StoreError> {
+        self.reader.streams_of(category).await
     }
 
     async fn event(&self, id: EventId) -> Result<Option<Recorded>, StoreError> {

@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 use signalbeam_domain::{AuthorityId, DeviceId, Digest, Fingerprint, SerialNumber, TenantId};
 use time::{Duration, OffsetDateTime};
 use uuid::Builder;
+use x509_parser::prelude::X509Certificate;
 
 use crate::certificate::{self, fingerprint, sha256, validity_of};
 use crate::key_store::{CaKeyStore, CaKeyType, CaMaterial, KeyStoreError};
@@ -18,6 +19,10 @@ use crate::spiffe::{DeviceIdentity, TrustDomain};
 use crate::validity::Validity;
 
 const ROOT_YEARS: i32 = 10;
+const INTERMEDIATE_YEARS: i32 = 5;
+
+/// The first root's common name.
+pub const FIRST_ROOT: &str = "SignalBeam Root CA";
 
 /// What a certificate authority is told by the configuration.
 #[derive(Debug, Clone)]
@@ -51,13 +56,25 @@ pub struct CertificateAuthority {
     settings: AuthoritySettings,
     public_key: CaPublicKey,
     certificate: CertificateDer<'static>,
+    /// Who signed its certificate, and so on, up to and including the root; empty for a root.
+    issuers: Vec<CertificateDer<'static>>,
     /// The subject as it stands in the certificate, DER.
     subject_der: Vec<u8>,
     subject: String,
     serial_number: SerialNumber,
     validity: Validity,
-    is_self_signed: bool,
     is_new: bool,
+}
+
+/// How a new authority is named and numbered.
+#[derive(Debug, Clone)]
+pub struct NewAuthority<'n> {
+    /// Its common name. Two authorities of one name would be taken for each other by those who check revocation lists.
+    pub common_name: &'n str,
+    /// The serial number of its certificate, drawn by the caller.
+    pub serial: SerialNumber,
+    /// When it is made.
+    pub now: OffsetDateTime,
 }
 
 /// What goes into a device's certificate; decided and recorded before anything is signed.
@@ -127,9 +144,7 @@ pub enum AuthorityError {
 }
 
 impl CertificateAuthority {
-    /// Opens the authority in `store`, or creates it: a root for ten years from `now`, under `root_serial`.
-    ///
-    /// An interrupted creation is completed. Several that create at once all end with the same authority.
+    /// Opens the authority in `store`, or creates it: the first root, see [`CertificateAuthority::root`].
     ///
     /// # Errors
     /// [`AuthorityError`] where the store fails, or holds something that cannot be a certificate authority.
@@ -139,53 +154,98 @@ impl CertificateAuthority {
         now: OffsetDateTime,
         root_serial: SerialNumber,
     ) -> Result<Self, AuthorityError> {
-        let public_key = match store.load().await? {
-            CaMaterial::Complete { public_key, certificate } => {
-                return Self::new(store, settings, public_key, &certificate, false);
-            }
-            CaMaterial::KeyOnly(public_key) => public_key,
-            CaMaterial::Absent => store.create_key(settings.key_type).await?,
+        Self::root(store, settings, NewAuthority { common_name: FIRST_ROOT, serial: root_serial, now }).await
+    }
+
+    /// Opens the root in `store`, or creates it for ten years.
+    ///
+    /// An interrupted creation is completed. Several that create at once all end with the same authority.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] where the store fails, or holds something that cannot be a certificate authority.
+    pub async fn root(
+        store: Arc<dyn CaKeyStore>,
+        settings: AuthoritySettings,
+        new: NewAuthority<'_>,
+    ) -> Result<Self, AuthorityError> {
+        let public_key = match key_of(&*store, &settings).await? {
+            Found::Whole(certificate) => return Self::from_certificates(store, settings, vec![certificate]),
+            Found::Key(public_key) => public_key,
         };
-        let end = now.replace_year(now.year() + ROOT_YEARS).unwrap_or(now + Duration::days(3652));
-        let validity = Validity::new(now.saturating_sub(settings.backdating), end);
-        let params = profile::root(&root_serial, validity)?;
+        let validity = Validity::new(new.now.saturating_sub(settings.backdating), years_after(new.now, ROOT_YEARS));
+        let params = profile::root(new.common_name, &new.serial, validity)?;
         let root = in_two_passes(&public_key, &*store, |signer| params.self_signed(signer)).await?;
         let stored = store.store_certificate(root.der()).await?;
         let is_new = stored == root.der().as_ref();
-        Self::new(store, settings, public_key, &stored, is_new)
+        Ok(Self { is_new, ..Self::from_certificates(store, settings, vec![stored])? })
     }
 
-    fn new(
+    /// Opens the issuing authority under `issuer` in `store`, or creates it: for five years, and never past its issuer's
+    /// end, with a path length of 0.
+    ///
+    /// An interrupted creation is completed. Several that create at once all end with the same authority.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] where a store fails, or holds something that cannot be a certificate authority under `issuer`.
+    pub async fn intermediate(
+        store: Arc<dyn CaKeyStore>,
+        settings: AuthoritySettings,
+        issuer: &Self,
+        new: NewAuthority<'_>,
+    ) -> Result<Self, AuthorityError> {
+        let chain = |own: Vec<u8>| std::iter::once(own).chain(issuer.chain().map(<[u8]>::to_vec)).collect();
+        let public_key = match key_of(&*store, &settings).await? {
+            Found::Whole(certificate) => return Self::from_certificates(store, settings, chain(certificate)),
+            Found::Key(public_key) => public_key,
+        };
+        let wanted =
+            Validity::new(new.now.saturating_sub(settings.backdating), years_after(new.now, INTERMEDIATE_YEARS));
+        let params = profile::intermediate(new.common_name, &new.serial, issuer.within_own(wanted)?)?;
+        let signed = issuer.issue(&params, &public_key, public_key.spki_der(), new.serial).await?;
+        let stored = store.store_certificate(&signed.der).await?;
+        let is_new = stored == signed.der;
+        Ok(Self { is_new, ..Self::from_certificates(store, settings, chain(stored))? })
+    }
+
+    /// The authority of these certificates, whose key is in `store`: its own (DER), its issuer's, and so on up to the
+    /// root. The store is not asked: it may be out of reach for now, and then everything but signing works.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Certificate`] where these are no authority's certificates, or do not sign each other.
+    pub fn from_certificates(
         store: Arc<dyn CaKeyStore>,
         mut settings: AuthoritySettings,
-        public_key: CaPublicKey,
-        der: &[u8],
-        is_new: bool,
+        certificates: Vec<Vec<u8>>,
     ) -> Result<Self, AuthorityError> {
-        let parsed = certificate::parse(der).ok_or(AuthorityError::Certificate("it cannot be read"))?;
-        if parsed.public_key().raw != public_key.spki_der() {
-            return Err(AuthorityError::Certificate("it belongs to another key"));
+        let mut certificates = certificates.into_iter().map(CertificateDer::from);
+        let certificate = certificates.next().ok_or(AuthorityError::Certificate("there is none"))?;
+        let issuers: Vec<_> = certificates.collect();
+        let parsed = read_authority(&certificate)?;
+        let public_key = CaPublicKey::from_spki_der(parsed.public_key().raw)
+            .map_err(|_| AuthorityError::Certificate("its key is of a kind that cannot sign here"))?;
+        let mut validity = validity_of(&parsed);
+        let mut below = parsed.clone();
+        for issuer in &issuers {
+            let above = read_authority(issuer)?;
+            if below.issuer() != above.subject() || below.verify_signature(Some(above.public_key())).is_err() {
+                return Err(AuthorityError::Certificate("it was not signed by the next one of its chain"));
+            }
+            validity = validity.intersect(&validity_of(&above));
+            below = above;
         }
-        if !parsed.is_ca() {
-            return Err(AuthorityError::Certificate("its basicConstraints do not say CA"));
-        }
-        let may_sign = parsed.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
-        if !may_sign {
-            return Err(AuthorityError::Certificate("its keyUsage does not allow signing certificates"));
-        }
-        settings.urls.crl = settings.urls.crl.map(|url| url.for_authority(id_of(der)));
+        settings.urls.crl = settings.urls.crl.map(|url| url.for_authority(id_of(&certificate)));
         Ok(Self {
             subject_der: parsed.subject().as_raw().to_vec(),
             subject: parsed.subject().to_string(),
             serial_number: certificate::serial_number_of(&parsed)
                 .ok_or(AuthorityError::Certificate("its serial number has more than 20 octets or is not positive"))?,
-            validity: validity_of(&parsed),
-            is_self_signed: parsed.subject().as_raw() == parsed.issuer().as_raw(),
-            certificate: der.to_vec().into(),
+            validity,
+            certificate: certificate.clone(),
+            issuers: issuers.clone(),
             store,
             settings,
             public_key,
-            is_new,
+            is_new: false,
         })
     }
 
@@ -224,7 +284,7 @@ impl CertificateAuthority {
         self.serial_number
     }
 
-    /// When the authority itself holds.
+    /// When the authority itself holds, and all who vouch for it do.
     pub fn own_validity(&self) -> Validity {
         self.validity
     }
@@ -234,9 +294,35 @@ impl CertificateAuthority {
         &self.public_key
     }
 
+    /// Its certificate, its issuer's, and so on up to the root, each in DER.
+    pub fn chain(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&self.certificate).chain(&self.issuers).map(|certificate| certificate.as_ref())
+    }
+
+    /// What goes with a certificate that it issued, so that whoever trusts the root alone can check it: its own
+    /// certificate and those between it and the root, each in DER. Nothing where it is the root.
+    pub fn intermediates(&self) -> impl Iterator<Item = &[u8]> {
+        self.chain().take(self.issuers.len())
+    }
+
+    /// [`CertificateAuthority::intermediates`] in PEM.
+    pub fn intermediates_pem(&self) -> String {
+        self.intermediates().map(|der| pem::encode("CERTIFICATE", der)).collect()
+    }
+
+    /// The root's certificate, DER: its own where it is the root.
+    pub fn root_der(&self) -> &[u8] {
+        self.issuers.last().unwrap_or(&self.certificate)
+    }
+
+    /// The subject as it stands in the certificate, DER.
+    pub fn subject_der(&self) -> &[u8] {
+        &self.subject_der
+    }
+
     /// Whether the certificate is a root, which nobody needs to be sent.
-    pub fn is_self_signed(&self) -> bool {
-        self.is_self_signed
+    pub fn is_root(&self) -> bool {
+        self.issuers.is_empty()
     }
 
     /// The validity of a certificate that is issued at `now` for so many days: backdated, and never outside of the
@@ -260,11 +346,6 @@ impl CertificateAuthority {
         let key = &request.public_key;
         let params = profile::device(&request.serial, &identity, key.algorithm(), validity, &self.settings.urls)?;
         self.issue(&params, key, key.spki_der(), request.serial).await
-    }
-
-    /// The subject as it stands in the certificate, DER.
-    pub(crate) fn subject_der(&self) -> &[u8] {
-        &self.subject_der
     }
 
     /// Signs octets with the authority's key; a signature of a faulty store does not get out.
@@ -330,4 +411,41 @@ fn id_of(certificate: &[u8]) -> AuthorityId {
     let mut octets = [0; 16];
     octets.copy_from_slice(&fingerprint(certificate).as_octets()[..16]);
     AuthorityId::from_uuid(Builder::from_custom_bytes(octets).into_uuid())
+}
+
+/// What a store holds of an authority that is to be opened or created.
+enum Found {
+    Whole(Vec<u8>),
+    Key(CaPublicKey),
+}
+
+/// The key in a store, made where there is none, and its certificate where there is one.
+async fn key_of(store: &dyn CaKeyStore, settings: &AuthoritySettings) -> Result<Found, AuthorityError> {
+    match store.load().await? {
+        CaMaterial::Complete { public_key, certificate } => {
+            let parsed = certificate::parse(&certificate).ok_or(AuthorityError::Certificate("it cannot be read"))?;
+            if parsed.public_key().raw != public_key.spki_der() {
+                return Err(AuthorityError::Certificate("it belongs to another key"));
+            }
+            Ok(Found::Whole(certificate))
+        }
+        CaMaterial::KeyOnly(public_key) => Ok(Found::Key(public_key)),
+        CaMaterial::Absent => Ok(Found::Key(store.create_key(settings.key_type).await?)),
+    }
+}
+
+/// Reads a certificate that may sign others (RFC 5280, sections 4.2.1.3 and 4.2.1.9).
+fn read_authority(der: &[u8]) -> Result<X509Certificate<'_>, AuthorityError> {
+    let parsed = certificate::parse(der).ok_or(AuthorityError::Certificate("it cannot be read"))?;
+    if !parsed.is_ca() {
+        return Err(AuthorityError::Certificate("its basicConstraints do not say CA"));
+    }
+    if !parsed.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign()) {
+        return Err(AuthorityError::Certificate("its keyUsage does not allow signing certificates"));
+    }
+    Ok(parsed)
+}
+
+fn years_after(now: OffsetDateTime, years: i32) -> OffsetDateTime {
+    now.replace_year(now.year() + years).unwrap_or(now + Duration::days(i64::from(years) * 365))
 }

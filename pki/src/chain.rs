@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use signalbeam_domain::{DeviceId, Fingerprint, SerialNumber, TenantId};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath, ring as algorithms};
+use webpki::{EndEntityCert, KeyUsage, ring as algorithms};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
 
@@ -32,8 +32,8 @@ pub struct VerifiedDeviceCertificate {
     pub tenant_id: TenantId,
     /// When the certificate itself holds.
     pub validity: Validity,
-    /// When all of its issuers hold, up to and including the anchor. Outside of it the chain is broken, whatever the
-    /// certificate says of itself.
+    /// When its issuer holds, and all who vouch for that one. Outside of it the chain is broken, whatever the certificate
+    /// says of itself.
     pub issuers_validity: Validity,
 }
 
@@ -43,7 +43,7 @@ pub enum ChainError {
     /// It cannot be read as an X.509 v3 certificate.
     #[error("the certificate cannot be read")]
     Malformed,
-    /// No chain leads from it to one of our anchors for client authentication.
+    /// None of our issuing authorities signed it for client authentication.
     #[error("the certificate was not issued by this certificate authority for client authentication")]
     NotOurs(#[source] webpki::Error),
     /// It does not say that it is for client authentication; saying nothing is not enough.
@@ -65,7 +65,8 @@ pub enum AnchorError {
     Malformed,
 }
 
-/// Judges chains against one or several anchors (several while an authority is being replaced).
+/// Judges certificates against the authorities that issue them (several while one is being replaced), each of which is an
+/// anchor of its own: what leads from it to its root is judged when it is opened, and no client can bring another one in.
 #[derive(Debug, Clone)]
 pub struct ChainVerifier {
     anchors: Vec<TrustAnchor<'static>>,
@@ -74,40 +75,51 @@ pub struct ChainVerifier {
 }
 
 impl ChainVerifier {
-    /// Takes the anchors' certificates, DER.
+    /// Takes the issuing authorities' certificates, DER.
     ///
     /// # Errors
     /// [`AnchorError`] where there is none or one cannot be read.
     pub fn new<D: AsRef<[u8]>>(anchors: impl IntoIterator<Item = D>) -> Result<Self, AnchorError> {
+        let anchors: Vec<_> = anchors
+            .into_iter()
+            .map(|der| certificate::peek_validity(der.as_ref()).map(|validity| (der, validity)))
+            .collect::<Option<_>>()
+            .ok_or(AnchorError::Malformed)?;
+        Self::with_validities(anchors)
+    }
+
+    /// Takes the issuing authorities' certificates, DER, each with when it and all who vouch for it hold.
+    ///
+    /// # Errors
+    /// [`AnchorError`] where there is none or one cannot be read.
+    pub fn with_validities<D: AsRef<[u8]>>(
+        anchors: impl IntoIterator<Item = (D, Validity)>,
+    ) -> Result<Self, AnchorError> {
         let (anchors, validities): (Vec<_>, Vec<_>) = anchors
             .into_iter()
-            .map(|der| read_anchor(der.as_ref()))
+            .map(|(der, validity)| read_anchor(der.as_ref()).map(|anchor| (anchor, validity)))
             .collect::<Result<Vec<_>, _>>()?
             .into_iter()
             .unzip();
         if anchors.is_empty() { Err(AnchorError::None) } else { Ok(Self { anchors, validities }) }
     }
 
-    /// Judges a certificate (DER) with the intermediates that came along.
+    /// Judges a certificate (DER).
     ///
     /// # Errors
     /// [`ChainError`]
-    pub fn verify(
-        &self,
-        leaf: &[u8],
-        intermediates: &[CertificateDer<'_>],
-    ) -> Result<VerifiedDeviceCertificate, ChainError> {
+    pub fn verify(&self, leaf: &[u8]) -> Result<VerifiedDeviceCertificate, ChainError> {
         let parsed = certificate::parse(leaf).ok_or(ChainError::Malformed)?;
         let validity = validity_of(&parsed);
         let der = CertificateDer::from(leaf);
         let end_entity = EndEntityCert::try_from(&der).map_err(|_| ChainError::Malformed)?;
-        let at = instant_within(validity, intermediates)?;
+        let at = first_instant(validity)?;
         // Issuers need not name a usage (RFC 5280, section 4.2.1.12); the certificate itself must, see below.
         let usage = KeyUsage::client_auth();
         let path = end_entity
-            .verify_for_usage(SIGNATURE_ALGORITHMS, &self.anchors, intermediates, at, usage, None, None)
+            .verify_for_usage(SIGNATURE_ALGORITHMS, &self.anchors, &[], at, usage, None, None)
             .map_err(ChainError::NotOurs)?;
-        let issuers_validity = self.issuers_validity(&path).ok_or(ChainError::Malformed)?;
+        let issuers_validity = self.anchor_validity(path.anchor()).ok_or(ChainError::Malformed)?;
         if !names_client_authentication(&parsed) {
             return Err(ChainError::NotForClients);
         }
@@ -123,14 +135,6 @@ impl ChainVerifier {
         })
     }
 
-    fn issuers_validity(&self, path: &VerifiedPath<'_>) -> Option<Validity> {
-        let mut validity = self.anchor_validity(path.anchor())?;
-        for intermediate in path.intermediate_certificates() {
-            validity = validity.intersect(&certificate::peek_validity(&intermediate.der())?);
-        }
-        Some(validity)
-    }
-
     /// The same name and key may stand in several anchors, where one was renewed; the longest-lived counts.
     fn anchor_validity(&self, anchor: &TrustAnchor<'_>) -> Option<Validity> {
         self.anchors
@@ -142,22 +146,16 @@ impl ChainVerifier {
     }
 }
 
-fn read_anchor(der: &[u8]) -> Result<(TrustAnchor<'static>, Validity), AnchorError> {
-    let validity = certificate::peek_validity(der).ok_or(AnchorError::Malformed)?;
+fn read_anchor(der: &[u8]) -> Result<TrustAnchor<'static>, AnchorError> {
     let der = CertificateDer::from(der);
     let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|_| AnchorError::Malformed)?;
-    Ok((anchor.to_owned(), validity))
+    Ok(anchor.to_owned())
 }
 
-/// An instant at which the certificate holds and, if possible, all intermediates do: whether they hold now is judged on
-/// each request, and an expired certificate of ours must still be told from a foreign one.
-fn instant_within(validity: Validity, intermediates: &[CertificateDer<'_>]) -> Result<UnixTime, ChainError> {
-    let latest_start = intermediates
-        .iter()
-        .filter_map(|der| certificate::peek_validity(der))
-        .map(|intermediate| intermediate.not_before)
-        .fold(validity.not_before, std::cmp::max);
-    let instant = latest_start.min(validity.not_after);
+/// An instant at which the certificate holds: whether it does now is judged on each request, and an expired certificate of
+/// ours must still be told from a foreign one.
+fn first_instant(validity: Validity) -> Result<UnixTime, ChainError> {
+    let instant = validity.not_before.min(validity.not_after);
     let seconds = u64::try_from(instant.unix_timestamp()).map_err(|_| ChainError::Malformed)?;
     Ok(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
 }

@@ -6,6 +6,7 @@
 mod file;
 mod local_key;
 mod memory;
+mod slots;
 
 use std::fmt;
 use std::io;
@@ -19,6 +20,7 @@ use crate::public_key::CaPublicKey;
 
 pub use file::FileKeyStore;
 pub use memory::MemoryKeyStore;
+pub use slots::{CaKeyStores, FileKeyStores, InvalidKeySlot, KeySlot, MemoryKeyStores};
 
 /// The types of key that a certificate authority can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

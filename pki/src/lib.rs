@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod authorities;
 pub mod authority;
 pub mod blocking;
 pub mod certificate;
@@ -22,8 +23,10 @@ pub mod spiffe;
 pub mod validity;
 mod weak_keys;
 
+pub use authorities::{Authorities, AuthoritySet, AuthoritySetError, AuthorityStanding, TrustedAuthority};
 pub use authority::{
-    AuthorityError, AuthoritySettings, CertificateAuthority, DeviceCertificateRequest, IssuedCertificate,
+    AuthorityError, AuthoritySettings, CertificateAuthority, DeviceCertificateRequest, FIRST_ROOT, IssuedCertificate,
+    NewAuthority,
 };
 pub use blocking::BlockingPool;
 pub use certificate::{fingerprint, peek_validity};
@@ -31,7 +34,10 @@ pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificat
 pub use crl::{CrlEntry, ReasonCode, RevocationList, SignedCrl};
 pub use csr::CsrError;
 pub use device_key::{DeviceKeyError, DeviceKeyGenerator, DeviceKeyType};
-pub use key_store::{CaKeyStore, CaKeyType, CaMaterial, FileKeyStore, KeyStoreError, MemoryKeyStore};
+pub use key_store::{
+    CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, FileKeyStore, FileKeyStores, InvalidKeySlot, KeySlot,
+    KeyStoreError, MemoryKeyStore, MemoryKeyStores,
+};
 pub use pem::PrivateKeyPem;
 pub use profile::PublishedUrl;
 pub use public_key::{CaPublicKey, DeviceKeyAlgorithm, DevicePublicKey};

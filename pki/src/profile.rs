@@ -80,14 +80,39 @@ pub enum ProfileError {
     Extension(#[from] der::Error),
 }
 
-/// The root: ten years, may sign certificates and revocation lists, nothing else.
-pub(crate) fn root(serial: &SerialNumber, validity: Validity) -> Result<CertificateParams, ProfileError> {
+/// A root: may sign certificates and revocation lists, nothing else.
+pub(crate) fn root(
+    common_name: &str,
+    serial: &SerialNumber,
+    validity: Validity,
+) -> Result<CertificateParams, ProfileError> {
+    authority(common_name, serial, validity, BasicConstraints::Unconstrained)
+}
+
+/// An issuing authority under a root: signs end entities' certificates, and no further authority's (RFC 5280, section
+/// 4.2.1.9).
+pub(crate) fn intermediate(
+    common_name: &str,
+    serial: &SerialNumber,
+    validity: Validity,
+) -> Result<CertificateParams, ProfileError> {
+    let mut params = authority(common_name, serial, validity, BasicConstraints::Constrained(0))?;
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+fn authority(
+    common_name: &str,
+    serial: &SerialNumber,
+    validity: Validity,
+    constraints: BasicConstraints,
+) -> Result<CertificateParams, ProfileError> {
     let mut subject = DistinguishedName::new();
-    subject.push(DnType::CommonName, "SignalBeam Root CA");
+    subject.push(DnType::CommonName, common_name);
     subject.push(DnType::OrganizationName, ORGANIZATION);
     subject.push(DnType::CountryName, DnValue::PrintableString("US".try_into()?));
     let mut params = base(subject, serial, validity);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.is_ca = IsCa::Ca(constraints);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
 }

@@ -35,7 +35,7 @@ impl ServerCertificateRequest {
 pub struct IssuedServerCertificate {
     /// The certificate.
     pub certificate: IssuedCertificate,
-    /// What a TLS server sends: the certificate, then the authority's own where that is not a root. PEM.
+    /// What a TLS server sends: the certificate, then what leads from it to the root, which clients have. PEM.
     pub chain_pem: String,
     /// The private key.
     pub private_key: PrivateKeyPem,
@@ -77,10 +77,8 @@ impl CertificateAuthority {
         let certificate = self.issue(&params, &key, &spki, request.serial).await?;
         let mut chain_pem = certificate.pem.clone();
         let mut chain_der = vec![CertificateDer::from(certificate.der.clone())];
-        if !self.is_self_signed() {
-            chain_pem.push_str(&self.certificate_pem());
-            chain_der.push(CertificateDer::from(self.certificate_der().to_vec()));
-        }
+        chain_pem.push_str(&self.intermediates_pem());
+        chain_der.extend(self.intermediates().map(|der| CertificateDer::from(der.to_vec())));
         let private_key = PrivateKeyPem::from_pkcs8_der(&pkcs8);
         Ok(IssuedServerCertificate { certificate, chain_pem, private_key, chain_der })
     }

@@ -9,13 +9,13 @@ use signalbeam_domain::certificate::renewable_from;
 use signalbeam_projections::{AuditLog, Clock, CredentialIndex, EventReader, Freshness, ReadModel};
 use tokio::sync::Semaphore;
 
-/// The certificate authority's certificate, in both of its forms.
+/// The certificates of the authorities that devices trust.
 #[derive(Debug, Clone)]
-pub struct CaCertificate {
-    /// As PEM.
+pub struct CaCertificates {
+    /// All of them in PEM, the root of the one that signs first.
     pub pem: String,
-    /// As DER.
-    pub der: Vec<u8>,
+    /// The root of the one that signs, DER.
+    pub root_der: Vec<u8>,
 }
 
 /// What a [`QueryApi`] is made of.
@@ -34,8 +34,8 @@ pub struct Parts {
     pub authenticator: Arc<Authenticator>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
-    /// What devices trust.
-    pub ca: CaCertificate,
+    /// What devices trust; it changes while the server runs.
+    pub ca: Arc<dyn Fn() -> CaCertificates + Send + Sync>,
     /// How many days before its end a certificate may be renewed.
     pub renewal_window_days: u16,
 }

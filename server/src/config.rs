@@ -22,8 +22,8 @@ use layer::Layer;
 pub use sections::{
     AddressHeader, ApiKeyExpirationCheck, ApiKeyFallback, ApiKeyRetirement, Audit, Authentication,
     CertificateAuthority, CertificateRenewal, ClientCertificateHeader, Config, Durability, Hierarchy, KeyStore,
-    KeyType, Listener, Log, LogFormat, Mtls, Oidc, Proxy, ProxyProtocol, RateLimit, Store, TenantBounds, Tenants, Tls,
-    Validity,
+    KeyType, Listener, Log, LogFormat, Mtls, Oidc, Pki, Proxy, ProxyProtocol, RateLimit, Store, TenantBounds, Tenants,
+    Tls, Validity,
 };
 
 /// The name of the file that is looked for where none is named.
@@ -31,7 +31,7 @@ pub const FILE_NAME: &str = "signalbeam.toml";
 
 /// Sections whose rules hold several keys against each other: where one of them cannot be read, the others' complaints
 /// would be about a default.
-const INTERWOVEN: [&str; 6] = ["api_keys", "certificates", "oidc", "proxy", "registration_tokens", "tls"];
+const INTERWOVEN: [&str; 7] = ["api_keys", "certificates", "oidc", "pki", "proxy", "registration_tokens", "tls"];
 
 /// What the command line decides.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +40,8 @@ pub struct Flags {
     pub listen: Option<SocketAddr>,
     /// `--ops-listen`.
     pub ops_listen: Option<SocketAddr>,
+    /// `--pki-listen`.
+    pub pki_listen: Option<SocketAddr>,
 }
 
 /// Where a configuration is read from, kept for reading it again.
@@ -125,8 +127,9 @@ impl Sources {
     fn layers(&self) -> Result<Vec<Layer>, ConfigError> {
         let mut layers: Vec<Layer> = self.file.as_deref().map(read_file).transpose()?.into_iter().collect();
         layers.extend(Layer::from_environment(self.environment.iter().cloned()));
-        layers.extend(flag_layer("--listen", "address", self.flags.listen));
-        layers.extend(flag_layer("--ops-listen", "ops_address", self.flags.ops_listen));
+        layers.extend(flag_layer("--listen", "listener", "address", self.flags.listen));
+        layers.extend(flag_layer("--ops-listen", "listener", "ops_address", self.flags.ops_listen));
+        layers.extend(flag_layer("--pki-listen", "pki", "listen", self.flags.pki_listen));
         Ok(layers)
     }
 }
@@ -139,9 +142,9 @@ fn read_file(path: &Path) -> Result<Layer, ConfigError> {
     Ok(Layer::new(path.display().to_string(), values))
 }
 
-fn flag_layer(flag: &str, key: &str, address: Option<SocketAddr>) -> Option<Layer> {
-    let section = Dict::from([(key.to_owned(), Value::from(address?.to_string()))]);
-    Some(Layer::new(flag, Dict::from([("listener".to_owned(), Value::from(section))])))
+fn flag_layer(flag: &str, section: &str, key: &str, address: Option<SocketAddr>) -> Option<Layer> {
+    let values = Dict::from([(key.to_owned(), Value::from(address?.to_string()))]);
+    Some(Layer::new(flag, Dict::from([(section.to_owned(), Value::from(values))])))
 }
 
 #[cfg(test)]

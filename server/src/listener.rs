@@ -91,7 +91,7 @@ pub struct Listener<F> {
     /// The socket.
     pub socket: TcpListener,
     /// How TLS is spoken; plain HTTP/1.1 without.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<watch::Receiver<TlsAcceptor>>,
     /// Its bounds.
     pub limits: Limits,
     /// What answers, from the next request on.
@@ -102,7 +102,7 @@ pub struct Listener<F> {
 
 /// What the tasks of all connections share.
 struct Shared<F> {
-    tls: Option<TlsAcceptor>,
+    tls: Option<watch::Receiver<TlsAcceptor>>,
     limits: Limits,
     router: watch::Receiver<Router>,
     describe: F,
@@ -184,11 +184,12 @@ where
             let peer = Peer { address, certificates: Vec::new() };
             return self.serve_http(stream, peer, Protocol::Http1, stop).await;
         };
+        let acceptor = tls.borrow().clone();
         let handshake = async {
             // A turn is for work: whoever sends nothing shall not keep others waiting.
             let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
             let _turn = self.handshakes.acquire().await;
-            hello.into_stream(Arc::clone(tls.config())).await
+            hello.into_stream(Arc::clone(acceptor.config())).await
         };
         let Some(stream) = opening.await_step(handshake, "refused", &mut stop).await else { return };
         let session = stream.get_ref().1;

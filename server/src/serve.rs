@@ -1,5 +1,6 @@
 //! The server as a whole: starts every part, serves, reloads, and ends in order.
 
+mod acceptors;
 mod audit_upkeep;
 mod authority;
 mod background;
@@ -9,6 +10,7 @@ mod limits;
 mod log_guard;
 mod measured_store;
 mod parts;
+mod pki_listener;
 mod proxies;
 mod readiness;
 mod secrets;
@@ -21,18 +23,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use rustls_pki_types::CertificateDer;
 use signalbeam_authn::Connection;
-use signalbeam_authn::tls::PossessionVerifier;
 use signalbeam_domain::Fingerprint;
 use signalbeam_event_store::Clock;
+use signalbeam_pki::fingerprint;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
+use acceptors::Acceptors;
 pub use authority::AuthorityStartError;
 use parts::Parts;
+use pki_listener::{PkiListener, PkiSocket};
 
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
@@ -42,7 +44,7 @@ use crate::listener::{Limits, Listener, Peer, ProxyProtocol};
 use crate::oidc::OidcStartError;
 use crate::server_certificate::{ServerCertificate, ServerCertificateError};
 use crate::supervise::Supervised;
-use crate::{metrics, ops, tls};
+use crate::{metrics, ops};
 
 /// The event log's file in the data directory.
 pub const EVENTS_FILE: &str = "events.db";
@@ -61,6 +63,8 @@ pub const TLS_FOLDER: &str = "tls";
 
 /// How long the start waits for the credential index before it serves without: devices get 503 until it is complete.
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the start waits for the first revocation list before it serves without: whoever asks for it gets 503.
+const CRL_PATIENCE: Duration = Duration::from_secs(5);
 /// How long running requests may take to finish at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long sending an answer may take, however steadily the client takes it.
@@ -117,9 +121,9 @@ pub enum StartError {
     /// There is no certificate authority to serve with.
     #[error(transparent)]
     Authority(#[from] AuthorityStartError),
-    /// The authority's certificate cannot be trusted.
+    /// The authorities do not make a whole.
     #[error(transparent)]
-    Anchor(#[from] signalbeam_pki::AnchorError),
+    Authorities(#[from] signalbeam_pki::AuthoritySetError),
     /// The OIDC issuer cannot be set up.
     #[error(transparent)]
     Oidc(#[from] OidcStartError),
@@ -164,9 +168,11 @@ pub struct RunningServer {
     pub address: SocketAddr,
     /// Where metrics and health are served.
     pub ops_address: SocketAddr,
-    /// The SHA-256 of the certificate authority's certificate.
+    /// Where revocation lists are served over plain HTTP, where they are.
+    pub pki_address: Option<SocketAddr>,
+    /// The SHA-256 of the root's certificate.
     pub authority_fingerprint: Fingerprint,
-    /// The certificate authority's certificate, PEM.
+    /// What clients trust, PEM.
     pub authority_pem: String,
     /// Whether this start made the authority.
     pub is_first_start: bool,
@@ -182,6 +188,7 @@ pub struct RunningServer {
     stop_ops: watch::Sender<bool>,
     listener: JoinSet<()>,
     ops_listener: JoinSet<()>,
+    pki: Option<PkiListener>,
     background: Vec<Supervised>,
     _data_dir: DataDir,
 }
@@ -196,13 +203,14 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     // Bound first, so that a taken address is said before anything else is made.
     let ops_socket = bind("listener.ops_address", config.listener.ops_address).await?;
     let socket = bind("listener.address", config.listener.address).await?;
+    let pki_socket = PkiSocket::bind(&config).await?;
     let address = local_address("listener.address", &socket)?;
     let ops_address = local_address("listener.ops_address", &ops_socket)?;
 
     let parts = Parts::open(&data_dir, &config, Arc::clone(&clock)).await?;
-    let (folder, authority) = (data_dir.join(TLS_FOLDER), Arc::clone(&parts.authority));
-    let certificate = Arc::new(ServerCertificate::prepare(&folder, authority, clock, config.tls.clone()).await?);
-    let tls = acceptor(&certificate, &parts, config.mtls.enabled)?;
+    let (folder, authorities) = (data_dir.join(TLS_FOLDER), parts.authorities.clone());
+    let certificate = Arc::new(ServerCertificate::prepare(&folder, authorities, clock, config.tls.clone()).await?);
+    let tls = Arc::new(Acceptors::new(certificate.slot(), parts.authorities.clone(), config.mtls.enabled)?);
     let api = parts.routes();
     let shedding = Arc::new(limits::shedding(&config, Arc::clone(&parts.limits)));
     let (router, current) = watch::channel(around_api(&api, &config, &shedding));
@@ -214,22 +222,26 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     let ops = Listener { socket: ops_socket, tls: None, limits: limits.clone(), router: ops_routes, describe: |_| () };
     ops_listener.spawn(ops.run(stopping_ops));
 
-    let background = background::start(&parts, &certificate, handle, &config);
+    let background = background::start(&parts, &certificate, &tls, handle, &config);
     if parts.index.wait_until_ready(INDEX_PATIENCE).await.is_err() {
         tracing::warn!("the credential index is still loading; devices are refused (503) until it is complete");
     }
+    parts.wait_for_crls(CRL_PATIENCE).await;
     data_dir.note_ops_address(ops_address)?;
     let (stop, stopping) = watch::channel(false);
     let mut listener = JoinSet::new();
+    let pki = pki_socket.map(|pki| pki.serve(&parts, &config, &shedding, &mut listener, stopping.clone()));
     let (proxy_protocol, protocol) = watch::channel(proxies::protocol(&config.proxy));
-    let serving = Listener { socket, tls: Some(tls), limits, router: current, describe: connection };
+    let serving = Listener { socket, tls: Some(tls.current()), limits, router: current, describe: connection };
     listener.spawn(serving.run_behind(protocol, stopping));
+    let authorities = parts.authorities.current();
     Ok(RunningServer {
         address,
         ops_address,
-        authority_fingerprint: parts.authority.fingerprint(),
-        authority_pem: parts.authority.certificate_pem(),
-        is_first_start: parts.authority.is_new(),
+        pki_address: pki.as_ref().map(|pki| pki.address),
+        authority_fingerprint: fingerprint(authorities.signing().root_der()),
+        authority_pem: authorities.certificates_pem(),
+        is_first_start: parts.authorities_are_new,
         parts,
         config,
         api,
@@ -241,6 +253,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
         stop_ops,
         listener,
         ops_listener,
+        pki,
         background,
         _data_dir: data_dir,
     })
@@ -275,6 +288,9 @@ impl RunningServer {
         self.config.tenants = fresh.tenants.clone();
         limits::put_in_force(&self.config, &self.parts.limits, &self.shedding);
         drop(self.router.send_replace(around_api(&self.api, &self.config, &self.shedding)));
+        if let Some(pki) = &self.pki {
+            pki.reload(&self.config, &self.shedding);
+        }
         reloaded
     }
 
@@ -294,7 +310,17 @@ impl RunningServer {
     /// Stops accepting, lets running requests finish (10 s), and closes the stores.
     pub async fn shutdown(self) {
         let Self {
-            parts, api, router, certificate, stop, stop_ops, mut listener, mut ops_listener, background, ..
+            parts,
+            api,
+            router,
+            certificate,
+            stop,
+            stop_ops,
+            mut listener,
+            mut ops_listener,
+            pki,
+            background,
+            ..
         } = self;
         // No receiver is left where a listener has ended by itself.
         let _ended = stop.send(true);
@@ -302,7 +328,7 @@ impl RunningServer {
         let _ended = stop_ops.send(true);
         while ops_listener.join_next().await.is_some() {}
         // Whatever follows the log ends before the log is closed.
-        drop((background, certificate, router, api));
+        drop((background, certificate, router, api, pki));
         log_guard::bear_last_witness(&parts.guard, &parts.store, &*parts.clock).await;
         let stores = parts.stores();
         drop(parts);
@@ -322,20 +348,6 @@ fn local_address(key: &'static str, socket: &TcpListener) -> Result<SocketAddr, 
 /// What every request of a connection carries.
 fn connection(peer: Peer) -> Arc<Connection> {
     Arc::new(Connection::with_certificates(peer.address, peer.certificates))
-}
-
-fn acceptor(certificate: &ServerCertificate, parts: &Parts, asks_clients: bool) -> Result<TlsAcceptor, StartError> {
-    let verifier = if asks_clients {
-        let anchor = CertificateDer::from(parts.authority.certificate_der());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(anchor)?;
-        let verifier: Arc<dyn rustls::server::danger::ClientCertVerifier> =
-            Arc::new(PossessionVerifier::new(roots.subjects()));
-        Some(verifier)
-    } else {
-        None
-    };
-    Ok(TlsAcceptor::from(Arc::new(tls::server_config(certificate.slot(), verifier)?)))
 }
 
 fn is_reloadable(key: &str) -> bool {

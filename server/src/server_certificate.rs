@@ -9,7 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use signalbeam_authn::draw;
 use signalbeam_event_store::Clock;
 use signalbeam_pki::{
-    AuthorityError, CertificateAuthority, ServerCertificateRequest, ServerName, server_certificate_needs_renewal,
+    Authorities, AuthorityError, ServerCertificateRequest, ServerName, server_certificate_needs_renewal,
 };
 use tokio::sync::Mutex;
 
@@ -64,7 +64,7 @@ pub enum ServerCertificateError {
 pub struct ServerCertificate {
     /// Where our own one is kept.
     file: PathBuf,
-    authority: Arc<CertificateAuthority>,
+    authorities: Authorities,
     clock: Arc<dyn Clock>,
     settings: Mutex<Tls>,
     slot: Arc<CertificateSlot>,
@@ -77,14 +77,20 @@ impl ServerCertificate {
     /// [`ServerCertificateError`]
     pub async fn prepare(
         folder: &Path,
-        authority: Arc<CertificateAuthority>,
+        authorities: Authorities,
         clock: Arc<dyn Clock>,
         settings: Tls,
     ) -> Result<Self, ServerCertificateError> {
         make_private_dir(folder)?;
         let file = folder.join(OWN_FILE);
-        let first = obtain(&file, &authority, &*clock, &settings).await?;
-        Ok(Self { file, authority, clock, settings: Mutex::new(settings), slot: CertificateSlot::new(Arc::new(first)) })
+        let first = obtain(&file, &authorities, &*clock, &settings).await?;
+        Ok(Self {
+            file,
+            authorities,
+            clock,
+            settings: Mutex::new(settings),
+            slot: CertificateSlot::new(Arc::new(first)),
+        })
     }
 
     /// What new handshakes get.
@@ -113,7 +119,7 @@ impl ServerCertificate {
         // Held all the while, so that two refreshes do not issue two.
         let mut settings = self.settings.lock().await;
         let wanted = wanted.unwrap_or_else(|| settings.clone());
-        let fresh = obtain(&self.file, &self.authority, &*self.clock, &wanted).await?;
+        let fresh = obtain(&self.file, &self.authorities, &*self.clock, &wanted).await?;
         *settings = wanted;
         let is_other = fresh.cert != self.slot.current().cert;
         if is_other {
@@ -125,7 +131,7 @@ impl ServerCertificate {
 
 async fn obtain(
     file: &Path,
-    authority: &CertificateAuthority,
+    authorities: &Authorities,
     clock: &dyn Clock,
     settings: &Tls,
 ) -> Result<CertifiedKey, ServerCertificateError> {
@@ -137,6 +143,8 @@ async fn obtain(
         .map(|name| ServerName::try_from(name.to_owned()).map_err(|_| ServerCertificateError::Name(name.to_owned())))
         .collect::<Result<_, _>>()?;
     let now = clock.now().to_offset_date_time();
+    let authorities = authorities.current();
+    let authority = authorities.for_servers(now);
     if let Ok(present) = read_pair(file, file) {
         match present.cert.first().map(|leaf| server_certificate_needs_renewal(leaf, now, &names, authority)) {
             Some(None) => return Ok(present),

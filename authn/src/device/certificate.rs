@@ -1,9 +1,11 @@
 //! Judging a client certificate, in the order that callers rely on: validity, chain, record, revocation, device.
 
+use std::sync::Arc;
+
 use signalbeam_domain::Timestamp;
 use signalbeam_domain::certificate::Standing;
 use signalbeam_event_store::audit::AuthenticationMethod;
-use signalbeam_pki::ChainVerifier;
+use signalbeam_pki::AuthoritySet;
 use signalbeam_projections::{CertificateEntry, CredentialIndex};
 
 use super::{Accepted, DeviceCredential, DevicePrincipal, Judgement, require_approved};
@@ -14,14 +16,14 @@ use crate::connection::{Facts, PresentedCertificate};
 /// judged at every call; what cannot is remembered by the connection.
 pub fn judge_certificate(
     certificate: &PresentedCertificate,
-    verifier: &ChainVerifier,
+    authorities: &Arc<AuthoritySet>,
     index: &CredentialIndex,
     now: Timestamp,
 ) -> CertificateVerdict {
-    let facts = certificate.facts(verifier);
+    let facts = certificate.facts(authorities);
     // Only the fingerprint says whose a certificate is; what it says of itself may be forged.
     let entry = index.certificate(&facts.fingerprint);
-    let outcome = judge(facts, entry.as_ref(), index, now);
+    let outcome = judge(&facts, entry.as_ref(), index, now);
     CertificateVerdict { entry, outcome }
 }
 
@@ -66,10 +68,10 @@ fn judge(
     if validity.is_past(now) {
         return Err(ErrorCode::CertificateExpired);
     }
-    match &facts.chain {
-        // An authority that is not valid itself vouches for nobody.
-        Ok(issuers) if !issuers.is_ahead_of(now) && !issuers.is_past(now) => {}
-        Ok(_) | Err(_) => return Err(ErrorCode::InvalidCertificateChain),
+    // An authority that is not valid itself vouches for nobody.
+    let issuers = facts.issuers.ok_or(ErrorCode::InvalidCertificateChain)?;
+    if issuers.is_ahead_of(now) || issuers.is_past(now) {
+        return Err(ErrorCode::InvalidCertificateChain);
     }
     let entry = entry.ok_or(ErrorCode::CertificateNotFound)?;
     if entry.standing != Standing::Active {

@@ -22,7 +22,7 @@ use signalbeam_event_store::{
     Batch, Clock as _, CommandMetadata, EventStore as _, ExpectedVersion, MemoryAuditLog, MemoryEventStore,
     StreamWrite, SystemClock, new_events,
 };
-use signalbeam_pki::{AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, MemoryKeyStore};
+use signalbeam_pki::{Authorities, AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, MemoryKeyStore};
 use signalbeam_projections::CredentialIndex;
 
 const DEVICE: &str = "018f3c5e-7b1a-7cc2-9d3e-0123456789ab";
@@ -89,7 +89,7 @@ async fn authenticator(store: Arc<MemoryEventStore>, keeper: SecretKeeper, limit
         clock: Arc::new(SystemClock),
         admins: AdminTokens::new(&octets(9)),
         keeper: Arc::new(keeper),
-        verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
+        authorities: Authorities::of_one(Arc::new(authority)).unwrap(),
         policy: AuthenticationPolicy::default(),
         limits,
     })

@@ -1,6 +1,8 @@
 //! Issuing, crash-safe: check, record the intent, sign, record the certificate. Whatever ends in between leaves a record
 //! and never a certificate that nobody knows of.
 
+use std::sync::Arc;
+
 use signalbeam_authn::device::{DeviceCredential, DevicePrincipal};
 use signalbeam_authn::{ErrorCode, Problem, draw};
 use signalbeam_domain::certificate::{
@@ -15,7 +17,7 @@ use signalbeam_event_store::execute::MAX_DECISIONS;
 use signalbeam_event_store::{
     Appended, CommandMetadata, EventStore, ExecuteError, ExpectedVersion, Recorded, StreamWrite, execute, new_events,
 };
-use signalbeam_pki::{DeviceCertificateRequest, DevicePublicKey, IssuedCertificate};
+use signalbeam_pki::{CertificateAuthority, DeviceCertificateRequest, DevicePublicKey, IssuedCertificate};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -103,7 +105,9 @@ async fn issue_to_the_end(
     let registered = &device.device.registered;
     let (device_id, tenant_id) = (registered.device_id, registered.tenant_id);
     let (public_key, asked_with) = (issuance.public_key.clone(), issuance.asked_with);
-    let intended = intend(api, cause, &device, issuance).await?;
+    // One authority from the intent to the signature, whichever signs afterwards.
+    let authority = Arc::clone(api.authorities.current().signing());
+    let intended = intend(api, cause, &authority, &device, issuance).await?;
     let request = DeviceCertificateRequest {
         serial: intended.serial_number,
         tenant_id,
@@ -115,7 +119,7 @@ async fn issue_to_the_end(
         ),
     };
     let (serial_number, renewal_of) = (intended.serial_number, intended.renewal_of);
-    let signed = match api.authority.issue_device(&request).await {
+    let signed = match authority.issue_device(&request).await {
         Ok(signed) => signed,
         Err(error) => {
             metrics::counter!("signalbeam_ca_errors_total").increment(1);
@@ -127,7 +131,7 @@ async fn issue_to_the_end(
             ));
         }
     };
-    let recorded = record(api, cause, device, asked_with, intended, signed).await;
+    let recorded = record(api, cause, device, asked_with, issued(&authority, intended, signed)).await;
     if recorded.as_ref().is_ok_and(|outcome| !outcome.is_repeat) {
         tracing::info!(%device_id, %serial_number, renewal_of = ?renewal_of.map(|old| old.to_string()), "certificate issued");
     } else {
@@ -139,12 +143,13 @@ async fn issue_to_the_end(
 async fn intend(
     api: &CommandApi,
     cause: &Cause,
+    authority: &CertificateAuthority,
     device: &LoadedDevice,
     issuance: Issuance,
 ) -> Result<CertificateIntended, Problem> {
     let registered = &device.device.registered;
     let stream = StreamId::certificates(registered.device_id);
-    let validity = api.authority.validity(api.now().to_offset_date_time(), issuance.validity.get().into());
+    let validity = authority.validity(api.now().to_offset_date_time(), issuance.validity.get().into());
     for _ in 0..MAX_DECISIONS {
         let intended = CertificateIntended {
             serial_number: draw::serial_number().map_err(|error| internal(&error))?,
@@ -193,6 +198,20 @@ async fn require_clock(
     Err(Problem::new(ErrorCode::SigningUnavailable, "the server's clock is behind its own log; set it, then try again"))
 }
 
+fn issued(
+    authority: &CertificateAuthority,
+    intended: CertificateIntended,
+    signed: IssuedCertificate,
+) -> CertificateIssued {
+    CertificateIssued {
+        intended,
+        fingerprint: signed.fingerprint,
+        subject: signed.subject,
+        authority_id: authority.id(),
+        certificate_pem: signed.pem,
+    }
+}
+
 /// Records what was signed, unless the device lost its approval, or the renewed certificate or the API key that asked for
 /// it was revoked, in between.
 async fn record(
@@ -200,18 +219,10 @@ async fn record(
     cause: &Cause,
     mut device: LoadedDevice,
     asked_with: Option<ApiKeyId>,
-    intended: CertificateIntended,
-    signed: IssuedCertificate,
+    issued: CertificateIssued,
 ) -> Result<Outcome, Problem> {
-    let (device_id, tenant_id) = (intended.device_id, intended.tenant_id);
+    let (device_id, tenant_id) = (issued.intended.device_id, issued.intended.tenant_id);
     let stream = StreamId::certificates(device_id);
-    let issued = CertificateIssued {
-        intended,
-        fingerprint: signed.fingerprint,
-        subject: signed.subject,
-        authority_id: api.authority.id(),
-        certificate_pem: signed.pem,
-    };
     for _ in 0..MAX_DECISIONS {
         let (certificates, version) = api.load::<Certificates>(&stream).await?;
         let decided = certificates.decide(CertificateCommand::Issue(issued.clone()), &Context { now: api.now() });

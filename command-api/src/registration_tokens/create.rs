@@ -11,6 +11,7 @@ use signalbeam_domain::registration_token::{
     RegistrationToken, RegistrationTokenCommand, RegistrationTokenError, TokenIssued,
 };
 use signalbeam_domain::{Description, Fingerprint, Prefix, RegistrationTokenId, StreamId, TenantId, Timestamp};
+use signalbeam_pki::fingerprint;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -121,7 +122,7 @@ pub(crate) async fn create_registration_token(
             token_prefix: issued.prefix,
             tenant_id: issued.tenant_id,
             expires_at,
-            ca_fingerprint: api.authority.fingerprint(),
+            ca_fingerprint: fingerprint(api.authorities.current().signing().root_der()),
         };
         return Ok(Changed::new(StatusCode::CREATED, Json(created), outcome.position));
     }

@@ -19,13 +19,13 @@ use signalbeam_authn::limits::headers::announce_limits;
 use signalbeam_authn::log_lock::LogLock;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
 use signalbeam_authn::{AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Limits, Role, authenticator};
-use signalbeam_command_api::{CommandApi, CommandPolicy, Parts, router};
+use signalbeam_command_api::{CommandApi, CommandPolicy, CrlPolicy, CrlPublisher, Parts, router};
 use signalbeam_domain::{Event, Position, SerialNumber, StreamId, TenantId, Timestamp};
 use signalbeam_event_store::{
     AttemptFilter, AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, MemoryEventStore, Recorded,
 };
 use signalbeam_pki::{
-    AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, MemoryKeyStore,
+    Authorities, AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, DeviceKeyGenerator, MemoryKeyStore,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
 use tempfile::TempDir;
@@ -84,6 +84,8 @@ pub(crate) struct World {
     /// Its routes, with nothing around them.
     bare: Router,
     pub(crate) documentation: utoipa::openapi::OpenApi,
+    /// Publishes revocation lists when it is told to look.
+    pub(crate) crls: CrlPublisher,
     admins: AdminTokens,
     _folder: TempDir,
 }
@@ -111,6 +113,7 @@ impl World {
         let serial = SerialNumber::from_random([7; 20]);
         let authority = CertificateAuthority::open_or_create(keys.clone(), settings, now, serial).await.unwrap();
         let authority = Arc::new(authority);
+        let authorities = Authorities::of_one(authority.clone()).unwrap();
 
         let folder = tempfile::tempdir().unwrap();
         let tables = Tables::open(&folder.path().join("projections.db"), &*store).await.unwrap();
@@ -127,7 +130,7 @@ impl World {
             clock: clock.clone(),
             admins: AdminTokens::new(&key_octets(2)),
             keeper: keeper.clone(),
-            verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
+            authorities: authorities.clone(),
             policy,
             limits: limits.clone(),
         }));
@@ -139,11 +142,13 @@ impl World {
             freshness: Freshness::new(projector.clone()),
             authenticator,
             keeper,
-            authority: authority.clone(),
+            authorities,
+            crls: Arc::default(),
             device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::new(2))),
             clock: clock.clone(),
             policy: CommandPolicy::default(),
         });
+        let crls = CrlPublisher::new(state.clone(), CrlPolicy::default());
         let (bare, documentation) = router(state).split_for_parts();
         let router = behind(&bare, TrustedProxies::default());
         let admins = AdminTokens::new(&key_octets(2));
@@ -160,6 +165,7 @@ impl World {
             log_lock,
             router,
             documentation,
+            crls,
             admins,
             _folder: folder,
         }

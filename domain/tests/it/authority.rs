@@ -19,6 +19,8 @@ pub(crate) fn creation() -> AuthorityCreated {
         not_before: day(0),
         not_after: day(3650),
         certificate_pem: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".into(),
+        issuer_id: None,
+        key_slot: None,
     }
 }
 

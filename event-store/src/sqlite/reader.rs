@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use signalbeam_domain::{Digest, EventId, Position, StreamId};
+use signalbeam_domain::{Category, Digest, EventId, Position, StreamId};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite, SqlitePool};
 use tokio::sync::watch;
@@ -88,6 +88,19 @@ impl EventReader for SqliteEventReader {
         } else {
             self.filtered(after, limit, filter).await
         }
+    }
+
+    async fn streams_of(&self, category: Category) -> Result<Vec<StreamId>, StoreError> {
+        // `.` follows `-`: the range holds this category's names alone, and the index of streams finds it.
+        let bounds = [format!("{}-", category.as_str()), format!("{}.", category.as_str())];
+        let names = sqlx::query_scalar(
+            "SELECT stream FROM events WHERE stream >= ? AND stream < ? AND version = 1 ORDER BY stream",
+        )
+        .bind(&bounds[0])
+        .bind(&bounds[1])
+        .fetch_all(&self.pool);
+        let names: Vec<String> = names.await.map_err(StoreError::because("list streams"))?;
+        names.iter().map(|name| StreamId::parse(name).map_err(StoreError::because("list streams"))).collect()
     }
 
     async fn event(&self, id: EventId) -> Result<Option<Recorded>, StoreError> {

@@ -75,6 +75,7 @@ on_every_adapter! {
     reading {
         an_unknown_stream_is_empty,
         a_stream_is_read_in_the_order_of_its_versions,
+        the_streams_of_a_category_are_told,
         every_filter_holds,
         pages_of_a_filtered_read_reach_the_end,
         one_event_is_found_by_its_id,

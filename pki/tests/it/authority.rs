@@ -82,7 +82,7 @@ async fn the_root_is_what_was_specified() {
         assert_eq!(usage.to_string(), "Key Cert Sign, CRL Sign");
         assert_eq!(authority.fingerprint(), fingerprint(authority.certificate_der()));
         assert_eq!(authority.public_key().key_type(), key_type);
-        assert!(authority.is_new() && authority.is_self_signed());
+        assert!(authority.is_new() && authority.is_root());
     }
 }
 

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use rcgen::{BasicConstraints, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 use rsa::pkcs8::der::asn1::AnyRef;
 use rsa::pkcs8::der::{Decode as _, Reader as _, SliceReader};
-use rustls_pki_types::CertificateDer;
 use signalbeam_pki::{
     AnchorError, BlockingPool, CaKeyStore, CaKeyType, ChainError, ChainVerifier, DeviceKeyType, DevicePublicKey,
     MemoryKeyStore, ServerCertificateRequest, Timeliness, Validity, fingerprint, peek_validity,
@@ -31,7 +30,7 @@ async fn a_certificate_of_ours_tells_whose_it_is() {
         for kind in [DeviceKeyType::Rsa2048, DeviceKeyType::EcdsaP256] {
             let (_, key) = device_key(kind).await;
             let issued = authority.issue_device(&request(&authority, key)).await.unwrap();
-            let judged = verifier.verify(&issued.der, &[]).unwrap();
+            let judged = verifier.verify(&issued.der).unwrap();
             assert_eq!(judged.fingerprint, issued.fingerprint);
             assert_eq!(judged.serial, issued.serial);
             assert_eq!(judged.device_id, device_id());
@@ -48,10 +47,8 @@ fn a_foreign_authority_with_our_subject_and_a_stolen_serial_is_not_ours() {
     let (ours, foreign) = (Forge::root(), Forge::root());
     let genuine = ours.leaf(|_| {});
     let forged = foreign.leaf(|_| {});
-    assert!(verifier(&ours).verify(&genuine, &[]).is_ok());
-    assert_not_ours(&verifier(&ours).verify(&forged, &[]));
-    let foreign_root = CertificateDer::from(foreign.certificate.clone());
-    assert_not_ours(&verifier(&ours).verify(&forged, &[foreign_root]));
+    assert!(verifier(&ours).verify(&genuine).is_ok());
+    assert_not_ours(&verifier(&ours).verify(&forged));
     assert_ne!(fingerprint(&genuine), fingerprint(&forged));
 }
 
@@ -62,10 +59,10 @@ fn an_expired_certificate_is_still_known_as_ours() {
         params.not_before = NOW - Duration::days(9);
         params.not_after = NOW - Duration::days(1);
     });
-    let verified = verifier(&forge).verify(&expired, &[]).unwrap();
+    let verified = verifier(&forge).verify(&expired).unwrap();
     assert_eq!(verified.validity.timeliness(NOW), Timeliness::Past);
     let foreign = Forge::root().leaf(|params| params.not_after = NOW - Duration::hours(1));
-    assert_not_ours(&verifier(&forge).verify(&foreign, &[]));
+    assert_not_ours(&verifier(&forge).verify(&foreign));
     assert_eq!(peek_validity(&foreign).unwrap().timeliness(NOW), Timeliness::Past, "expiry is told first");
 }
 
@@ -73,7 +70,7 @@ fn an_expired_certificate_is_still_known_as_ours() {
 fn the_anchors_own_end_is_told() {
     let forge = Forge::root_with(KeyPair::generate().unwrap(), |params| params.not_after = NOW - Duration::days(1));
     let leaf = forge.leaf(|_| {});
-    let verified = verifier(&forge).verify(&leaf, &[]).unwrap();
+    let verified = verifier(&forge).verify(&leaf).unwrap();
     assert_eq!(verified.validity.timeliness(NOW), Timeliness::Within);
     assert_eq!(verified.issuers_validity.timeliness(NOW), Timeliness::Past);
 }
@@ -82,14 +79,14 @@ fn the_anchors_own_end_is_told() {
 fn the_usage_must_be_client_authentication() {
     let forge = Forge::root();
     let silent = forge.leaf(|params| params.extended_key_usages.clear());
-    assert_eq!(verifier(&forge).verify(&silent, &[]), Err(ChainError::NotForClients));
+    assert_eq!(verifier(&forge).verify(&silent), Err(ChainError::NotForClients));
     for usages in [vec![ExtendedKeyUsagePurpose::ServerAuth], vec![ExtendedKeyUsagePurpose::Any]] {
         let leaf = forge.leaf(|params| params.extended_key_usages = usages);
-        assert_not_ours(&verifier(&forge).verify(&leaf, &[]));
+        assert_not_ours(&verifier(&forge).verify(&leaf));
     }
     let authority = forge.leaf(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
-    assert_not_ours(&verifier(&forge).verify(&authority, &[]));
-    assert_not_ours(&verifier(&forge).verify(&forge.certificate, &[]));
+    assert_not_ours(&verifier(&forge).verify(&authority));
+    assert_not_ours(&verifier(&forge).verify(&forge.certificate));
 }
 
 #[tokio::test]
@@ -99,7 +96,7 @@ async fn our_servers_certificate_is_no_devices() {
     let request = ServerCertificateRequest { serial: serial(3), names, validity: authority.validity(NOW, 90) };
     let server = authority.issue_server(&request).await.unwrap();
     let verifier = ChainVerifier::new([authority.certificate_der()]).unwrap();
-    assert_not_ours(&verifier.verify(&server.certificate.der, &[]));
+    assert_not_ours(&verifier.verify(&server.certificate.der));
 }
 
 #[test]
@@ -114,48 +111,36 @@ fn a_certificate_without_exactly_one_device_uri_names_no_device() {
         vec![uri(&spiffe_id()), uri(&spiffe_id())],
     ] {
         let leaf = forge.leaf(|params| params.subject_alt_names = names);
-        assert_eq!(verifier(&forge).verify(&leaf, &[]), Err(ChainError::NotADevice));
+        assert_eq!(verifier(&forge).verify(&leaf), Err(ChainError::NotADevice));
     }
     let by_subject_alone = forge.leaf(|params| {
         params.subject_alt_names.clear();
         params.distinguished_name.push(DnType::CommonName, format!("device-{}", device_id()));
     });
-    assert_eq!(verifier(&forge).verify(&by_subject_alone, &[]), Err(ChainError::NotADevice));
+    assert_eq!(verifier(&forge).verify(&by_subject_alone), Err(ChainError::NotADevice));
     let short_serial = forge.leaf(|params| params.serial_number = Some(7.into()));
-    assert_eq!(verifier(&forge).verify(&short_serial, &[]), Err(ChainError::NotADevice));
+    assert_eq!(verifier(&forge).verify(&short_serial), Err(ChainError::NotADevice));
 }
 
 #[test]
-fn intermediates_are_used_and_their_validity_counts() {
+fn each_issuing_authority_is_trusted_for_itself_alone() {
     let root = Forge::root();
-    let intermediate = root.intermediate(|params| params.not_after = NOW + Duration::days(5));
-    let leaf = intermediate.leaf(|_| {});
-    let sent = [CertificateDer::from(intermediate.certificate.clone())];
-    let verified = verifier(&root).verify(&leaf, &sent).unwrap();
-    let anchor = peek_validity(&root.certificate).unwrap();
-    let own = peek_validity(&intermediate.certificate).unwrap();
-    assert_eq!(verified.issuers_validity, anchor.intersect(&own));
-    assert_not_ours(&verifier(&root).verify(&leaf, &[]));
-
-    let younger = root.intermediate(|params| params.not_before = NOW);
-    let sent = [CertificateDer::from(younger.certificate.clone())];
-    assert!(verifier(&root).verify(&younger.leaf(|_| {}), &sent).is_ok(), "it may be younger than the certificate");
-    let for_servers =
-        root.intermediate(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
-    let sent = [CertificateDer::from(for_servers.certificate.clone())];
-    assert_not_ours(&verifier(&root).verify(&for_servers.leaf(|_| {}), &sent));
-    let no_authority = root.intermediate(|params| params.is_ca = IsCa::ExplicitNoCa);
-    let sent = [CertificateDer::from(no_authority.certificate.clone())];
-    assert_not_ours(&verifier(&root).verify(&no_authority.leaf(|_| {}), &sent));
+    let (trusted, retired) = (root.intermediate(|_| {}), root.intermediate(|_| {}));
+    let own = peek_validity(&trusted.certificate).unwrap();
+    let shorter = Validity::new(own.not_before, NOW + Duration::days(5));
+    let verifier = ChainVerifier::with_validities([(&trusted.certificate, shorter)]).unwrap();
+    assert_eq!(verifier.verify(&trusted.leaf(|_| {})).unwrap().issuers_validity, shorter, "its root ends before it");
+    assert_not_ours(&verifier.verify(&retired.leaf(|_| {})));
+    assert_not_ours(&verifier.verify(&root.leaf(|_| {})));
 }
 
 #[test]
 fn several_anchors_are_tried_and_the_longest_lived_of_a_key_counts() {
     let (old, new) = (Forge::root(), Forge::root());
     let both = ChainVerifier::new([&old.certificate, &new.certificate]).unwrap();
-    assert!(both.verify(&old.leaf(|_| {}), &[]).is_ok());
-    assert!(both.verify(&new.leaf(|_| {}), &[]).is_ok());
-    assert_not_ours(&both.verify(&Forge::root().leaf(|_| {}), &[]));
+    assert!(both.verify(&old.leaf(|_| {})).is_ok());
+    assert!(both.verify(&new.leaf(|_| {})).is_ok());
+    assert_not_ours(&both.verify(&Forge::root().leaf(|_| {})));
 
     let key = KeyPair::generate().unwrap();
     let renewed_key = KeyPair::try_from(key.serialize_der()).unwrap();
@@ -164,7 +149,7 @@ fn several_anchors_are_tried_and_the_longest_lived_of_a_key_counts() {
     let leaf = ending.leaf(|_| {});
     for anchors in [[&ending, &renewed], [&renewed, &ending]] {
         let both = ChainVerifier::new(anchors.map(|forge| &forge.certificate)).unwrap();
-        let verified = both.verify(&leaf, &[]).unwrap();
+        let verified = both.verify(&leaf).unwrap();
         assert_eq!(Some(verified.issuers_validity), peek_validity(&renewed.certificate));
     }
 }
@@ -181,7 +166,7 @@ fn what_is_no_certificate_is_malformed() {
     let mut trailing = forge.leaf(|_| {});
     trailing.push(0);
     for bad in [vec![], b"nonsense".to_vec(), trailing] {
-        assert_eq!(verifier(&forge).verify(&bad, &[]), Err(ChainError::Malformed));
+        assert_eq!(verifier(&forge).verify(&bad), Err(ChainError::Malformed));
         assert_eq!(peek_validity(&bad), None);
     }
 }
@@ -208,7 +193,7 @@ async fn a_version_1_certificate_signed_by_our_key_is_refused() {
     let certificate = tlv(0x30, &[v1, whole[1].clone(), tlv(0x03, &signature)].concat());
     assert_eq!(peek_validity(&certificate), Some(issued.validity), "it is well-formed");
     let verifier = ChainVerifier::new([authority.certificate_der()]).unwrap();
-    assert_eq!(verifier.verify(&certificate, &[]), Err(ChainError::Malformed));
+    assert_eq!(verifier.verify(&certificate), Err(ChainError::Malformed));
 }
 
 #[test]
@@ -219,12 +204,12 @@ fn the_instant_of_judgement_is_one_at_which_the_certificate_holds() {
         (NOW - Duration::days(20_000), NOW - Duration::days(19_999)),
     ] {
         let leaf = forge.leaf(|params| (params.not_before, params.not_after) = (from, to));
-        assert_eq!(verifier(&forge).verify(&leaf, &[]).unwrap().validity, Validity::new(from, to));
+        assert_eq!(verifier(&forge).verify(&leaf).unwrap().validity, Validity::new(from, to));
     }
     let before_1970 = forge.leaf(|params| params.not_before = NOW - Duration::days(25_000));
-    assert!(verifier(&forge).verify(&before_1970, &[]).is_err());
+    assert!(verifier(&forge).verify(&before_1970).is_err());
     let backwards = forge.leaf(|params| params.not_after = NOW - Duration::days(2));
-    assert!(verifier(&forge).verify(&backwards, &[]).is_err());
+    assert!(verifier(&forge).verify(&backwards).is_err());
 }
 
 /// Octets to overwrite, as (position, value), and where to cut.
@@ -259,7 +244,7 @@ proptest! {
         let (verifier, leaf) = &*CHAIN;
         let der = mutated(leaf, &mutation);
         let _ = peek_validity(&der);
-        let judged = verifier.verify(&der, &[CertificateDer::from(der.clone())]);
+        let judged = verifier.verify(&der);
         prop_assert!(der == *leaf || judged.is_err(), "{judged:?}");
     }
 

@@ -6,9 +6,9 @@ use signalbeam_domain::certificate::{CertificateEvent, CertificateFirstUsed, Cer
 use signalbeam_domain::device::{DeviceApproved, DeviceEvent, DeviceRegistered};
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenConsumed, TokenIssued};
 use signalbeam_domain::{
-    Actor, ApiKeyId, AuthorityId, CorrelationId, DeviceId, DeviceName, Digest, Envelope, Event, EventId, Fingerprint,
-    Metadata, Position, Prefix, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tags, TenantId, Timestamp,
-    ValidityBounds, Version,
+    Actor, ApiKeyId, AuthorityId, Category, CorrelationId, DeviceId, DeviceName, Digest, Envelope, Event, EventId,
+    Fingerprint, Metadata, Position, Prefix, RegistrationTokenId, SecretVerifier, SerialNumber, StreamId, Tags,
+    TenantId, Timestamp, ValidityBounds, Version,
 };
 use signalbeam_event_store::{
     EventReader, Filter, Page, Recorded, RecordedCommand, StoreError, Subscription, SubscriptionItem,
@@ -211,6 +211,10 @@ impl EventReader for SyntheticLog {
         let events = self.page(after, limit);
         let reached = events.last().map_or(after, |last| last.envelope.position);
         Ok(Page { events, reached })
+    }
+
+    async fn streams_of(&self, _category: Category) -> Result<Vec<StreamId>, StoreError> {
+        Ok(vec![])
     }
 
     async fn event(&self, id: EventId) -> Result<Option<Recorded>, StoreError> {

@@ -404,6 +404,8 @@ impl Fleet {
             not_before: self.clock.now(),
             not_after: self.clock.now().plus_days(3650),
             certificate_pem: "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n".into(),
+            issuer_id: None,
+            key_slot: None,
         };
         self.authorities.push(authority_id);
         let stream = StreamId::certificate_authority(authority_id);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use signalbeam_domain::{Digest, EventId, Position, StreamId};
+use signalbeam_domain::{Category, Digest, EventId, Position, StreamId};
 use signalbeam_event_store::{
     EventReader, Filter, MemoryEventStore, Page, Recorded, RecordedCommand, StoreError, Subscription, SubscriptionItem,
 };
@@ -44,6 +44,10 @@ impl EventReader for TamperedLog {
         let mut page = self.store.read_all(after, limit, filter).await?;
         tamper(self.unknown, &mut page.events);
         Ok(page)
+    }
+
+    async fn streams_of(&self, category: Category) -> Result<Vec<StreamId>, StoreError> {
+        self.store.streams_of(category).await
     }
 
     async fn event(&self, id: EventId) -> Result<Option<Recorded>, StoreError> {

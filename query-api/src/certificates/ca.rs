@@ -14,9 +14,11 @@ const PEM: &str = "application/x-pem-file";
 /// RFC 2585, section 4.1.
 const DER: &str = "application/pkix-cert";
 
-/// Get the authority's certificate.
+/// Get the authorities' certificates.
 ///
-/// What devices trust. Whoever fetches it over a connection that nothing vouches for compares its fingerprint with one
+/// What devices trust. In PEM: the root of the authority that signs first, then what leads from it to the certificates that
+/// are issued, and the same of the authorities before and after it while one takes over from the other. In DER the first
+/// one alone. Whoever fetches it over a connection that nothing vouches for compares the first one's fingerprint with one
 /// that came another way.
 #[utoipa::path(
     get, path = "/api/certificates/ca", tag = "Certificates", operation_id = "getCaCertificate",
@@ -25,7 +27,7 @@ const DER: &str = "application/pkix-cert";
         AsOf,
     ),
     responses(
-        (status = 200, description = "The certificate, as PEM or as DER", content(
+        (status = 200, description = "The certificates, as PEM, or the first one as DER", content(
             (String = "application/x-pem-file"),
             (Vec<u8> = "application/pkix-cert"),
         )),
@@ -40,8 +42,8 @@ pub async fn get_ca_certificate(
     QueryParameters(query): QueryParameters<AsOf>,
 ) -> Result<Response, Problem> {
     api.settle_index_for_strangers(query.min_position).await?;
-    let (content_type, body) =
-        if accepts_der(&headers) { (DER, api.ca.der.clone()) } else { (PEM, api.ca.pem.clone().into_bytes()) };
+    let ca = (api.ca)();
+    let (content_type, body) = if accepts_der(&headers) { (DER, ca.root_der) } else { (PEM, ca.pem.into_bytes()) };
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600")),

@@ -30,10 +30,10 @@ use signalbeam_event_store::{
     StreamWrite, new_events,
 };
 use signalbeam_pki::authority::AuthoritySettings;
-use signalbeam_pki::{BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, MemoryKeyStore};
+use signalbeam_pki::{Authorities, BlockingPool, CaKeyType, CertificateAuthority, MemoryKeyStore};
 use signalbeam_projections::usage::keep_counting;
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
-use signalbeam_query_api::{CaCertificate, Parts, QueryApi};
+use signalbeam_query_api::{CaCertificates, Parts, QueryApi};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
@@ -151,7 +151,7 @@ impl World {
             clock: clock.clone(),
             admins: AdminTokens::new(&key(2)),
             keeper: keeper.clone(),
-            verifier: ChainVerifier::new([authority.certificate_der()]).unwrap(),
+            authorities: Authorities::of_one(authority.clone()).unwrap(),
             policy: AuthenticationPolicy::default(),
             // Rates are tested where they are limited; here a refusal is never hidden by one of too many.
             limits: Arc::new(Limits::new(None, TenantPolicy::default())),
@@ -164,7 +164,10 @@ impl World {
             audit: audit.clone(),
             authenticator,
             clock: clock.clone(),
-            ca: CaCertificate { pem: authority.certificate_pem(), der: authority.certificate_der().to_vec() },
+            ca: {
+                let (pem, root_der) = (authority.certificate_pem(), authority.root_der().to_vec());
+                Arc::new(move || CaCertificates { pem: pem.clone(), root_der: root_der.clone() })
+            },
             renewal_window_days: WINDOW_DAYS,
         });
         let (router, document) = signalbeam_query_api::router(api).split_for_parts();

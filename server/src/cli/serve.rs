@@ -27,6 +27,9 @@ pub(super) struct ServeArgs {
     /// Where to serve metrics and health over plain HTTP, by default 127.0.0.1:9464
     #[arg(long, value_name = "ADDR")]
     ops_listen: Option<SocketAddr>,
+    /// Where to serve revocation lists and the authority's certificate over plain HTTP, by default nowhere
+    #[arg(long, value_name = "ADDR")]
+    pki_listen: Option<SocketAddr>,
 }
 
 /// A listener ended, which it does not do by itself.
@@ -35,7 +38,7 @@ pub(super) struct ServeArgs {
 struct ListenerEnded;
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
-    let flags = Flags { listen: args.listen, ops_listen: args.ops_listen };
+    let flags = Flags { listen: args.listen, ops_listen: args.ops_listen, pki_listen: args.pki_listen };
     let data_dir = args.data_dir.data_dir;
     let sources = Sources::find(args.config, &data_dir, flags);
     let config = sources.load()?;

@@ -17,7 +17,6 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("ca.pkcs11", "a PKCS#11 key store"),
     ("azure_key_vault", "the Azure Key Vault key store"),
     ("nats", "publishing to NATS"),
-    ("pki", "a plain HTTP listener for CRL and OCSP"),
 ];
 
 /// Keys (or whole sections) that belong to what this version does not do yet. A server without it is no different from one

@@ -2,6 +2,7 @@
 
 mod limits;
 mod oidc;
+mod pki;
 mod proxy;
 
 use std::net::IpAddr;
@@ -37,6 +38,7 @@ pub(super) fn broken(config: &Config) -> Vec<(String, String, String)> {
     authority(&config.ca, &mut found);
     tls(&config.tls, &mut found);
     oidc::oidc(&config.oidc, &mut found);
+    pki::pki(&config.pki, &mut found);
     proxy::broken(config, &mut found);
     limits::rate_limit(&config.rate_limit, &mut found);
     limits::tenants(&config.tenants, &mut found);
@@ -93,6 +95,7 @@ fn authority(authority: &CertificateAuthority, found: &mut Vec<Broken>) {
     }
     let urls = [
         ("ca.crl_url", &authority.crl_url),
+        ("ca.delta_crl_url", &authority.delta_crl_url),
         ("ca.ocsp_url", &authority.ocsp_url),
         ("ca.issuer_url", &authority.issuer_url),
     ];

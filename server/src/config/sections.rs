@@ -4,6 +4,7 @@ mod api_key_expiration_check;
 mod api_key_retirement;
 mod audit;
 mod oidc;
+mod pki;
 mod proxy;
 mod rate_limit;
 mod tenants;
@@ -18,6 +19,7 @@ pub use api_key_expiration_check::ApiKeyExpirationCheck;
 pub use api_key_retirement::ApiKeyRetirement;
 pub use audit::{Audit, Durability};
 pub use oidc::Oidc;
+pub use pki::Pki;
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
 pub use rate_limit::RateLimit;
 pub use tenants::{TenantBounds, Tenants};
@@ -145,8 +147,12 @@ pub struct CertificateAuthority {
     /// The SPIFFE trust domain in devices' certificates: lower-case letters, digits, `.`, `-` and `_`.
     /// `SIGNALBEAM__CA__TRUST_DOMAIN`, default `signalbeam.local`.
     pub trust_domain: String,
-    /// The URL that certificates name for the revocation list. `SIGNALBEAM__CA__CRL_URL`, default none: left out.
+    /// The URL that certificates name for the revocation list; `{authority}` in it stands for the id of the authority that
+    /// signed the certificate. `SIGNALBEAM__CA__CRL_URL`, default none: left out.
     pub crl_url: Option<String>,
+    /// The URL that revocation lists name for the delta list; `{authority}` in it stands for the authority's id.
+    /// `SIGNALBEAM__CA__DELTA_CRL_URL`, default none: left out.
+    pub delta_crl_url: Option<String>,
     /// The URL that certificates name for OCSP. `SIGNALBEAM__CA__OCSP_URL`, default none: left out.
     pub ocsp_url: Option<String>,
     /// The URL that certificates name for their issuer. `SIGNALBEAM__CA__ISSUER_URL`, default none: left out.
@@ -161,6 +167,7 @@ impl Default for CertificateAuthority {
             hierarchy: Hierarchy::Root,
             trust_domain: "signalbeam.local".to_owned(),
             crl_url: None,
+            delta_crl_url: None,
             ocsp_url: None,
             issuer_url: None,
         }
@@ -337,6 +344,8 @@ pub struct Config {
     pub audit: Audit,
     /// The certificate authority.
     pub ca: CertificateAuthority,
+    /// Revocation lists, and the plain listener for those who check certificates.
+    pub pki: Pki,
     /// The server's own certificate.
     pub tls: Tls,
     /// Reverse proxies.
@@ -365,6 +374,7 @@ impl Default for Config {
             certificate_renewal: CertificateRenewal::default(),
             audit: Audit::default(),
             ca: CertificateAuthority::default(),
+            pki: Pki::default(),
             tls: Tls::default(),
             proxy: Proxy::default(),
             store: Store::default(),

@@ -147,6 +147,8 @@ async fn record(
         not_before: Timestamp::from_offset_date_time(validity.not_before),
         not_after: Timestamp::from_offset_date_time(validity.not_after),
         certificate_pem: authority.certificate_pem(),
+        issuer_id: None,
+        key_slot: None,
     };
     let create = || AuthorityCommand::Create(created.clone());
     execute::<Authority>(store, stream, None, &metadata, now, create).await?;

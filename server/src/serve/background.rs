@@ -1,14 +1,18 @@
 //! What runs beside the listeners until the server ends.
 
+mod crl;
 mod monitors;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use signalbeam_pki::AuthoritySet;
 use signalbeam_projections::usage::keep_counting;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::acceptors::Acceptors;
 use super::parts::Parts;
 use super::{audit_upkeep, gauges, intents, log_guard};
 use crate::config::Config;
@@ -26,15 +30,19 @@ const INTENTS_PAUSE: Duration = Duration::from_secs(30);
 pub(super) fn start(
     parts: &Arc<Parts>,
     certificate: &Arc<ServerCertificate>,
+    acceptors: &Arc<Acceptors>,
     handle: PrometheusHandle,
     config: &Config,
 ) -> Vec<Supervised> {
     let (for_gauges, for_intents, for_guard) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(parts));
     let (for_counts, for_days, for_usage) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(parts));
-    let certificate = Arc::clone(certificate);
+    let (certificate, acceptors) = (Arc::clone(certificate), Arc::clone(acceptors));
+    let authorities = parts.authorities.clone();
     let mut running = vec![
         supervise("gauges", move || gauges::keep_fresh(Arc::clone(&for_gauges), handle.clone())),
-        supervise("server_certificate", move || keep_certificate_fresh(Arc::clone(&certificate))),
+        supervise("server_certificate", move || {
+            keep_tls_fresh(Arc::clone(&certificate), Arc::clone(&acceptors), authorities.changes())
+        }),
         supervise("audit_counts", move || audit_upkeep::write_counts(Arc::clone(&for_counts))),
         supervise("audit_days", move || audit_upkeep::seal_days(Arc::clone(&for_days))),
         supervise("usage", move || count_usage(Arc::clone(&for_usage))),
@@ -44,6 +52,7 @@ pub(super) fn start(
         }),
         supervise("open_intents", move || abandon_open_intents(Arc::clone(&for_intents))),
     ];
+    running.push(crl::start(parts, config));
     running.extend(monitors::start(parts, config));
     running
 }
@@ -52,11 +61,24 @@ async fn count_usage(parts: Arc<Parts>) {
     keep_counting(&*parts.audit, parts.projector.tables(), USAGE_ROUND).await;
 }
 
-async fn keep_certificate_fresh(certificate: Arc<ServerCertificate>) {
+/// Renews the server's certificate in time, and follows the authorities.
+async fn keep_tls_fresh(
+    certificate: Arc<ServerCertificate>,
+    acceptors: Arc<Acceptors>,
+    mut changes: watch::Receiver<Arc<AuthoritySet>>,
+) {
     let mut rounds = interval(CERTIFICATE_ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        rounds.tick().await;
+        tokio::select! {
+            _ = rounds.tick() => {}
+            Ok(()) = changes.changed() => {
+                if let Err(error) = acceptors.renew() {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "clients are still told the names of the authorities as they were before");
+                }
+            }
+        }
         match certificate.refresh().await {
             Ok(true) => tracing::info!("new connections get the renewed server certificate"),
             Ok(false) => {}

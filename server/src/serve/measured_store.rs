@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use signalbeam_domain::{Digest, EventId, Position, StreamId};
+use signalbeam_domain::{Category, Digest, EventId, Position, StreamId};
 use signalbeam_event_store::{
     AppendError, Appended, Batch, EventReader, EventStore, Filter, Page, Recorded, RecordedCommand, SqliteEventStore,
     StoreError, Subscription,
@@ -66,6 +66,10 @@ impl<S: EventStore> EventReader for MeasuredStore<S> {
 
     async fn read_all(&self, after: Position, limit: usize, filter: &Filter) -> Result<Page, StoreError> {
         self.store.read_all(after, limit, filter).await
+    }
+
+    async fn streams_of(&self, category: Category) -> Result<Vec<StreamId>, StoreError> {
+        self.store.streams_of(category).await
     }
 
     async fn event(&self, id: EventId) -> Result<Option<Recorded>, StoreError> {

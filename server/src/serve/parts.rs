@@ -2,22 +2,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
 use signalbeam_authn::secrets::SecretKeeper;
 use signalbeam_authn::{AuthenticationPolicy, Authenticator, Limits};
-use signalbeam_command_api::{CommandApi, CommandPolicy, Parts as CommandParts};
+use signalbeam_command_api::{CommandApi, CommandPolicy, Parts as CommandParts, PublishedCrls};
 use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
 use signalbeam_event_store::audit::AuditDurability;
 use signalbeam_event_store::{Clock, EventReader, FloodGuard, SqliteAuditLog, SqliteEventStore};
 use signalbeam_pki::profile::PublishedUrls;
 use signalbeam_pki::{
-    AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceKeyGenerator, PublishedUrl,
-    TrustDomain,
+    Authorities, AuthoritySettings, BlockingPool, CaKeyType, DeviceKeyGenerator, PublishedUrl, TrustDomain,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables};
-use signalbeam_query_api::{CaCertificate, Parts as QueryParts, QueryApi, documentation};
+use signalbeam_query_api::{CaCertificates, Parts as QueryParts, QueryApi, documentation};
 use tokio::sync::watch;
 
 use super::log_guard::{Finding, LogGuard};
@@ -39,7 +39,11 @@ pub(super) struct Parts {
     pub(super) data_dir: PathBuf,
     pub(super) projector: Arc<Projector>,
     pub(super) index: Arc<CredentialIndex>,
-    pub(super) authority: Arc<CertificateAuthority>,
+    pub(super) authorities: Authorities,
+    /// Whether this start made them.
+    pub(super) authorities_are_new: bool,
+    /// The revocation lists that are served.
+    pub(super) crls: Arc<PublishedCrls>,
     pub(super) clock: Arc<dyn Clock>,
     /// Keeps devices out where the log went back.
     pub(super) guard: Arc<LogGuard>,
@@ -84,7 +88,8 @@ impl Parts {
         let settings = authority_settings(&config.ca)?;
         Secrets::make_for_new_log(data_dir, head_found)?;
         let authority = authority::open(data_dir.join(AUTHORITY_FOLDER), settings, &*store, &*clock).await?;
-        let verifier = ChainVerifier::new([authority.certificate_der()])?;
+        let authorities_are_new = authority.is_new();
+        let authorities = Authorities::of_one(authority)?;
         // After all that may fail: secrets that are made for a server that does not start hide that others are missing.
         let secrets = Secrets::obtain(data_dir, head_found)?;
         let keeper = Arc::new(secrets.keeper(config.authentication.bcrypt_cost));
@@ -98,7 +103,7 @@ impl Parts {
             clock: Arc::clone(&clock),
             admins: secrets.admin_tokens(oidc),
             keeper: Arc::clone(&keeper),
-            verifier,
+            authorities: authorities.clone(),
             policy: authentication_policy(config),
             limits: Arc::clone(&limits),
         }));
@@ -113,7 +118,9 @@ impl Parts {
             data_dir: data_dir.join(""),
             projector,
             index,
-            authority,
+            authorities,
+            authorities_are_new,
+            crls: Arc::default(),
             clock,
             guard,
             head_at_start,
@@ -143,6 +150,22 @@ impl Parts {
         routes.merge(documentation(document))
     }
 
+    /// The routes for those who check certificates, bare.
+    pub(super) fn pki_routes(&self) -> Router {
+        let commands = signalbeam_command_api::pki_router(self.command_api());
+        commands.merge(signalbeam_query_api::pki_router(self.query_api()))
+    }
+
+    /// Waits until the signing authority's revocation lists are served, unless the log is not relied on.
+    pub(super) async fn wait_for_crls(&self, patience: Duration) {
+        if self.guard.is_engaged() {
+            return;
+        }
+        if !self.crls.wait_for(self.authorities.current().signing().id(), patience).await {
+            tracing::warn!("no revocation list has been published yet");
+        }
+    }
+
     /// What the monitors work with.
     pub(super) fn surroundings(&self) -> Surroundings {
         Surroundings {
@@ -153,7 +176,7 @@ impl Parts {
         }
     }
 
-    fn command_api(&self) -> CommandApi {
+    pub(super) fn command_api(&self) -> CommandApi {
         CommandApi::new(CommandParts {
             store: Arc::clone(&self.store) as _,
             index: Arc::clone(&self.index),
@@ -161,7 +184,8 @@ impl Parts {
             freshness: self.freshness.clone(),
             authenticator: Arc::clone(&self.authenticator),
             keeper: Arc::clone(&self.keeper),
-            authority: Arc::clone(&self.authority),
+            authorities: self.authorities.clone(),
+            crls: Arc::clone(&self.crls),
             device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::per_processor())),
             clock: Arc::clone(&self.clock),
             policy: self.policy,
@@ -177,10 +201,18 @@ impl Parts {
             audit: Arc::clone(&self.audit) as _,
             authenticator: Arc::clone(&self.authenticator),
             clock: Arc::clone(&self.clock),
-            ca: CaCertificate { pem: self.authority.certificate_pem(), der: self.authority.certificate_der().to_vec() },
+            ca: ca_certificates(self.authorities.clone()),
             renewal_window_days: self.policy.renewal_window_days,
         })
     }
+}
+
+/// What devices trust, as it is at each moment.
+fn ca_certificates(authorities: Authorities) -> Arc<dyn Fn() -> CaCertificates + Send + Sync> {
+    Arc::new(move || {
+        let current = authorities.current();
+        CaCertificates { pem: current.certificates_pem(), root_der: current.signing().root_der().to_vec() }
+    })
 }
 
 /// The files that are open.
@@ -209,6 +241,7 @@ fn authority_settings(ca: &config::CertificateAuthority) -> Result<AuthoritySett
         let parsed = text.as_deref().map(PublishedUrl::parse).transpose();
         parsed.map_err(|error| StartError::Setting { key, reason: error.to_string() })
     };
+    url("ca.delta_crl_url", &ca.delta_crl_url)?;
     let trust_domain = TrustDomain::parse(&ca.trust_domain)
         .map_err(|error| StartError::Setting { key: "ca.trust_domain", reason: error.to_string() })?;
     Ok(AuthoritySettings {

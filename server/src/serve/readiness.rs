@@ -44,6 +44,7 @@ impl ReadinessProbe for Probe {
             ("credentialIndex", credential_index(parts)),
             ("auditLog", audit_log(parts).await),
             ("certificateAuthority", certificate_authority(parts)),
+            ("revocationLists", revocation_lists(parts)),
         ])
     }
 }
@@ -100,10 +101,28 @@ async fn audit_log(parts: &Parts) -> Component {
 }
 
 fn certificate_authority(parts: &Parts) -> Component {
-    let authority = &parts.authority;
+    let authorities = parts.authorities.current();
+    let authority = authorities.signing();
     let end = authority.own_validity().not_after;
     let is_valid = parts.clock.now().to_offset_date_time() <= end;
     component(is_valid, format!("{}, valid until {}", authority.fingerprint(), end.date()))
+}
+
+/// Every trusted authority has a list that holds.
+fn revocation_lists(parts: &Parts) -> Component {
+    let (authorities, now) = (parts.authorities.current(), parts.clock.now());
+    let mut ends = Vec::new();
+    for one in authorities.trusted() {
+        let id = one.authority.id();
+        match parts.crls.status(id) {
+            None => return component(false, format!("none was published yet for the authority {id}")),
+            Some(status) if status.next_update < now => {
+                return component(false, format!("that of the authority {id} ended at {}", status.next_update));
+            }
+            Some(status) => ends.push(status.next_update),
+        }
+    }
+    component(true, ends.into_iter().min().map_or_else(String::new, |end| format!("valid until {end}")))
 }
 
 #[cfg(test)]

@@ -57,7 +57,10 @@ async fn start_behind(proxies: ProxyProtocol, limits: Limits, tls: Option<TlsAcc
     let (_, router) = watch::channel(router);
     let describe = |peer: Peer| Arc::new(peer);
     let (_, proxies) = watch::channel(proxies);
-    let task = tokio::spawn(Listener { socket, tls, limits, router, describe }.run_behind(proxies, stopping));
+    let task = tokio::spawn(
+        Listener { socket, tls: tls.map(|acceptor| watch::channel(acceptor).1), limits, router, describe }
+            .run_behind(proxies, stopping),
+    );
     Running { address, stop, task }
 }
 

@@ -8,7 +8,9 @@ use rustls::pki_types::CertificateDer;
 use signalbeam_authn::draw;
 use signalbeam_domain::Timestamp;
 use signalbeam_event_store::Clock;
-use signalbeam_pki::{AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, MemoryKeyStore, peek_validity};
+use signalbeam_pki::{
+    Authorities, AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, MemoryKeyStore, peek_validity,
+};
 use signalbeam_server::config::Tls;
 use signalbeam_server::server_certificate::{ServerCertificate, ServerCertificateError};
 
@@ -45,7 +47,13 @@ impl House {
 
     async fn prepare(&self, tls: Tls) -> Result<ServerCertificate, ServerCertificateError> {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        ServerCertificate::prepare(&self.folder.path().join("tls"), Arc::clone(&self.authority), clock, tls).await
+        ServerCertificate::prepare(
+            &self.folder.path().join("tls"),
+            Authorities::of_one(Arc::clone(&self.authority)).unwrap(),
+            clock,
+            tls,
+        )
+        .await
     }
 }
 

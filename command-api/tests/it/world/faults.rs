@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use signalbeam_domain::{ActorKind, Digest, EventId, Position, StreamId};
+use signalbeam_domain::{ActorKind, Category, Digest, EventId, Position, StreamId};
 use signalbeam_event_store::{
     AppendError, Appended, AttemptFilter, AttemptPage, AttemptScan, AuditError, AuditLog, AuditReader,
     AuthenticationAttempt, Batch, EventReader, EventStore, Filter, MemoryAuditLog, MemoryEventStore, Page, Recorded,
@@ -85,6 +85,10 @@ impl EventReader for FaultyStore {
 
     async fn read_all(&self, after: Position, limit: usize, filter: &Filter) -> Result<Page, StoreError> {
         self.readable().await?.read_all(after, limit, filter).await
+    }
+
+    async fn streams_of(&self, category: Category) -> Result<Vec<StreamId>, StoreError> {
+        self.readable().await?.streams_of(category).await
     }
 
     async fn event(&self, id: EventId) -> Result<Option<Recorded>, StoreError> {

@@ -18,6 +18,8 @@ fn created(number: u8) -> AuthorityCreated {
         not_before: day(0),
         not_after: day(3_650),
         certificate_pem: String::new(),
+        issuer_id: None,
+        key_slot: None,
     }
 }
 

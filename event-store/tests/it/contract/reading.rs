@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signalbeam_domain::{EventId, Position, StreamId};
+use signalbeam_domain::{Category, EventId, Position, StreamId};
 use signalbeam_event_store::{EventStore, ExpectedVersion, Filter, Recorded};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -33,6 +33,20 @@ pub(super) async fn a_stream_is_read_in_the_order_of_its_versions(Subject { stor
         .map(|r| (r.envelope.version.0, r.envelope.position.0))
         .collect();
     assert_eq!(versions, [(1, 2), (2, 3), (3, 5), (4, 6), (5, 8), (6, 9), (7, 11), (8, 12)]);
+}
+
+pub(super) async fn the_streams_of_a_category_are_told(Subject { store, .. }: Subject) {
+    let mut streams = [new_stream(), new_stream()];
+    streams.sort_unstable();
+    for _ in 0..3 {
+        for stream in &streams {
+            store.append(single(stream)).await.unwrap();
+        }
+    }
+    assert_eq!(store.streams_of(Category::Device).await.unwrap(), streams);
+    for other in Category::ALL.into_iter().filter(|category| *category != Category::Device) {
+        assert_eq!(store.streams_of(other).await.unwrap(), []);
+    }
 }
 
 pub(super) async fn every_filter_holds(Subject { store, .. }: Subject) {
