@@ -7,6 +7,7 @@ mod api_keys;
 mod authentication;
 mod bulk;
 mod certificates;
+mod crls;
 mod decisions;
 mod documentation;
 mod examples;

@@ -19,7 +19,7 @@ use signalbeam_authn::limits::headers::announce_limits;
 use signalbeam_authn::log_lock::LogLock;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
 use signalbeam_authn::{AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Limits, Role, authenticator};
-use signalbeam_command_api::{CommandApi, CommandPolicy, CrlPolicy, CrlPublisher, Parts, router};
+use signalbeam_command_api::{CommandApi, CommandPolicy, Parts, router};
 use signalbeam_domain::{Event, Position, SerialNumber, StreamId, TenantId, Timestamp};
 use signalbeam_event_store::{
     AttemptFilter, AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, MemoryEventStore, Recorded,
@@ -84,8 +84,8 @@ pub(crate) struct World {
     /// Its routes, with nothing around them.
     bare: Router,
     pub(crate) documentation: utoipa::openapi::OpenApi,
-    /// Publishes revocation lists when it is told to look.
-    pub(crate) crls: CrlPublisher,
+    /// What the routes work with, and the same again for a second node that serves its own revocation lists.
+    pub(crate) nodes: [CommandApi; 2],
     admins: AdminTokens,
     _folder: TempDir,
 }
@@ -135,21 +135,26 @@ impl World {
             limits: limits.clone(),
         }));
         let log_lock = authenticator.log_lock().clone();
-        let state = CommandApi::new(Parts {
-            store: store.clone(),
-            index: index.clone(),
-            read_model: Arc::new(ReadModel::new(tables)),
-            freshness: Freshness::new(projector.clone()),
-            authenticator,
-            keeper,
-            authorities,
-            crls: Arc::default(),
-            device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::new(2))),
-            clock: clock.clone(),
-            policy: CommandPolicy::default(),
-        });
-        let crls = CrlPublisher::new(state.clone(), CrlPolicy::default());
-        let (bare, documentation) = router(state).split_for_parts();
+        let read_model = Arc::new(ReadModel::new(tables));
+        let device_keys = Arc::new(DeviceKeyGenerator::new(BlockingPool::new(2)));
+        let freshness = Freshness::new(projector.clone());
+        let node = || {
+            CommandApi::new(Parts {
+                store: store.clone(),
+                index: index.clone(),
+                read_model: read_model.clone(),
+                freshness: freshness.clone(),
+                authenticator: authenticator.clone(),
+                keeper: keeper.clone(),
+                authorities: authorities.clone(),
+                crls: Arc::default(),
+                device_keys: device_keys.clone(),
+                clock: clock.clone(),
+                policy: CommandPolicy::default(),
+            })
+        };
+        let nodes = [node(), node()];
+        let (bare, documentation) = router(nodes[0].clone()).split_for_parts();
         let router = behind(&bare, TrustedProxies::default());
         let admins = AdminTokens::new(&key_octets(2));
         Self {
@@ -165,7 +170,7 @@ impl World {
             log_lock,
             router,
             documentation,
-            crls,
+            nodes,
             admins,
             _folder: folder,
         }

@@ -120,15 +120,18 @@ async fn reload(server: &mut RunningServer, sources: &Sources, log: &LogControl)
 fn banner(server: &RunningServer, data_dir: &str) -> String {
     let host = if server.address.ip().is_unspecified() { "localhost".to_owned() } else { host(server.address) };
     let url = format!("https://{host}:{}", server.address.port());
+    let lists = server.pki_address.map(|address| format!("http://{address}/api/certificates/crl"));
     if !server.is_first_start {
-        return format!("SignalBeam serves {url} (health and metrics: http://{})\n", server.ops_address);
+        let lists = lists.map(|lists| format!("; revocation lists: {lists}")).unwrap_or_default();
+        return format!("SignalBeam serves {url} (health and metrics: http://{}{lists})\n", server.ops_address);
     }
+    let lists = lists.map(|lists| format!("\x20 revocation lists       {lists}\n")).unwrap_or_default();
     format!(
         "SignalBeam serves {url}\n\n\
          \x20 certificate authority  {}\n\
          \x20 its certificate        {data_dir}/ca/ca-cert.pem\n\
          \x20 API documentation      {url}/docs\n\
-         \x20 health and metrics     http://{}\n\n\
+         \x20 health and metrics     http://{}\n{lists}\n\
          Next, get a token for the API:\n\n\
          \x20 signalbeam admin-token --data-dir {data_dir}\n\n",
         server.authority_fingerprint, server.ops_address,

@@ -18,6 +18,7 @@ mod authentication_log;
 mod backups;
 mod certificates;
 mod codes;
+mod crls;
 mod doctor;
 mod full_disk;
 mod gone_back;
