@@ -60,7 +60,8 @@ impl Route {
         };
         let is_public = path.is_none_or(|path| {
             let is_documentation = path == "/openapi.json" || path.starts_with("/docs");
-            is_documentation || path == "/api/certificates/ca" || path.ends_with("/renewal-info")
+            let is_list = path.starts_with("/api/certificates/crl");
+            is_documentation || is_list || path == "/api/certificates/ca" || path.ends_with("/renewal-info")
         });
         Self { class, is_public }
     }
