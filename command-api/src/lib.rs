@@ -2,6 +2,7 @@
 
 mod admin_tokens;
 mod api_keys;
+pub mod authorities;
 mod certificates;
 mod command;
 mod crl;
@@ -40,7 +41,12 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(certificates::issue::issue_certificate))
         .routes(routes!(certificates::renew::renew_certificate))
         .routes(routes!(certificates::revoke::revoke_certificate))
+        .routes(routes!(certificates::request_renewal::request_renewal))
+        .routes(routes!(certificates::bulk_revoke::revoke_certificates))
         .routes(routes!(admin_tokens::revoke_admin_tokens))
+        .routes(routes!(authorities::prepare::prepare_certificate_authority))
+        .routes(routes!(authorities::activate::activate_certificate_authority))
+        .routes(routes!(authorities::retire::retire_certificate_authority))
         .merge(pki_routes())
         .with_state(state)
 }

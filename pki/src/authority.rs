@@ -296,7 +296,7 @@ impl CertificateAuthority {
 
     /// Its certificate, its issuer's, and so on up to the root, each in DER.
     pub fn chain(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(&self.certificate).chain(&self.issuers).map(|certificate| certificate.as_ref())
+        std::iter::once(&self.certificate).chain(&self.issuers).map(AsRef::as_ref)
     }
 
     /// What goes with a certificate that it issued, so that whoever trusts the root alone can check it: its own
@@ -308,6 +308,27 @@ impl CertificateAuthority {
     /// [`CertificateAuthority::intermediates`] in PEM.
     pub fn intermediates_pem(&self) -> String {
         self.intermediates().map(|der| pem::encode("CERTIFICATE", der)).collect()
+    }
+
+    /// The certificate of who signed its own, DER; `None` for a root.
+    pub fn issuer_der(&self) -> Option<&[u8]> {
+        self.issuers.first().map(AsRef::as_ref)
+    }
+
+    /// Whether its chain ends at a certificate that signed itself.
+    pub fn ends_at_root(&self) -> bool {
+        certificate::parse(self.root_der())
+            .is_some_and(|root| root.subject() == root.issuer() && root.verify_signature(None).is_ok())
+    }
+
+    /// Signs something with its key and checks the signature under the certificate's.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] where the store cannot sign, or with another key.
+    pub async fn prove_key(&self) -> Result<(), AuthorityError> {
+        let challenge = b"SignalBeam: does this key belong to this certificate?";
+        let signature = self.store.sign(challenge).await?;
+        if holds(&self.public_key, challenge, &signature) { Ok(()) } else { Err(AuthorityError::BadSignature) }
     }
 
     /// The root's certificate, DER: its own where it is the root.

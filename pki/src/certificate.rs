@@ -1,10 +1,17 @@
 //! What can be read from any certificate, trusted or not.
 
 use ring::digest;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use signalbeam_domain::{Fingerprint, SerialNumber};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::validity::Validity;
+
+/// A certificate's PEM.
+pub fn certificate_pem(der: &[u8]) -> String {
+    crate::pem::encode("CERTIFICATE", der)
+}
 
 /// The SHA-256 of a certificate's DER: the only key under which a certificate is looked up.
 pub fn fingerprint(der: &[u8]) -> Fingerprint {
@@ -16,6 +23,11 @@ pub fn fingerprint(der: &[u8]) -> Fingerprint {
 /// Nothing else of an unverified certificate is worth believing.
 pub fn peek_validity(der: &[u8]) -> Option<Validity> {
     parse(der).map(|certificate| validity_of(&certificate))
+}
+
+/// The certificates in a PEM text, each in DER; `None` where one of them is no PEM.
+pub fn certificates_from_pem(text: &str) -> Option<Vec<Vec<u8>>> {
+    CertificateDer::pem_slice_iter(text.as_bytes()).map(|der| der.ok().map(|der| der.to_vec())).collect()
 }
 
 /// Reads a certificate that fills the whole input.

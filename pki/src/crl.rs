@@ -5,6 +5,7 @@
 
 mod der;
 
+use signalbeam_domain::certificate::RevocationReason;
 use signalbeam_domain::{Digest, SerialNumber};
 use time::OffsetDateTime;
 use x509_parser::extensions::ParsedExtension;
@@ -46,6 +47,11 @@ impl ReasonCode {
     pub const SUPERSEDED: Self = Self(4);
     /// It is on the complete list no longer; only in deltas.
     pub const REMOVE_FROM_CRL: Self = Self(8);
+
+    /// The code of a reason; none where nothing is said, which is left out.
+    pub fn of(reason: RevocationReason) -> Option<Self> {
+        (reason != RevocationReason::Unspecified).then(|| Self(reason.code()))
+    }
 }
 
 /// One certificate of a list.

@@ -22,11 +22,11 @@ use signalbeam_event_store::Recorded;
 use sqlx::SqliteConnection;
 
 use self::rows::{
-    AdminTokenRow, ApiKeyPatch, ApiKeyRow, AuthorityEnd, CertificatePatch, CertificateRow, DevicePatch, DeviceRow,
-    TokenPatch, TokenRow,
+    AdminTokenRow, ApiKeyPatch, ApiKeyRow, AuthorityEnd, AuthorityRotation, CertificatePatch, CertificateRow,
+    DevicePatch, DeviceRow, TokenPatch, TokenRow,
 };
 use crate::progress::ProjectionFailure;
-use crate::standing::{CertificateType, StandingName};
+use crate::standing::CertificateType;
 
 /// What a batch of events changes.
 #[derive(Debug, Default)]
@@ -41,6 +41,7 @@ pub(crate) struct Changes {
     token_patches: BTreeMap<Prefix, TokenPatch>,
     certificates: Vec<CertificateRow>,
     certificate_patches: BTreeMap<SerialNumber, CertificatePatch>,
+    authority_rotations: Vec<AuthorityRotation>,
     authority_ends: Vec<AuthorityEnd>,
     admin_tokens: Vec<AdminTokenRow>,
 }
@@ -81,6 +82,7 @@ impl Changes {
         patch(connection, sql::PATCH_API_KEYS, &self.api_key_patches).await?;
         patch(connection, sql::PATCH_TOKENS, &self.token_patches).await?;
         patch(connection, sql::PATCH_CERTIFICATES, &self.certificate_patches).await?;
+        insert(connection, sql::ROTATE_AUTHORITIES, &self.authority_rotations).await?;
         insert(connection, sql::END_AUTHORITIES, &self.authority_ends).await
     }
 
@@ -145,14 +147,21 @@ impl Changes {
             }
             CertificateEvent::Superseded(superseded) => {
                 let patch = patches.entry(superseded.serial_number).or_default();
-                patch.superseded_by = Some(superseded.superseded_by);
-                patch.ends(StandingName::Superseded, None, moment);
+                patch.is_superseded(superseded.superseded_by, moment);
             }
             CertificateEvent::Revoked(revoked) => {
-                patches.entry(revoked.serial_number).or_default().ends(StandingName::Revoked, revoked.reason, moment);
+                patches.entry(revoked.serial_number).or_default().is_revoked(revoked, moment);
             }
             CertificateEvent::ExpiryNoticed(noticed) => {
                 patches.entry(noticed.serial_number).or_default().noticed_days = Some(noticed.threshold_days);
+            }
+            CertificateEvent::RenewalRequested(requested) => {
+                let patch = patches.entry(requested.serial_number).or_default();
+                patch.renewal_window_start = Some(requested.window_start);
+                patch.renewal_window_end = Some(requested.window_end);
+            }
+            CertificateEvent::ReuseSuspected(suspected) => {
+                patches.entry(suspected.serial_number).or_default().reuse_suspected_at.get_or_insert(moment.at);
             }
         }
     }
@@ -168,8 +177,11 @@ impl Changes {
                 revoked_by: moment.by,
                 ended_position: moment.position,
             }),
+            AuthorityEvent::Rotated(_) => self
+                .authority_rotations
+                .push(AuthorityRotation { authority_id: envelope.stream.id().to_owned(), rotated_at: moment.at }),
             // Which of the trusted authorities signs is no matter of its certificate, nor are its lists.
-            AuthorityEvent::Activated(_) | AuthorityEvent::Rotated(_) | AuthorityEvent::CrlPublished(_) => {}
+            AuthorityEvent::Activated(_) | AuthorityEvent::CrlPublished(_) => {}
         }
     }
 }

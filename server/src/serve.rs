@@ -2,10 +2,10 @@
 
 mod acceptors;
 mod audit_upkeep;
-mod authority;
 mod background;
 mod gauges;
 mod intents;
+mod key_stores;
 mod limits;
 mod log_guard;
 mod measured_store;
@@ -32,9 +32,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use acceptors::Acceptors;
-pub use authority::AuthorityStartError;
 use parts::Parts;
 use pki_listener::{PkiListener, PkiSocket};
+pub use signalbeam_command_api::authorities::AuthorityStartError;
 
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};

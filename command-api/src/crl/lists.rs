@@ -115,21 +115,21 @@ fn entry(ended: &EndedCertificate, reason: Option<ReasonCode>) -> CrlEntry {
     CrlEntry { serial_number: ended.serial_number, revoked_at: ended.ended_at.to_offset_date_time(), reason }
 }
 
-/// Whoever revokes says no code: that is `unspecified`, which is not written (RFC 5280, section 5.3.1).
-const fn reason(listed: ListedAs) -> Option<ReasonCode> {
+/// What was superseded and then revoked is listed as what it was when the list was made.
+fn reason(listed: ListedAs, ended: &EndedCertificate) -> Option<ReasonCode> {
     match listed {
         ListedAs::Superseded => Some(ReasonCode::SUPERSEDED),
-        ListedAs::Revoked => None,
+        ListedAs::Revoked => ReasonCode::of(ended.reason),
     }
 }
 
 fn complete_entry(contents: &CrlContents, ended: &EndedCertificate) -> Option<CrlEntry> {
-    contents.complete.lists(&ended.ending).map(|listed| entry(ended, reason(listed)))
+    contents.complete.lists(&ended.ending).map(|listed| entry(ended, reason(listed, ended)))
 }
 
 fn delta_entry(contents: &CrlContents, ended: &EndedCertificate) -> Option<CrlEntry> {
     contents.delta_lists(&ended.ending).map(|change| match change {
-        DeltaEntry::Listed(listed) => entry(ended, reason(listed)),
+        DeltaEntry::Listed(listed) => entry(ended, reason(listed, ended)),
         DeltaEntry::Removed => entry(ended, Some(ReasonCode::REMOVE_FROM_CRL)),
     })
 }

@@ -1,5 +1,8 @@
 //! Certificates: issued, renewed, revoked.
 
+mod bulk_revoking;
+mod early_renewal;
 mod issuing;
 mod renewing;
+mod reuse;
 mod revoking;

@@ -91,6 +91,7 @@ async fn world() -> World {
         certificate_pem: authority.certificate_pem(),
         issuer_id: None,
         key_slot: None,
+        issuers_pem: None,
     };
     append(&world, vec![created.into(), AuthorityActivated(NoDetails {}).into()]).await;
     world

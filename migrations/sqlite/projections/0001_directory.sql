@@ -120,6 +120,7 @@ CREATE TABLE device_certificates (
     standing          TEXT NOT NULL DEFAULT 'active' CHECK (standing IN ('active', 'superseded', 'revoked')),
     revocation_reason TEXT,                    -- what an admin said of it
     superseded_by     TEXT,                    -- the serial number of the certificate that took its place
+    revocation_reason_code TEXT,               -- why it ended, by its name in RFC 5280, section 5.3.1; NULL while it is active
     profile           TEXT,                    -- the profile that decided its contents
     public_key_sha256 TEXT,                    -- over the SubjectPublicKeyInfo
     renewal_of        TEXT,                    -- the serial number of the certificate that it renewed
@@ -131,6 +132,10 @@ CREATE TABLE device_certificates (
     noticed_days      INTEGER,                 -- the last expiry threshold that was told, in days before the end
     ended_position    INTEGER,                 -- of the event by which it ended before its time
     revocation_position INTEGER,               -- of its revocation, also where it had been superseded before
+    renewal_window_start TEXT,                 -- from when on its device was asked to renew it
+    renewal_window_end TEXT,                   -- and by when
+    reuse_suspected_at TEXT,                   -- when it turned up although it was superseded
+    rotated_at        TEXT,                    -- in an authority's own row: when another one began to sign in its place
     certificate_pem   TEXT NOT NULL            -- last, so that the columns before it are read without it
 );
 
@@ -144,7 +149,7 @@ CREATE INDEX device_certificates_unrevoked ON device_certificates (tenant_id, ex
     WHERE revoked_at IS NULL AND type = 'Device';
 -- What revocation lists are made of, found without reading the rows themselves.
 CREATE INDEX device_certificates_ended_by_expiry ON device_certificates
-    (authority_id, expires_at, ended_position, revocation_position, revoked_at, serial_number)
+    (authority_id, expires_at, ended_position, revocation_position, revoked_at, revocation_reason_code, serial_number)
     WHERE ended_position IS NOT NULL AND type = 'Device';
 CREATE INDEX device_certificates_ended ON device_certificates (authority_id, ended_position)
     WHERE ended_position IS NOT NULL AND type = 'Device';

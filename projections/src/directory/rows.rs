@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 use signalbeam_domain::api_key::{KeyOrigin, KeyRevocationCause};
+use signalbeam_domain::certificate::{CertificateRevoked, RevocationReason};
 use signalbeam_domain::device::{
     DecisionReason, DeviceDecommissioned, DeviceEvent, DeviceReinstated, DeviceRejected, DeviceSuspended,
 };
@@ -240,21 +241,35 @@ impl TokenPatch {
 /// What became of a certificate.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct CertificatePatch {
-    pub(super) superseded_by: Option<SerialNumber>,
+    superseded_by: Option<SerialNumber>,
     pub(super) first_used_at: Option<Timestamp>,
     pub(super) noticed_days: Option<u16>,
+    pub(super) renewal_window_start: Option<Timestamp>,
+    pub(super) renewal_window_end: Option<Timestamp>,
+    pub(super) reuse_suspected_at: Option<Timestamp>,
     standing: Option<StandingName>,
     /// The first end counts: what was superseded and then revoked authenticated nothing in between.
     revoked_at: Option<Timestamp>,
     /// Counts where `standing` is there, also where it is none.
     revocation_reason: Option<Reason>,
+    revocation_reason_code: Option<RevocationReason>,
     revoked_by: Option<String>,
     ended_position: Option<Position>,
     revocation_position: Option<Position>,
 }
 
 impl CertificatePatch {
-    pub(super) fn ends(&mut self, standing: StandingName, reason: Option<Reason>, moment: Moment) {
+    pub(super) fn is_superseded(&mut self, by: SerialNumber, moment: Moment) {
+        self.superseded_by = Some(by);
+        self.ends(StandingName::Superseded, None, RevocationReason::Superseded, moment);
+    }
+
+    pub(super) fn is_revoked(&mut self, revoked: CertificateRevoked, moment: Moment) {
+        let code = revoked.reason_code.unwrap_or(RevocationReason::Unspecified);
+        self.ends(StandingName::Revoked, revoked.reason, code, moment);
+    }
+
+    fn ends(&mut self, standing: StandingName, reason: Option<Reason>, code: RevocationReason, moment: Moment) {
         self.ended_position.get_or_insert(moment.position);
         if standing == StandingName::Revoked {
             self.revocation_position.get_or_insert(moment.position);
@@ -262,8 +277,16 @@ impl CertificatePatch {
         self.standing = Some(standing);
         self.revoked_at.get_or_insert(moment.at);
         self.revocation_reason = reason;
+        self.revocation_reason_code = Some(code);
         self.revoked_by = Some(moment.by);
     }
+}
+
+/// Another authority signs in the place of one.
+#[derive(Debug, Serialize)]
+pub(super) struct AuthorityRotation {
+    pub(super) authority_id: String,
+    pub(super) rotated_at: Timestamp,
 }
 
 /// An authority is trusted no longer, and so is its certificate.

@@ -1,6 +1,6 @@
 //! Certificates: the inventory, a device's, one by its serial number.
 
-use signalbeam_domain::certificate::Standing;
+use signalbeam_domain::certificate::{RenewalWindow, RevocationReason, Standing};
 use signalbeam_domain::{AuthorityId, DeviceId, Digest, EventId, Fingerprint, SerialNumber, TenantId, Timestamp};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -9,7 +9,7 @@ use super::ReadModel;
 use super::cursor::Cursor;
 use super::listing::{Listable, Listed, Listing};
 use crate::columns::{Columns, ReadError, digest};
-use crate::standing::{CertificateType, standing};
+use crate::standing::{CertificateType, renewal_window, standing};
 
 /// A certificate, without its PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct CertificateRow {
     pub revoked_by: Option<String>,
     /// What was said of the revocation.
     pub revocation_reason: Option<String>,
+    /// Why it ended, in the words of RFC 5280; `None` while it has not, and for a retired authority's.
+    pub revocation_reason_code: Option<RevocationReason>,
     /// The certificate that took its place, also where it was revoked afterwards.
     pub superseded_by: Option<SerialNumber>,
     /// The certificate that it renewed.
@@ -56,6 +58,10 @@ pub struct CertificateRow {
     pub first_used_at: Option<Timestamp>,
     /// The last expiry threshold that was told, in days before the end.
     pub noticed_days: Option<u16>,
+    /// When its device was asked to renew it, where it was.
+    pub renewal_requested: Option<RenewalWindow>,
+    /// When it turned up although it had been superseded.
+    pub reuse_suspected_at: Option<Timestamp>,
 }
 
 /// Where a certificate stands at a moment.
@@ -90,11 +96,19 @@ pub struct CertificateFilter {
     pub issued_before: Option<Timestamp>,
     /// Only these devices'; empty: every device's.
     pub device_ids: Vec<DeviceId>,
+    /// Only those that this authority signed.
+    pub authority_id: Option<AuthorityId>,
+    /// Only those that were neither superseded nor revoked, whether or not their validity is over.
+    pub unrevoked: bool,
+    /// Only these; empty: all.
+    pub serial_numbers: Vec<SerialNumber>,
 }
 
 const COLUMNS: &str = "SELECT id, serial_number, device_id, tenant_id, fingerprint, subject, type, profile, issued_at, \
-    not_before, expires_at, standing, revoked_at, revoked_by, revocation_reason, superseded_by, renewal_of, \
-    public_key_sha256, authority_id, first_used_at, noticed_days FROM device_certificates WHERE true";
+    not_before, expires_at, standing, revoked_at, revoked_by, revocation_reason, \
+    revocation_reason_code, superseded_by, renewal_of, \
+    public_key_sha256, authority_id, first_used_at, noticed_days, renewal_window_start, \
+    renewal_window_end, reuse_suspected_at FROM device_certificates WHERE true";
 
 const NEWEST_FIRST: (&str, &str) = ("issued_at", "id");
 
@@ -206,7 +220,14 @@ impl CertificateFilter {
         if let Some(before) = self.issued_before {
             listing.and("issued_at < ", before.to_string());
         }
+        if let Some(authority_id) = self.authority_id {
+            listing.and("authority_id = ", authority_id.to_string());
+        }
+        if self.unrevoked {
+            listing.and_that("revoked_at IS NULL");
+        }
         listing.and_one_of("device_id", self.device_ids.iter().map(ToString::to_string));
+        listing.and_one_of("serial_number", self.serial_numbers.iter().map(ToString::to_string));
     }
 }
 
@@ -238,12 +259,15 @@ impl Listable for CertificateRow {
             revoked_at: row.optional_moment("revoked_at")?,
             revoked_by: row.optional_text("revoked_by")?,
             revocation_reason: row.optional_text("revocation_reason")?,
+            revocation_reason_code: row.optional("revocation_reason_code", RevocationReason::parse)?,
             superseded_by: row.optional("superseded_by", SerialNumber::from_hex)?,
             renewal_of: row.optional("renewal_of", SerialNumber::from_hex)?,
             public_key_sha256: row.optional("public_key_sha256", digest)?,
             authority_id: row.required("authority_id", AuthorityId::parse)?,
             first_used_at: row.optional_moment("first_used_at")?,
             noticed_days: row.optional_integer("noticed_days")?,
+            renewal_requested: renewal_window(row)?,
+            reuse_suspected_at: row.optional_moment("reuse_suspected_at")?,
         })
     }
 

@@ -3,6 +3,7 @@
 //! Rows tell where in the log each certificate ended, so that the state of any earlier position can be told from them.
 
 use signalbeam_domain::authority::Ending;
+use signalbeam_domain::certificate::RevocationReason;
 use signalbeam_domain::{AuthorityId, Position, SerialNumber, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
@@ -19,6 +20,8 @@ pub struct EndedCertificate {
     pub ended_at: Timestamp,
     /// How and where in the log.
     pub ending: Ending,
+    /// Why it was revoked, where it was.
+    pub reason: RevocationReason,
 }
 
 /// What the tables hold behind a position of the log.
@@ -33,11 +36,13 @@ pub struct NewEndings {
 }
 
 const ENDED: &str = "\
-    SELECT serial_number, revoked_at, expires_at, ended_position, revocation_position \
+    SELECT serial_number, revoked_at, expires_at, ended_position, revocation_position, \
+        revocation_reason_code \
     FROM device_certificates INDEXED BY device_certificates_ended_by_expiry \
     WHERE type = 'Device' AND authority_id = $1 AND ended_position <= $2 AND expires_at >= $3 \
     UNION ALL \
-    SELECT serial_number, revoked_at, expires_at, ended_position, revocation_position \
+    SELECT serial_number, revoked_at, expires_at, ended_position, revocation_position, \
+        revocation_reason_code \
     FROM device_certificates INDEXED BY device_certificates_ended \
     WHERE type = 'Device' AND authority_id = $1 AND ended_position <= $2 AND expires_at < $3 AND ended_position > $4";
 
@@ -104,5 +109,8 @@ fn ended(row: &SqliteRow) -> Result<EndedCertificate, ReadError> {
             revoked_at: row.optional_integer("revocation_position")?.map(Position),
             not_after: row.moment("expires_at")?,
         },
+        reason: row
+            .optional("revocation_reason_code", RevocationReason::parse)?
+            .unwrap_or(RevocationReason::Unspecified),
     })
 }

@@ -9,7 +9,7 @@ use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeys, KeyIssued, KeyOrigin, K
 use signalbeam_domain::authority::{Authority, AuthorityCommand, AuthorityCreated};
 use signalbeam_domain::certificate::{
     AbandonCause, CertificateAbandoned, CertificateCommand, CertificateExpiryNoticed, CertificateIntended,
-    CertificateIssued, Certificates,
+    CertificateIssued, CertificateRenewalRequested, Certificates, RenewalRules, ReuseSign, RevocationReason, Sighting,
 };
 use signalbeam_domain::device::{DecisionReason, Device, DeviceCommand, DeviceRegistered, DeviceRenamed};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenCommand, TokenConsumed, TokenIssued};
@@ -65,7 +65,10 @@ pub(crate) enum Step {
     UseCertificates(usize),
     RevokeCertificate(usize, usize),
     NoticeExpiry(usize),
+    RequestRenewal(usize),
+    SuspectReuse(usize, usize),
     CreateAuthority,
+    RotateAuthority,
     RetireAuthority,
     RevokeAdminToken(usize),
     RevokeAllAdminTokens,
@@ -75,8 +78,9 @@ pub(crate) enum Step {
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     use Step::{
         AbandonCertificate, Approve, CreateAuthority, Decommission, IssueCertificate, IssueKey, IssueToken,
-        NoticeExpiry, Register, Reinstate, Reject, Rename, Restrict, RetireAuthority, RevokeAdminToken,
-        RevokeAllAdminTokens, RevokeCertificate, RevokeKeys, RevokeToken, Suspend, UseCertificates, UseKeys, Wait,
+        NoticeExpiry, Register, Reinstate, Reject, Rename, RequestRenewal, Restrict, RetireAuthority, RevokeAdminToken,
+        RevokeAllAdminTokens, RevokeCertificate, RevokeKeys, RevokeToken, RotateAuthority, SuspectReuse, Suspend,
+        UseCertificates, UseKeys, Wait,
     };
     let one = || 0..6usize;
     let origin = prop_oneof![Just(KeyOrigin::Claim), Just(KeyOrigin::AdminRotation), Just(KeyOrigin::DeviceRotation)];
@@ -99,6 +103,9 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => one().prop_map(UseCertificates),
         2 => (one(), one()).prop_map(|(i, nth)| RevokeCertificate(i, nth)),
         1 => one().prop_map(NoticeExpiry),
+        2 => one().prop_map(RequestRenewal),
+        2 => (one(), one()).prop_map(|(i, nth)| SuspectReuse(i, nth)),
+        1 => Just(RotateAuthority),
         1 => Just(CreateAuthority),
         1 => Just(RetireAuthority),
         2 => one().prop_map(RevokeAdminToken),
@@ -231,6 +238,9 @@ impl Fleet {
             Step::RevokeCertificate(nth, which) => self.revoke_certificate(nth, which).await,
             Step::NoticeExpiry(nth) => self.notice_expiry(nth).await,
             Step::CreateAuthority => self.create_authority().await,
+            Step::RequestRenewal(nth) => self.request_renewal(nth).await,
+            Step::SuspectReuse(nth, which) => self.suspect_reuse(nth, which).await,
+            Step::RotateAuthority => self.rotate_authority().await,
             Step::RetireAuthority => self.retire_authority().await,
             Step::RevokeAdminToken(nth) => {
                 let (jti, issuer, expires_at) = admin_token(nth);
@@ -349,7 +359,7 @@ impl Fleet {
             not_after: now.plus_days(45),
             renewal_of: None,
         };
-        let command = CertificateCommand::Intend { intended: intended.clone(), renewal_window_days: 30 };
+        let command = CertificateCommand::Intend { intended: intended.clone(), rules: RenewalRules::window(30) };
         self.decide_certificates(nth, command).await;
         let serial_number = intended.serial_number;
         let command = if is_signed {
@@ -370,7 +380,7 @@ impl Fleet {
         let Some(device_id) = self.devices.get(nth).copied() else { return };
         if let Some(active) = self.certificates(device_id).await.active() {
             let serial_number = active.serial_number();
-            self.decide_certificates(nth, CertificateCommand::NoteFirstUse { serial_number }).await;
+            self.decide_certificates(nth, CertificateCommand::NoteFirstUse { serial_number, used_from: None }).await;
         }
     }
 
@@ -378,7 +388,11 @@ impl Fleet {
         let Some(device_id) = self.devices.get(nth).copied() else { return };
         if let Some(certificate) = self.certificates(device_id).await.issued().get(which) {
             let serial_number = certificate.serial_number();
-            let command = CertificateCommand::Revoke { serial_number, reason: Some(reason("key compromise")) };
+            let command = CertificateCommand::Revoke {
+                serial_number,
+                reason: Some(reason("key compromise")),
+                reason_code: (which.is_multiple_of(2)).then_some(RevocationReason::KeyCompromise),
+            };
             self.decide_certificates(nth, command).await;
         }
     }
@@ -388,6 +402,37 @@ impl Fleet {
         if let Some(active) = self.certificates(device_id).await.active() {
             let noticed = CertificateExpiryNoticed { serial_number: active.serial_number(), threshold_days: 7 };
             self.decide_certificates(nth, CertificateCommand::NoticeExpiry(noticed)).await;
+        }
+    }
+
+    async fn request_renewal(&mut self, nth: usize) {
+        let Some(device_id) = self.devices.get(nth).copied() else { return };
+        if let Some(active) = self.certificates(device_id).await.active() {
+            let now = self.clock.now();
+            let requested = CertificateRenewalRequested {
+                serial_number: active.serial_number(),
+                window_start: now,
+                window_end: now.plus_days(1),
+                reason: Some(reason("a new authority")),
+            };
+            self.decide_certificates(nth, CertificateCommand::RequestRenewal(requested)).await;
+        }
+    }
+
+    async fn suspect_reuse(&mut self, nth: usize, which: usize) {
+        let Some(device_id) = self.devices.get(nth).copied() else { return };
+        if let Some(certificate) = self.certificates(device_id).await.issued().get(which) {
+            let serial_number = certificate.serial_number();
+            let seen = Sighting { sign: ReuseSign::AskedForAnotherKey, from: None };
+            self.decide_certificates(nth, CertificateCommand::SuspectReuse { serial_number, seen }).await;
+        }
+    }
+
+    async fn rotate_authority(&mut self) {
+        let [.., old, new] = self.authorities[..] else { return };
+        for (id, command) in [(old, AuthorityCommand::Activate), (old, AuthorityCommand::Rotate { successor_id: new })]
+        {
+            self.decide_untenanted::<Authority>(StreamId::certificate_authority(id), command).await;
         }
     }
 
@@ -406,6 +451,7 @@ impl Fleet {
             certificate_pem: "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n".into(),
             issuer_id: None,
             key_slot: None,
+            issuers_pem: None,
         };
         self.authorities.push(authority_id);
         let stream = StreamId::certificate_authority(authority_id);

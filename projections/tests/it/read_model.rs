@@ -286,6 +286,11 @@ async fn certificates_are_listed_by_where_they_stand_now() {
         ..CertificateFilter::default()
     };
     assert_eq!(list(between, now).await, serials[1..2]);
+    let unrevoked = CertificateFilter { unrevoked: true, ..device_only.clone() };
+    assert_eq!(list(unrevoked, later).await, serials[2..], "whether or not it has expired");
+    let signed_by = |authority_id| CertificateFilter { authority_id: Some(authority_id), ..device_only.clone() };
+    assert_eq!(list(signed_by(third.authority_id), now).await.len(), 3);
+    assert!(list(signed_by(AuthorityId::from_uuid(uuid::Uuid::nil())), now).await.is_empty());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
 use signalbeam_authn::secrets::SecretKeeper;
 use signalbeam_authn::{AuthenticationPolicy, Authenticator, Limits};
+use signalbeam_command_api::authorities::{AuthorityKeeper, Hierarchy};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts as CommandParts, PublishedCrls};
 use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
 use signalbeam_event_store::audit::AuditDurability;
@@ -20,11 +21,12 @@ use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, S
 use signalbeam_query_api::{CaCertificates, Parts as QueryParts, QueryApi, documentation};
 use tokio::sync::watch;
 
+use super::key_stores::{WatchedKeyStores, key_stores};
 use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::secrets::Secrets;
-use super::{AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, PROJECTIONS_FILE};
-use super::{StartError, audit_upkeep, authority, limits};
+use super::{AUDIT_FILE, EVENTS_FILE, PROJECTIONS_FILE};
+use super::{AuthorityStartError, StartError, audit_upkeep, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::oidc;
@@ -37,9 +39,12 @@ pub(super) struct Parts {
     pub(super) flood_guard: Arc<FloodGuard>,
     pub(super) audit_settings: watch::Sender<config::Audit>,
     pub(super) data_dir: PathBuf,
+    /// Where the authorities' keys are.
+    pub(super) key_stores: Arc<WatchedKeyStores>,
     pub(super) projector: Arc<Projector>,
     pub(super) index: Arc<CredentialIndex>,
     pub(super) authorities: Authorities,
+    pub(super) keeper_of_authorities: Arc<AuthorityKeeper>,
     /// Whether this start made them.
     pub(super) authorities_are_new: bool,
     /// The revocation lists that are served.
@@ -87,9 +92,14 @@ impl Parts {
         let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
         let settings = authority_settings(&config.ca)?;
         Secrets::make_for_new_log(data_dir, head_found)?;
-        let authority = authority::open(data_dir.join(AUTHORITY_FOLDER), settings, &*store, &*clock).await?;
-        let authorities_are_new = authority.is_new();
-        let authorities = Authorities::of_one(authority)?;
+        let key_stores = key_stores(config, data_dir).map_err(AuthorityStartError::from)?;
+        let keeper_of_authorities = Arc::new(AuthorityKeeper::new(Arc::clone(&key_stores) as _, settings));
+        let hierarchy = match config.ca.hierarchy {
+            config::Hierarchy::Root => Hierarchy::Root,
+            config::Hierarchy::Intermediate => Hierarchy::Intermediate,
+        };
+        let opened = keeper_of_authorities.open(&*store, &*clock, hierarchy).await?;
+        let (authorities, authorities_are_new) = (Authorities::new(opened.set), opened.is_new);
         // After all that may fail: secrets that are made for a server that does not start hide that others are missing.
         let secrets = Secrets::obtain(data_dir, head_found)?;
         let keeper = Arc::new(secrets.keeper(config.authentication.bcrypt_cost));
@@ -116,9 +126,11 @@ impl Parts {
             flood_guard,
             audit_settings: watch::Sender::new(config.audit.clone()),
             data_dir: data_dir.join(""),
+            key_stores,
             projector,
             index,
             authorities,
+            keeper_of_authorities,
             authorities_are_new,
             crls: Arc::default(),
             clock,
@@ -186,6 +198,7 @@ impl Parts {
             keeper: Arc::clone(&self.keeper),
             authorities: self.authorities.clone(),
             crls: Arc::clone(&self.crls),
+            keeper_of_authorities: Arc::clone(&self.keeper_of_authorities),
             device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::per_processor())),
             clock: Arc::clone(&self.clock),
             policy: self.policy,

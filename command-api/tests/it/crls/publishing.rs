@@ -1,5 +1,6 @@
 //! When lists are published, and what they say.
 
+use signalbeam_authn::Role;
 use signalbeam_domain::authority::CrlKind;
 
 use super::{published, publisher, revoke, round, served, world};
@@ -45,6 +46,16 @@ async fn what_ends_is_listed_with_its_reason_in_both_lists() {
     round(&world, &publisher).await.unwrap();
     let revoked = vec![(first.serial.clone(), None), (second.serial.clone(), None)];
     assert_eq!(served(&world.nodes[0]).await.0.entries, revoked, "superseded, then revoked");
+}
+
+#[tokio::test]
+async fn the_reason_that_an_admin_names_stands_in_the_list() {
+    let world = world().await;
+    let (_, certificate) = world.device_with_certificate(TENANT_A).await;
+    let compromised = serde_json::json!({"reasonCode": "keyCompromise"});
+    world.delete(certificate.route()).admin(Role::Admin).json(&compromised).send().await.expect(204);
+    round(&world, &publisher(&world.nodes[0])).await.unwrap();
+    assert_eq!(served(&world.nodes[0]).await.0.entries, [(certificate.serial, Some(1))]);
 }
 
 #[tokio::test]
