@@ -218,7 +218,7 @@ async fn a_certificate_is_superseded_and_then_revoked() {
         "first_used_at=2026-01-31T12:00:05.000000Z".into(),
         "noticed_days=7".into(),
         "ended_position=11".into(),
-        "revocation_position=16".into(),
+        "revocation_position=15".into(),
         "profile=device".into(),
         format!("subject=CN=device-{device}, O=SignalBeam"),
         "certificate_pem=-----BEGIN CERTIFICATE-----".into(),
@@ -248,6 +248,6 @@ async fn an_authority_has_a_row_until_it_retires() {
         .await;
     assert_eq!(
         row,
-        format!("standing=revoked\nrevoked_at=2026-01-31T12:00:04.000000Z\nrevoked_by={ADMIN}\nended_position=4")
+        format!("standing=revoked\nrevoked_at=2026-01-31T12:00:04.000000Z\nrevoked_by={ADMIN}\nended_position=5")
     );
 }
