@@ -5,6 +5,7 @@ mod api_keys;
 pub mod authorities;
 mod certificates;
 mod command;
+mod crl;
 mod devices;
 mod est;
 mod idempotency;
@@ -16,10 +17,12 @@ mod state;
 mod withdrawals;
 
 pub use certificates::issuance::abandon_open_intents;
+pub use crl::{CrlError, CrlPolicy, CrlPublisher, CrlStatus, PublishedCrls};
 pub use ocsp::{OcspParts, OcspResponder, OcspSettings, ocsp_routes};
 pub use service_certificates::{IntentError, ServiceIntent, intend_service_certificate};
 pub use state::{CommandApi, CommandPolicy, Parts};
 
+use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -55,5 +58,19 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(authorities::prepare::prepare_certificate_authority))
         .routes(routes!(authorities::activate::activate_certificate_authority))
         .routes(routes!(authorities::retire::retire_certificate_authority))
+        .merge(pki_routes())
         .with_state(state)
+}
+
+/// The routes that whoever checks a certificate reads, as they stand on the plain listener too.
+pub fn pki_router(state: CommandApi) -> Router {
+    pki_routes().with_state(state).split_for_parts().0
+}
+
+fn pki_routes() -> OpenApiRouter<CommandApi> {
+    OpenApiRouter::new()
+        .routes(routes!(crl::get_crl))
+        .routes(routes!(crl::get_delta_crl))
+        .routes(routes!(crl::get_crl_of_authority))
+        .routes(routes!(crl::get_delta_crl_of_authority))
 }

@@ -13,6 +13,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::authorities::{self, AuthorityKeeper};
 
+use crate::crl::PublishedCrls;
+
 /// What an operator decides about commands.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandPolicy {
@@ -55,6 +57,8 @@ pub struct Parts {
     pub authorities: Authorities,
     /// What certificates say.
     pub profiles: Profiles,
+    /// The revocation lists that are served.
+    pub crls: Arc<PublishedCrls>,
     /// Knows where the authorities' keys are.
     pub keeper_of_authorities: Arc<AuthorityKeeper>,
     /// Makes keys for clients without one.

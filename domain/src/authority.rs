@@ -1,5 +1,11 @@
 //! A certificate authority: created once, activated, and one day retired in favour of another.
 
+mod crl;
+
+pub use self::crl::{
+    CrlContents, CrlDocument, CrlExtent, CrlKind, CrlPublished, CrlSequence, DeltaEntry, Ending, ListedAs, Signature,
+};
+
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Aggregate, Context};
@@ -100,6 +106,8 @@ events! {
         Retired(AuthorityRetired) = ("certificate_authority.retired", 1),
         /// It is about to sign a certificate for our own use.
         ServiceCertificateIntended(ServiceCertificateIntended) = ("certificate_authority.service_certificate_intended", 1),
+        /// It published revocation lists.
+        CrlPublished(CrlPublished) = ("certificate_authority.crl_published", 1),
     }
 }
 
@@ -120,6 +128,8 @@ pub enum AuthorityCommand {
     Retire,
     /// Record that it is about to sign a certificate for our own use.
     IntendServiceCertificate(ServiceCertificateIntended),
+    /// Record revocation lists that were signed.
+    PublishCrl(CrlPublished),
 }
 
 /// Where an authority stands.
@@ -155,11 +165,14 @@ pub enum AuthorityError {
     /// It was to be replaced by itself.
     #[error("an authority cannot succeed itself")]
     OwnSuccessor,
+    /// The revocation lists do not follow those before.
+    #[error("the revocation lists do not follow those before")]
+    CrlOutOfOrder,
 }
 
 /// A certificate authority.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Authority(Option<(AuthorityCreated, AuthorityStatus)>);
+pub struct Authority(Option<(AuthorityCreated, AuthorityStatus)>, CrlSequence);
 
 impl ServicePurpose {
     /// Every purpose.
@@ -188,6 +201,11 @@ impl Authority {
     /// Where it stands, once created.
     pub fn status(&self) -> Option<AuthorityStatus> {
         self.0.as_ref().map(|(_, status)| *status)
+    }
+
+    /// Its revocation lists.
+    pub fn crls(&self) -> &CrlSequence {
+        &self.1
     }
 }
 
@@ -223,21 +241,37 @@ impl Aggregate for Authority {
             (AuthorityCommand::IntendServiceCertificate(_), _) => {
                 Err(AuthorityError::InvalidState { status, action: "asked for a certificate" })
             }
+            (AuthorityCommand::PublishCrl(published), Prepared | Active | Rotated) => {
+                if self.1.accepts(&published) {
+                    Ok(vec![published.into()])
+                } else {
+                    Err(AuthorityError::CrlOutOfOrder)
+                }
+            }
+            (AuthorityCommand::PublishCrl(_), Retired) => {
+                Err(AuthorityError::InvalidState { status, action: "asked for revocation lists" })
+            }
             (AuthorityCommand::Activate, _) => Err(AuthorityError::InvalidState { status, action: "activated" }),
             (AuthorityCommand::Rotate { .. }, _) => Err(AuthorityError::InvalidState { status, action: "rotated" }),
             (_, _) => Err(AuthorityError::InvalidState { status, action: "retired" }),
         }
     }
 
-    fn evolve(self, event: &Self::Event) -> Self {
+    fn evolve(mut self, event: &Self::Event) -> Self {
         let status = match event {
-            AuthorityEvent::Created(created) => return Self(Some((created.clone(), AuthorityStatus::Prepared))),
+            AuthorityEvent::Created(created) => {
+                return Self(Some((created.clone(), AuthorityStatus::Prepared)), self.1);
+            }
+            AuthorityEvent::CrlPublished(published) => {
+                self.1.take(published);
+                return self;
+            }
             AuthorityEvent::Activated(_) => AuthorityStatus::Active,
             AuthorityEvent::Rotated(_) => AuthorityStatus::Rotated,
             AuthorityEvent::Retired(_) => AuthorityStatus::Retired,
             // Which certificates of our own there are is no matter of where the authority stands.
             AuthorityEvent::ServiceCertificateIntended(_) => return self,
         };
-        Self(self.0.map(|(created, _)| (created, status)))
+        Self(self.0.map(|(created, _)| (created, status)), self.1)
     }
 }

@@ -8,11 +8,12 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use rcgen::{CertificateParams, KeyPair};
 use signalbeam_domain::{DeviceId, SerialNumber, TenantId};
 use signalbeam_pki::{
-    AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, DeviceCertificateRequest,
-    DeviceKeyGenerator, DeviceKeyType, DevicePublicKey, MemoryKeyStore,
+    AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, ChainVerifier, CrlEntry,
+    DeviceCertificateRequest, DeviceKeyGenerator, DeviceKeyType, DevicePublicKey, MemoryKeyStore, ReasonCode,
+    RevocationList,
 };
-use time::OffsetDateTime;
 use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
 use tokio::runtime::Runtime;
 
 const NOW: OffsetDateTime = datetime!(2025-06-01 12:00 UTC);
@@ -67,5 +68,46 @@ fn pki(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, pki);
+/// A hundred thousand certificates, half of them with a reason: put together, signed and checked; and put together again
+/// out of the signature.
+fn crl(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let serial_number = |index: u32| {
+        let mut octets = [0x5a; 20];
+        octets[10..14].copy_from_slice(&index.wrapping_mul(2_654_435_761).to_be_bytes());
+        SerialNumber::from_random(octets)
+    };
+    let entry = |index: u32| CrlEntry {
+        serial_number: serial_number(index),
+        revoked_at: NOW - Duration::seconds(index.into()),
+        reason: index.is_multiple_of(2).then_some(ReasonCode::SUPERSEDED),
+    };
+    let list = RevocationList {
+        number: 1_748_779_200,
+        base_number: None,
+        this_update: NOW,
+        next_update: NOW + Duration::days(1),
+        freshest_crl_url: None,
+        entries: (0..100_000).map(entry).collect(),
+    };
+    for root in [CaKeyType::Rsa2048, CaKeyType::EcdsaP256] {
+        let authority = authority(&runtime, root);
+        let signed = || {
+            let octets = authority.crl_to_be_signed(black_box(&list)).unwrap();
+            runtime.block_on(authority.sign_crl(&octets)).unwrap()
+        };
+        criterion.bench_function(&format!("sign a CRL with 100,000 entries, {root} root"), |bencher| {
+            bencher.iter(signed);
+        });
+        let signature = signed().signature;
+        criterion.bench_function(&format!("make it again out of its signature, {root} root"), |bencher| {
+            bencher.iter(|| {
+                let octets = authority.crl_to_be_signed(black_box(&list)).unwrap();
+                authority.signed_before(&octets, signature.clone()).unwrap()
+            });
+        });
+    }
+}
+
+criterion_group!(benches, pki, crl);
 criterion_main!(benches);

@@ -219,7 +219,7 @@ impl CertificateAuthority {
     /// [`AuthorityError::Certificate`] where these are no authority's certificates, or do not sign each other.
     pub fn from_certificates(
         store: Arc<dyn CaKeyStore>,
-        settings: AuthoritySettings,
+        mut settings: AuthoritySettings,
         certificates: Vec<Vec<u8>>,
     ) -> Result<Self, AuthorityError> {
         let mut certificates = certificates.into_iter().map(CertificateDer::from);
@@ -238,6 +238,7 @@ impl CertificateAuthority {
             validity = validity.intersect(&validity_of(&above));
             below = above;
         }
+        settings.urls.crl = settings.urls.crl.map(|url| url.for_authority(id_of(&certificate)));
         Ok(Self {
             subject_der: parsed.subject().as_raw().to_vec(),
             subject: parsed.subject().to_string(),
@@ -255,9 +256,7 @@ impl CertificateAuthority {
 
     /// The id, derived from the fingerprint: the same authority has the same id on every node.
     pub fn id(&self) -> AuthorityId {
-        let mut octets = [0; 16];
-        octets.copy_from_slice(&self.fingerprint().as_octets()[..16]);
-        AuthorityId::from_uuid(Builder::from_custom_bytes(octets).into_uuid())
+        id_of(&self.certificate)
     }
 
     /// Whether this very call created it.
@@ -382,6 +381,16 @@ impl CertificateAuthority {
         self.issue(&params, key, key.spki_der(), request.serial).await
     }
 
+    /// Signs octets with the authority's key; a signature of a faulty store does not get out.
+    pub(crate) async fn sign(&self, to_be_signed: &[u8]) -> Result<Vec<u8>, AuthorityError> {
+        let signature = self.store.sign(to_be_signed).await?;
+        if holds(&self.public_key, to_be_signed, &signature) {
+            Ok(signature)
+        } else {
+            Err(AuthorityError::BadSignature)
+        }
+    }
+
     pub(crate) fn urls(&self) -> &PublishedUrls {
         &self.settings.urls
     }
@@ -429,6 +438,12 @@ impl CertificateAuthority {
             validity,
         })
     }
+}
+
+fn id_of(certificate: &[u8]) -> AuthorityId {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&fingerprint(certificate).as_octets()[..16]);
+    AuthorityId::from_uuid(Builder::from_custom_bytes(octets).into_uuid())
 }
 
 /// What a store holds of an authority that is to be opened or created.

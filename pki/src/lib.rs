@@ -11,6 +11,7 @@ pub mod blocking;
 pub mod certificate;
 pub mod chain;
 pub mod cms;
+pub mod crl;
 pub mod csr;
 mod curve;
 pub mod device_key;
@@ -37,6 +38,7 @@ pub use authority::{
 pub use blocking::BlockingPool;
 pub use certificate::{certificate_pem, certificates_from_pem, fingerprint, peek_validity};
 pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificate};
+pub use crl::{CrlEntry, ReasonCode, RevocationList, SignedCrl};
 pub use csr::CsrError;
 pub use device_key::{DeviceKeyError, DeviceKeyGenerator};
 pub use foreign::{ForeignCertificate, ForeignCertificateError};

@@ -14,7 +14,7 @@ use rcgen::{
 use rsa::pkcs8::der::asn1::{AnyRef, ObjectIdentifier};
 use rsa::pkcs8::der::{self, Encode, Tag, TagNumber};
 use rustls_pki_types::ServerName;
-use signalbeam_domain::SerialNumber;
+use signalbeam_domain::{AuthorityId, SerialNumber};
 
 use crate::validity::Validity;
 
@@ -28,6 +28,9 @@ const AUTHORITY_INFO_ACCESS: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 1, 1];
 const OCSP_NO_CHECK: [u64; 10] = [1, 3, 6, 1, 5, 5, 7, 48, 1, 5];
 const ID_AD_OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
 const ID_AD_CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
+
+/// What stands in a URL for the id of the authority that it belongs to.
+const AUTHORITY_PLACEHOLDER: &str = "{authority}";
 
 /// An `http://` or `https://` URL that goes into certificates: printable ASCII without spaces, at most 2048 characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +59,12 @@ impl PublishedUrl {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The URL of one authority's: its id stands in the place of `{authority}`, where the text has that.
+    #[must_use]
+    pub fn for_authority(&self, id: AuthorityId) -> Self {
+        Self(self.0.replace(AUTHORITY_PLACEHOLDER, &id.to_string()))
     }
 }
 
@@ -207,6 +216,14 @@ fn access_description(method: ObjectIdentifier, url: &PublishedUrl) -> Result<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_may_name_the_authority_that_it_belongs_to() {
+        let id = AuthorityId::parse("018f3c5e-7b1a-7cc2-9d3e-000000000401").unwrap();
+        let filled = |text| PublishedUrl::parse(text).unwrap().for_authority(id).as_str().to_owned();
+        assert_eq!(filled("http://a/crl/{authority}/delta"), format!("http://a/crl/{id}/delta"));
+        assert_eq!(filled("http://a/crl"), "http://a/crl");
+    }
 
     #[test]
     fn only_absolute_web_addresses_go_into_certificates() {

@@ -16,7 +16,7 @@ use signalbeam_domain::certificate::{CertificateEvent, CertificateImported, Cert
 use signalbeam_domain::device::{DeviceEvent, DeviceOrigin, DeviceRenamed, Registration};
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenIssued};
 use signalbeam_domain::{
-    ApiKeyId, DeviceId, DeviceStatus, Envelope, Event, Prefix, SecretVerifier, SerialNumber, Tags, Timestamp,
+    ApiKeyId, DeviceId, DeviceStatus, Envelope, Event, Position, Prefix, SecretVerifier, SerialNumber, Tags, Timestamp,
 };
 use signalbeam_event_store::Recorded;
 use sqlx::SqliteConnection;
@@ -191,6 +191,7 @@ impl Changes {
                 authority_id: envelope.stream.id().to_owned(),
                 revoked_at: moment.at,
                 revoked_by: moment.by,
+                ended_position: moment.position,
             }),
             AuthorityEvent::Rotated(_) => self
                 .authority_rotations
@@ -207,22 +208,24 @@ impl Changes {
                     intended_at: moment.at,
                 });
             }
-            // Which of the trusted authorities signs is no matter of its certificate.
-            AuthorityEvent::Activated(_) => {}
+            // Which of the trusted authorities signs is no matter of its certificate, nor are its lists.
+            AuthorityEvent::Activated(_) | AuthorityEvent::CrlPublished(_) => {}
         }
     }
 }
 
-/// When something happened and who did it, as `kind:id`.
+/// When something happened, where it stands in the log, and who did it, as `kind:id`.
 #[derive(Debug)]
 struct Moment {
     at: Timestamp,
+    position: Position,
     by: String,
 }
 
 impl Moment {
     fn of(envelope: &Envelope) -> Self {
-        Self { at: envelope.recorded_at, by: format!("{}:{}", envelope.actor.kind.as_str(), envelope.actor.id) }
+        let by = format!("{}:{}", envelope.actor.kind.as_str(), envelope.actor.id);
+        Self { at: envelope.recorded_at, position: envelope.position, by }
     }
 }
 

@@ -32,6 +32,11 @@ impl Freshness {
         Position(self.appended.load(Ordering::Acquire))
     }
 
+    /// How far the tables have come.
+    pub fn tables_position(&self) -> Position {
+        self.projector.position()
+    }
+
     /// Waits until the tables hold everything that this node appended before the call.
     ///
     /// # Errors

@@ -24,8 +24,9 @@ pub use progress::{Behind, ProjectionFailure};
 pub use projector::{Lag, Projector};
 pub use read_model::{
     ActiveCertificates, ApiKeyRow, CertificateFilter, CertificateRow, CertificateState, CertificateStatus,
-    CredentialUsage, Cursor, DaySpan, DayUsage, DeviceDetail, DeviceFilter, DeviceRow, DeviceUsage, InvalidCursor,
-    LastSeen, Listed, ReadModel, Revocation, RevocationRow, RevokedTokens, TokenFilter, TokenRow, TokenStatus,
+    CredentialUsage, Cursor, DaySpan, DayUsage, DeviceDetail, DeviceFilter, DeviceRow, DeviceUsage, EndedCertificate,
+    InvalidCursor, LastSeen, Listed, NewEndings, ReadModel, RevocationRow, RevokedTokens, TokenFilter, TokenRow,
+    TokenStatus,
 };
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use standing::{CertificateOrigin, CertificateType};

@@ -18,12 +18,18 @@ pub mod usage;
 pub use documentation::{describe, documentation};
 pub use state::{CaCertificates, Parts, QueryApi};
 
+use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// All routes of this crate, with their documentation.
 pub fn router(state: QueryApi) -> OpenApiRouter {
     all_routes().with_state(state)
+}
+
+/// The one route of this crate that whoever checks a certificate reads, as it stands on the plain listener too.
+pub fn pki_router(state: QueryApi) -> Router {
+    OpenApiRouter::new().routes(routes!(certificates::ca::get_ca_certificate)).with_state(state).split_for_parts().0
 }
 
 /// The documentation of this crate's routes, without anything to serve them from.

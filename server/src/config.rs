@@ -31,8 +31,18 @@ pub const FILE_NAME: &str = "signalbeam.toml";
 
 /// Sections whose rules hold several keys against each other: where one of them cannot be read, the others' complaints
 /// would be about a default.
-const INTERWOVEN: [&str; 9] =
-    ["api_keys", "azure_key_vault", "ca", "certificates", "oidc", "profiles", "proxy", "registration_tokens", "tls"];
+const INTERWOVEN: [&str; 10] = [
+    "api_keys",
+    "azure_key_vault",
+    "ca",
+    "certificates",
+    "oidc",
+    "pki",
+    "profiles",
+    "proxy",
+    "registration_tokens",
+    "tls",
+];
 
 /// What the command line decides.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +51,8 @@ pub struct Flags {
     pub listen: Option<SocketAddr>,
     /// `--ops-listen`.
     pub ops_listen: Option<SocketAddr>,
+    /// `--pki-listen`.
+    pub pki_listen: Option<SocketAddr>,
 }
 
 /// Where a configuration is read from, kept for reading it again.
@@ -126,8 +138,9 @@ impl Sources {
     fn layers(&self) -> Result<Vec<Layer>, ConfigError> {
         let mut layers: Vec<Layer> = self.file.as_deref().map(read_file).transpose()?.into_iter().collect();
         layers.extend(Layer::from_environment(self.environment.iter().cloned()));
-        layers.extend(flag_layer("--listen", "address", self.flags.listen));
-        layers.extend(flag_layer("--ops-listen", "ops_address", self.flags.ops_listen));
+        layers.extend(flag_layer("--listen", "listener", "address", self.flags.listen));
+        layers.extend(flag_layer("--ops-listen", "listener", "ops_address", self.flags.ops_listen));
+        layers.extend(flag_layer("--pki-listen", "pki", "listen", self.flags.pki_listen));
         Ok(layers)
     }
 }
@@ -140,9 +153,9 @@ fn read_file(path: &Path) -> Result<Layer, ConfigError> {
     Ok(Layer::new(path.display().to_string(), values))
 }
 
-fn flag_layer(flag: &str, key: &str, address: Option<SocketAddr>) -> Option<Layer> {
-    let section = Dict::from([(key.to_owned(), Value::from(address?.to_string()))]);
-    Some(Layer::new(flag, Dict::from([("listener".to_owned(), Value::from(section))])))
+fn flag_layer(flag: &str, section: &str, key: &str, address: Option<SocketAddr>) -> Option<Layer> {
+    let values = Dict::from([(key.to_owned(), Value::from(address?.to_string()))]);
+    Some(Layer::new(flag, Dict::from([(section.to_owned(), Value::from(values))])))
 }
 
 #[cfg(test)]

@@ -20,6 +20,15 @@ pub const TASK_RESTARTS: &str = "signalbeam_background_task_restarts_total";
 /// 1 while the event log is found to have gone back and nobody has acknowledged it, else 0.
 pub const LOG_ROLLED_BACK: &str = "signalbeam_log_rolled_back";
 
+/// The number of the signing authority's revocation list.
+pub const CRL_NUMBER: &str = "signalbeam_crl_number";
+/// How many certificates the signing authority's revocation list names.
+pub const CRL_ENTRIES: &str = "signalbeam_crl_entries";
+/// When the eldest revocation list of a trusted authority was made.
+pub const CRL_THIS_UPDATE: &str = "signalbeam_crl_this_update_timestamp_seconds";
+/// When the first revocation list of a trusted authority ends.
+pub const CRL_NEXT_UPDATE: &str = "signalbeam_crl_next_update_timestamp_seconds";
+
 /// By how many events a projection is behind.
 pub const LAG_EVENTS: &str = "signalbeam_projection_lag_events";
 /// By how much time a projection is behind.
@@ -147,6 +156,10 @@ const GAUGES: &[Family] = &[
     ),
     labelled("signalbeam_devices_count", "Devices, by status.", "status", DEVICE_STATUSES),
     labelled("signalbeam_certificates_active_count", "Active certificates, by tenant.", "tenant_id", &["other"]),
+    family(CRL_NUMBER, "The number of the signing authority's revocation list; 0 before there is one."),
+    family(CRL_ENTRIES, "Certificates on the signing authority's revocation list."),
+    family(CRL_THIS_UPDATE, "When the eldest revocation list that is served was made; 0 where an authority has none."),
+    family(CRL_NEXT_UPDATE, "When the first revocation list that is served ends; 0 where an authority has none."),
     family(LOG_ROLLED_BACK, "1 while the event log has gone back and that is not acknowledged: no device is let in."),
     labelled(LAG_EVENTS, "Events that a projection has still to apply.", "projection", PROJECTIONS),
     labelled(LAG_SECONDS, "How long ago a projection last knew that it was up to date.", "projection", PROJECTIONS),

@@ -10,6 +10,7 @@ mod limits;
 mod log_guard;
 mod measured_store;
 mod parts;
+mod pki_listener;
 mod profiles_in_use;
 mod proxies;
 mod readiness;
@@ -33,6 +34,7 @@ use tokio::task::JoinSet;
 
 use acceptors::Acceptors;
 use parts::Parts;
+use pki_listener::{PkiListener, PkiSocket};
 pub use signalbeam_command_api::authorities::AuthorityStartError;
 
 use crate::config::Config;
@@ -62,6 +64,8 @@ pub const TLS_FOLDER: &str = "tls";
 
 /// How long the start waits for the credential index before it serves without: devices get 503 until it is complete.
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the start waits for the first revocation list before it serves without: whoever asks for it gets 503.
+const CRL_PATIENCE: Duration = Duration::from_secs(5);
 /// How long running requests may take to finish at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long sending an answer may take, however steadily the client takes it.
@@ -168,6 +172,8 @@ pub struct RunningServer {
     pub address: SocketAddr,
     /// Where metrics and health are served.
     pub ops_address: SocketAddr,
+    /// Where revocation lists are served over plain HTTP, where they are.
+    pub pki_address: Option<SocketAddr>,
     /// The SHA-256 of the root's certificate.
     pub authority_fingerprint: Fingerprint,
     /// What clients trust, PEM.
@@ -186,6 +192,7 @@ pub struct RunningServer {
     stop_ops: watch::Sender<bool>,
     listener: JoinSet<()>,
     ops_listener: JoinSet<()>,
+    pki: Option<PkiListener>,
     background: Vec<Supervised>,
     _data_dir: DataDir,
 }
@@ -200,6 +207,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     // Bound first, so that a taken address is said before anything else is made.
     let ops_socket = bind("listener.ops_address", config.listener.ops_address).await?;
     let socket = bind("listener.address", config.listener.address).await?;
+    let pki_socket = PkiSocket::bind(&config).await?;
     let address = local_address("listener.address", &socket)?;
     let ops_address = local_address("listener.ops_address", &ops_socket)?;
 
@@ -229,9 +237,11 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
         tracing::warn!("the credential index is still loading; devices are refused (503) until it is complete");
     }
     profiles_in_use::warn_of_missing(&parts).await;
+    parts.wait_for_crls(CRL_PATIENCE).await;
     data_dir.note_ops_address(ops_address)?;
     let (stop, stopping) = watch::channel(false);
     let mut listener = JoinSet::new();
+    let pki = pki_socket.map(|pki| pki.serve(&parts, &config, &shedding, &mut listener, stopping.clone()));
     let (proxy_protocol, protocol) = watch::channel(proxies::protocol(&config.proxy));
     let serving = Listener { socket, tls: Some(tls.current()), limits, router: current, describe: connection };
     listener.spawn(serving.run_behind(protocol, stopping));
@@ -239,6 +249,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     Ok(RunningServer {
         address,
         ops_address,
+        pki_address: pki.as_ref().map(|pki| pki.address),
         authority_fingerprint: fingerprint(authorities.signing().root_der()),
         authority_pem: authorities.certificates_pem(),
         is_first_start: parts.authorities_are_new,
@@ -253,6 +264,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
         stop_ops,
         listener,
         ops_listener,
+        pki,
         background,
         _data_dir: data_dir,
     })
@@ -293,6 +305,9 @@ impl RunningServer {
         }
         limits::put_in_force(&self.config, &self.parts.limits, &self.shedding);
         drop(self.router.send_replace(around_api(&self.api, &self.config, &self.shedding)));
+        if let Some(pki) = &self.pki {
+            pki.reload(&self.config, &self.shedding);
+        }
         reloaded
     }
 
@@ -325,7 +340,17 @@ impl RunningServer {
     /// Stops accepting, lets running requests finish (10 s), and closes the stores.
     pub async fn shutdown(self) {
         let Self {
-            parts, api, router, certificate, stop, stop_ops, mut listener, mut ops_listener, background, ..
+            parts,
+            api,
+            router,
+            certificate,
+            stop,
+            stop_ops,
+            mut listener,
+            mut ops_listener,
+            pki,
+            background,
+            ..
         } = self;
         // No receiver is left where a listener has ended by itself.
         let _ended = stop.send(true);
@@ -333,7 +358,7 @@ impl RunningServer {
         let _ended = stop_ops.send(true);
         while ops_listener.join_next().await.is_some() {}
         // Whatever follows the log ends before the log is closed.
-        drop((background, certificate, router, api));
+        drop((background, certificate, router, api, pki));
         log_guard::bear_last_witness(&parts.guard, &parts.store, &*parts.clock).await;
         let stores = parts.stores();
         drop(parts);

@@ -8,6 +8,7 @@ mod authentication;
 mod authorities;
 mod bulk;
 mod certificates;
+mod crls;
 mod decisions;
 mod documentation;
 mod est;

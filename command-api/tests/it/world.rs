@@ -90,6 +90,8 @@ pub(crate) struct World {
     /// Its routes, with nothing around them.
     bare: Router,
     pub(crate) documentation: utoipa::openapi::OpenApi,
+    /// What the routes work with, and the same again for a second node that serves its own revocation lists.
+    pub(crate) nodes: [CommandApi; 2],
     admins: AdminTokens,
     _folder: TempDir,
 }
@@ -140,21 +142,28 @@ impl World {
         }));
         let log_lock = authenticator.log_lock().clone();
         let profiles = Profiles::default();
-        let state = CommandApi::new(Parts {
-            store: store.clone(),
-            index: index.clone(),
-            read_model: Arc::new(ReadModel::new(tables)),
-            freshness: Freshness::new(projector.clone()),
-            authenticator: Arc::clone(&authenticator),
-            keeper,
-            authorities: authorities.clone(),
-            keeper_of_authorities,
-            profiles: profiles.clone(),
-            device_keys: Arc::new(DeviceKeyGenerator::new(2, 64)),
-            clock: clock.clone(),
-            policy: CommandPolicy::default(),
-        });
-        let (bare, documentation) = router(state).split_for_parts();
+        let read_model = Arc::new(ReadModel::new(tables));
+        let device_keys = Arc::new(DeviceKeyGenerator::new(2, 64));
+        let freshness = Freshness::new(projector.clone());
+        let node = || {
+            CommandApi::new(Parts {
+                store: store.clone(),
+                index: index.clone(),
+                read_model: read_model.clone(),
+                freshness: freshness.clone(),
+                authenticator: authenticator.clone(),
+                keeper: keeper.clone(),
+                authorities: authorities.clone(),
+                keeper_of_authorities: keeper_of_authorities.clone(),
+                profiles: profiles.clone(),
+                crls: Arc::default(),
+                device_keys: device_keys.clone(),
+                clock: clock.clone(),
+                policy: CommandPolicy::default(),
+            })
+        };
+        let nodes = [node(), node()];
+        let (bare, documentation) = router(nodes[0].clone()).split_for_parts();
         let router = behind(&bare, TrustedProxies::default());
         let admins = AdminTokens::new(&key_octets(2));
         Self {
@@ -173,6 +182,7 @@ impl World {
             log_lock,
             router,
             documentation,
+            nodes,
             admins,
             _folder: folder,
         }

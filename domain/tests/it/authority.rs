@@ -12,7 +12,7 @@ use signalbeam_domain::Digest;
 use crate::fixtures::{authority_id, day, fingerprint, serial};
 use crate::given::{Given, given};
 
-fn creation() -> AuthorityCreated {
+pub(crate) fn creation() -> AuthorityCreated {
     AuthorityCreated {
         authority_id: authority_id(1),
         subject: "CN=SignalBeam Root CA, O=SignalBeam, C=US".into(),

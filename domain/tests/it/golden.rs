@@ -185,6 +185,8 @@ fn the_golden_events_of_a_certificate_authority_fold() {
     let events = recorded::<AuthorityEvent>(AuthorityEvent::KINDS);
     let statuses: Vec<_> = (1..=events.len()).map(|n| Authority::fold(&events[..n]).status().unwrap()).collect();
     assert_eq!(statuses, [Prepared, Active, Rotated, Retired, Retired], "the last one is a certificate of our own");
+    let (last, _) = Authority::fold(&events).crls().last().cloned().unwrap();
+    assert_eq!((last.number, last.complete.entries, last.delta.signature.0), (1_769_860_800, 7, vec![0xf0, 0xcd]));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod api_keys;
 mod audit_segment;
 mod authority;
 mod certificates;
+mod crls;
 mod device;
 mod envelope;
 mod event_log;

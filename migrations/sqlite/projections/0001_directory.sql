@@ -135,6 +135,8 @@ CREATE TABLE device_certificates (
     revoked_by        TEXT,
     first_used_at     TEXT,
     noticed_days      INTEGER,                 -- the last expiry threshold that was told, in days before the end
+    ended_position    INTEGER,                 -- of the event by which it ended before its time
+    revocation_position INTEGER,               -- of its revocation, also where it had been superseded before
     renewal_window_start TEXT,                 -- from when on its device was asked to renew it
     renewal_window_end TEXT,                   -- and by when
     reuse_suspected_at TEXT,                   -- when it turned up although it was superseded
@@ -150,6 +152,14 @@ CREATE INDEX device_certificates_by_issue ON device_certificates (issued_at, id)
 CREATE INDEX device_certificates_of_tenant ON device_certificates (tenant_id, issued_at, id);
 CREATE INDEX device_certificates_unrevoked ON device_certificates (tenant_id, expires_at)
     WHERE revoked_at IS NULL AND type = 'Device';
+-- What revocation lists are made of, found without reading the rows themselves.
+CREATE INDEX device_certificates_ended_by_expiry ON device_certificates
+    (authority_id, expires_at, ended_position, revocation_position, revoked_at, revocation_reason_code, serial_number)
+    WHERE ended_position IS NOT NULL AND type = 'Device';
+CREATE INDEX device_certificates_ended ON device_certificates (authority_id, ended_position)
+    WHERE ended_position IS NOT NULL AND type = 'Device';
+CREATE INDEX device_certificates_revoked ON device_certificates (authority_id, revocation_position)
+    WHERE revocation_position IS NOT NULL AND type = 'Device';
 
 -- One row a revocation of admin tokens: of one by its id, or of all that this installation issued before a moment.
 CREATE TABLE admin_token_revocations (

@@ -3,6 +3,7 @@
 
 mod authority;
 mod chain;
+mod crl;
 mod csr;
 mod device_key;
 mod enrolment;

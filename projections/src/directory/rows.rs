@@ -10,8 +10,8 @@ use signalbeam_domain::device::{
 use signalbeam_domain::registration_token::RegistrationTokenEvent;
 use signalbeam_domain::{
     AdminTokenId, AllowedNetworks, ApiKeyId, AuthorityId, Days, Description, DeviceId, DeviceName, DeviceStatus,
-    Digest, EventId, Fingerprint, Metadata, Prefix, ProfileName, Reason, RegistrationTokenId, SerialNumber, Tags,
-    TenantId, Timestamp, TokenIssuer,
+    Digest, EventId, Fingerprint, Metadata, Position, Prefix, ProfileName, Reason, RegistrationTokenId, SerialNumber,
+    Tags, TenantId, Timestamp, TokenIssuer,
 };
 
 use super::Moment;
@@ -278,6 +278,8 @@ pub(super) struct CertificatePatch {
     revocation_reason: Option<Reason>,
     revocation_reason_code: Option<RevocationReason>,
     revoked_by: Option<String>,
+    ended_position: Option<Position>,
+    revocation_position: Option<Position>,
 }
 
 impl CertificatePatch {
@@ -292,6 +294,10 @@ impl CertificatePatch {
     }
 
     fn ends(&mut self, standing: StandingName, reason: Option<Reason>, code: RevocationReason, moment: Moment) {
+        self.ended_position.get_or_insert(moment.position);
+        if standing == StandingName::Revoked {
+            self.revocation_position.get_or_insert(moment.position);
+        }
         self.standing = Some(standing);
         self.revoked_at.get_or_insert(moment.at);
         self.revocation_reason = reason;
@@ -313,4 +319,5 @@ pub(super) struct AuthorityEnd {
     pub(super) authority_id: String,
     pub(super) revoked_at: Timestamp,
     pub(super) revoked_by: String,
+    pub(super) ended_position: Position,
 }

@@ -71,7 +71,9 @@ UPDATE device_certificates SET
     revoked_at = coalesce(revoked_at, patch ->> 'revoked_at'),
     revoked_by = coalesce(patch ->> 'revoked_by', revoked_by),
     revocation_reason = iif(patch ->> 'standing' IS NULL, revocation_reason, patch ->> 'revocation_reason'),
-    revocation_reason_code = coalesce(patch ->> 'revocation_reason_code', revocation_reason_code)
+    revocation_reason_code = coalesce(patch ->> 'revocation_reason_code', revocation_reason_code),
+    ended_position = coalesce(ended_position, patch ->> 'ended_position'),
+    revocation_position = coalesce(revocation_position, patch ->> 'revocation_position')
 FROM (SELECT key AS patched, value AS patch FROM jsonb_each($1))
 WHERE serial_number = patched";
 
@@ -86,6 +88,7 @@ pub(super) const END_AUTHORITIES: &str = "
 UPDATE device_certificates SET
     standing = 'revoked',
     revoked_at = coalesce(revoked_at, ended ->> 'revoked_at'),
-    revoked_by = ended ->> 'revoked_by'
+    revoked_by = ended ->> 'revoked_by',
+    ended_position = coalesce(ended_position, ended ->> 'ended_position')
 FROM (SELECT value AS ended FROM jsonb_each($1))
 WHERE authority_id = ended ->> 'authority_id' AND type <> 'Device'";

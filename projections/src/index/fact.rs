@@ -55,6 +55,7 @@ const OF_NO_CONCERN: &[(&str, u16)] = &[
     ("certificate_authority.activated", 1),
     ("certificate_authority.retired", 1),
     ("certificate_authority.service_certificate_intended", 1),
+    ("certificate_authority.crl_published", 1),
     ("event_log.rollback_acknowledged", 1),
     ("audit_segment.sealed", 1),
     ("audit_segment.dropped", 1),

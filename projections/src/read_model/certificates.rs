@@ -1,4 +1,4 @@
-//! Certificates: the inventory, a device's, one by its serial number, and what a CRL lists.
+//! Certificates: the inventory, a device's, one by its serial number.
 
 use signalbeam_domain::certificate::{RenewalWindow, RevocationReason, Standing};
 use signalbeam_domain::{AuthorityId, DeviceId, Digest, EventId, Fingerprint, SerialNumber, TenantId, Timestamp};
@@ -110,23 +110,6 @@ pub struct CertificateFilter {
     pub serial_numbers: Vec<SerialNumber>,
 }
 
-/// A certificate that a CRL lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Revocation {
-    /// Its serial number.
-    pub serial_number: SerialNumber,
-    /// Who signed it, and so whose CRL lists it.
-    pub authority_id: AuthorityId,
-    /// When it ended.
-    pub revoked_at: Timestamp,
-    /// The last moment of its validity.
-    pub expires_at: Timestamp,
-    /// Whether it was superseded or revoked.
-    pub standing: Standing,
-    /// Why, in the words of RFC 5280.
-    pub reason_code: RevocationReason,
-}
-
 const COLUMNS: &str = "SELECT id, serial_number, device_id, tenant_id, fingerprint, subject, type, profile, issued_at, \
     not_before, expires_at, standing, revoked_at, revoked_by, revocation_reason, revocation_reason_code, superseded_by, \
     renewal_of, public_key_sha256, authority_id, origin, foreign_serial_number, issuer, first_used_at, noticed_days, \
@@ -214,18 +197,6 @@ impl ReadModel {
         listing.and_tenants(confined_to, None);
         listing.one(self.tables.readers()).await
     }
-
-    /// Every certificate that ended before its time and expires at or after a moment, the oldest end first.
-    ///
-    /// # Errors
-    /// [`ReadError`] where the tables do not answer.
-    pub async fn revocations(&self, expiring_from: Timestamp) -> Result<Vec<Revocation>, ReadError> {
-        let query = "SELECT serial_number, authority_id, revoked_at, expires_at, standing, superseded_by, \
-                     revocation_reason_code FROM device_certificates WHERE revoked_at IS NOT NULL AND expires_at >= $1 \
-                     ORDER BY revoked_at, serial_number";
-        let rows = sqlx::query(query).bind(expiring_from.to_string()).fetch_all(self.tables.readers()).await?;
-        rows.iter().map(revocation).collect()
-    }
 }
 
 impl CertificateFilter {
@@ -273,19 +244,6 @@ pub(super) async fn active(
     let mut listing = Listing::new(COLUMNS);
     listing.and("revoked_at IS NULL AND device_id = ", id.to_string());
     listing.one(connection).await
-}
-
-fn revocation(row: &SqliteRow) -> Result<Revocation, ReadError> {
-    Ok(Revocation {
-        serial_number: row.required("serial_number", SerialNumber::from_hex)?,
-        authority_id: row.required("authority_id", AuthorityId::parse)?,
-        revoked_at: row.moment("revoked_at")?,
-        expires_at: row.moment("expires_at")?,
-        standing: standing(row)?,
-        reason_code: row
-            .optional("revocation_reason_code", RevocationReason::parse)?
-            .unwrap_or(RevocationReason::Unspecified),
-    })
 }
 
 impl Listable for CertificateRow {

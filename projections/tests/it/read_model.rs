@@ -2,7 +2,7 @@
 
 use signalbeam_domain::api_key::KeyOrigin;
 use signalbeam_domain::certificate::Standing;
-use signalbeam_domain::{AuthorityId, DeviceId, DeviceStatus, SerialNumber, Tag, Tags, Timestamp};
+use signalbeam_domain::{AuthorityId, DeviceId, DeviceStatus, Position, SerialNumber, Tag, Tags, Timestamp};
 use signalbeam_event_store::Clock;
 use signalbeam_projections::{
     CertificateFilter, CertificateStatus, CertificateType, Cursor, DeviceFilter, ReadModel, RevokedTokens, TokenFilter,
@@ -316,18 +316,46 @@ async fn certificates_are_listed_by_where_they_stand_now() {
 }
 
 #[tokio::test]
-async fn a_crl_lists_what_ended_before_its_time() {
+async fn what_ended_before_its_time_is_told_as_of_any_position() {
     let (fleet, serials) = with_certificates().await;
     let (model, _projected) = asked(&fleet).await;
-    let now = fleet.clock.now();
-    let revocations = model.revocations(now).await.unwrap();
-    let listed: Vec<_> = revocations.iter().map(|revocation| revocation.serial_number).collect();
+    let authority = model.certificate(None, serials[0]).await.unwrap().unwrap().authority_id;
+    let head = fleet.head().await;
+    let endings = model.endings(authority, head, None).await.unwrap();
+    let listed: Vec<_> = endings.iter().map(|ended| ended.serial_number).collect();
     assert_eq!(listed, serials[..2]);
-    assert_eq!(revocations[0].standing, Standing::Revoked);
-    assert_eq!(revocations[1].standing, Standing::Superseded { by: serials[2] });
-    let first = model.certificate(None, serials[0]).await.unwrap().unwrap();
-    assert_eq!(first.superseded_by, Some(serials[1]), "also after the revocation");
-    assert!(model.revocations(now.plus_days(100)).await.unwrap().is_empty());
+    let [first, second] = endings[..] else { panic!("two: {endings:?}") };
+    assert!(first.ending.revoked_at > Some(first.ending.ended_at), "superseded, then revoked");
+    assert_eq!(second.ending.revoked_at, None);
+    let row = model.certificate(None, serials[0]).await.unwrap().unwrap();
+    assert_eq!((row.superseded_by, row.revoked_at), (Some(serials[1]), Some(first.ended_at)));
+    assert_eq!(model.endings(authority, first.ending.ended_at, None).await.unwrap(), [first]);
+    assert!(model.endings(authority, Position(first.ending.ended_at.0 - 1), None).await.unwrap().is_empty());
+    let after_both = first.ending.not_after.plus_days(100);
+    let departed = |position| Some((position, after_both));
+    assert_eq!(model.endings(authority, head, departed(first.ending.ended_at)).await.unwrap(), [second]);
+    assert!(model.endings(authority, head, departed(second.ending.ended_at)).await.unwrap().is_empty());
+    let still_valid = Some((head, first.ending.not_after));
+    assert_eq!(model.endings(authority, head, still_valid).await.unwrap(), [first, second]);
+}
+
+#[tokio::test]
+async fn what_ended_since_a_position_is_noticed() {
+    let (fleet, serials) = with_certificates().await;
+    let (model, _projected) = asked(&fleet).await;
+    let authority = model.certificate(None, serials[0]).await.unwrap().unwrap().authority_id;
+    let endings = model.endings(authority, fleet.head().await, None).await.unwrap();
+    let since = async |position| {
+        let new = model.new_endings(authority, position).await.unwrap();
+        assert_eq!(new.tables_at, fleet.head().await);
+        (new.has_any, new.has_revocation)
+    };
+    assert_eq!(since(Position(0)).await, (true, true));
+    let revoked = endings[0].ending.revoked_at.unwrap();
+    assert_eq!(since(Position(revoked.0 - 1)).await, (true, true), "also of one that had been superseded before");
+    assert_eq!(since(revoked.max(endings[1].ending.ended_at)).await, (false, false));
+    let nobodys = AuthorityId::from_uuid(uuid::Uuid::nil());
+    assert!(!model.new_endings(nobodys, Position(0)).await.unwrap().has_any);
 }
 
 #[tokio::test]

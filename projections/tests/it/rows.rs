@@ -218,6 +218,8 @@ async fn a_certificate_is_superseded_and_then_revoked() {
         "revocation_reason_code=keyCompromise".into(),
         "first_used_at=2026-01-31T12:00:05.000000Z".into(),
         "noticed_days=7".into(),
+        "ended_position=11".into(),
+        "revocation_position=15".into(),
         "profile=device".into(),
         format!("subject=CN=device-{device}, O=SignalBeam"),
         "certificate_pem=-----BEGIN CERTIFICATE-----".into(),
@@ -243,9 +245,12 @@ async fn an_authority_has_a_row_until_it_retires() {
     fleet.perform(Step::RetireAuthority).await;
     projected.catch_up(&fleet).await;
     let row = projected
-        .only_row("SELECT standing, revoked_at, revoked_by FROM device_certificates WHERE standing = 'revoked'")
+        .only_row("SELECT standing, revoked_at, revoked_by, ended_position FROM device_certificates WHERE standing = 'revoked'")
         .await;
-    assert_eq!(row, format!("standing=revoked\nrevoked_at=2026-01-31T12:00:04.000000Z\nrevoked_by={ADMIN}"));
+    assert_eq!(
+        row,
+        format!("standing=revoked\nrevoked_at=2026-01-31T12:00:04.000000Z\nrevoked_by={ADMIN}\nended_position=5")
+    );
 }
 
 #[tokio::test]

@@ -27,6 +27,9 @@ pub(super) struct ServeArgs {
     /// Where to serve metrics and health over plain HTTP, by default 127.0.0.1:9464
     #[arg(long, value_name = "ADDR")]
     ops_listen: Option<SocketAddr>,
+    /// Where to serve revocation lists and the authority's certificate over plain HTTP, by default nowhere
+    #[arg(long, value_name = "ADDR")]
+    pki_listen: Option<SocketAddr>,
 }
 
 /// A listener ended, which it does not do by itself.
@@ -35,7 +38,7 @@ pub(super) struct ServeArgs {
 struct ListenerEnded;
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
-    let flags = Flags { listen: args.listen, ops_listen: args.ops_listen };
+    let flags = Flags { listen: args.listen, ops_listen: args.ops_listen, pki_listen: args.pki_listen };
     let data_dir = args.data_dir.data_dir;
     let sources = Sources::find(args.config, &data_dir, flags);
     let config = sources.load()?;
@@ -117,15 +120,18 @@ async fn reload(server: &mut RunningServer, sources: &Sources, log: &LogControl)
 fn banner(server: &RunningServer, data_dir: &str) -> String {
     let host = if server.address.ip().is_unspecified() { "localhost".to_owned() } else { host(server.address) };
     let url = format!("https://{host}:{}", server.address.port());
+    let lists = server.pki_address.map(|address| format!("http://{address}/api/certificates/crl"));
     if !server.is_first_start {
-        return format!("SignalBeam serves {url} (health and metrics: http://{})\n", server.ops_address);
+        let lists = lists.map(|lists| format!("; revocation lists: {lists}")).unwrap_or_default();
+        return format!("SignalBeam serves {url} (health and metrics: http://{}{lists})\n", server.ops_address);
     }
+    let lists = lists.map(|lists| format!("\x20 revocation lists       {lists}\n")).unwrap_or_default();
     format!(
         "SignalBeam serves {url}\n\n\
          \x20 certificate authority  {}\n\
          \x20 its certificate        {data_dir}/ca/ca-cert.pem\n\
          \x20 API documentation      {url}/docs\n\
-         \x20 health and metrics     http://{}\n\n\
+         \x20 health and metrics     http://{}\n{lists}\n\
          Next, get a token for the API:\n\n\
          \x20 signalbeam admin-token --data-dir {data_dir}\n\n",
         server.authority_fingerprint, server.ops_address,

@@ -15,8 +15,7 @@ const ENVIRONMENT_PREFIX: &str = "SIGNALBEAM__";
 
 /// Keys (or whole sections) that belong to what this version cannot do, and whose absence somebody may rely on: they are
 /// refused.
-const UNSUPPORTED: &[(&str, &str)] =
-    &[("nats", "publishing to NATS"), ("pki.listen", "a plain HTTP listener for CRL and OCSP")];
+const UNSUPPORTED: &[(&str, &str)] = &[("nats", "publishing to NATS")];
 
 /// Keys (or whole sections) that belong to what this version does not do yet. A server without it is no different from one
 /// that has never heard of the key, so a configuration that is ahead of its server still starts, with a warning.

@@ -101,6 +101,7 @@ fn authority(authority: &CertificateAuthority, found: &mut Vec<Broken>) {
     }
     let urls = [
         ("ca.crl_url", &authority.crl_url),
+        ("ca.delta_crl_url", &authority.delta_crl_url),
         ("ca.ocsp_url", &authority.ocsp_url),
         ("ca.issuer_url", &authority.issuer_url),
     ];

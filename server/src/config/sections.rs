@@ -151,8 +151,12 @@ pub struct CertificateAuthority {
     /// The SPIFFE trust domain in devices' certificates: lower-case letters, digits, `.`, `-` and `_`.
     /// `SIGNALBEAM__CA__TRUST_DOMAIN`, default `signalbeam.local`.
     pub trust_domain: String,
-    /// The URL that certificates name for the revocation list. `SIGNALBEAM__CA__CRL_URL`, default none: left out.
+    /// The URL that certificates name for the revocation list; `{authority}` in it stands for the id of the authority that
+    /// signed the certificate. `SIGNALBEAM__CA__CRL_URL`, default none: left out.
     pub crl_url: Option<String>,
+    /// The URL that revocation lists name for the delta list; `{authority}` in it stands for the authority's id.
+    /// `SIGNALBEAM__CA__DELTA_CRL_URL`, default none: left out.
+    pub delta_crl_url: Option<String>,
     /// The URL that certificates name for OCSP. `SIGNALBEAM__CA__OCSP_URL`, default none: left out.
     pub ocsp_url: Option<String>,
     /// The URL that certificates name for their issuer. `SIGNALBEAM__CA__ISSUER_URL`, default none: left out.
@@ -175,6 +179,7 @@ impl Default for CertificateAuthority {
             hierarchy: Hierarchy::Root,
             trust_domain: "signalbeam.local".to_owned(),
             crl_url: None,
+            delta_crl_url: None,
             ocsp_url: None,
             issuer_url: None,
             key_passphrase: None,

@@ -59,7 +59,8 @@ fn the_environment_reads_lists_numbers_truths_and_texts_by_key() {
         ("SIGNALBEAM__MTLS__ENABLED", "false"),
         ("SIGNALBEAM__AUTHENTICATION__BCRYPT_COST", "4"),
         ("SIGNALBEAM__CA__TRUST_DOMAIN", "12345"),
-        ("SIGNALBEAM__CA__CRL_URL", "http://pki.example.com/crl"),
+        ("SIGNALBEAM__CA__CRL_URL", "http://pki.example.com/crl/{authority}"),
+        ("SIGNALBEAM__PKI__LISTEN", "127.0.0.1:8080"),
         ("SIGNALBEAM__AUTHENTICATION__API_KEY_FALLBACK", "unless_revoked"),
     ];
     let config = load("", &environment).unwrap();
@@ -68,7 +69,8 @@ fn the_environment_reads_lists_numbers_truths_and_texts_by_key() {
     assert!(!config.mtls.enabled);
     assert_eq!(config.authentication.bcrypt_cost, 4);
     assert_eq!(config.ca.trust_domain, "12345");
-    assert_eq!(config.ca.crl_url.as_deref(), Some("http://pki.example.com/crl"));
+    assert_eq!(config.ca.crl_url.as_deref(), Some("http://pki.example.com/crl/{authority}"));
+    assert_eq!(config.pki.listen, Some("127.0.0.1:8080".parse().unwrap()));
     assert_eq!(config.authentication.api_key_fallback, ApiKeyFallback::UnlessRevoked);
 }
 
@@ -129,6 +131,11 @@ fn a_wrong_value_names_key_value_place_and_what_is_allowed() {
         ("[api_keys]\nmin_validity_days = 100\n", "api_keys.default_validity_days"),
         ("[ca]\ntrust_domain = 'Example.COM'\n", "ca.trust_domain"),
         ("[ca]\ncrl_url = 'ftp://x/y'\n", "ca.crl_url"),
+        ("[ca]\ndelta_crl_url = 'ftp://x/y'\n", "ca.delta_crl_url"),
+        ("[pki]\ncrl_refresh_hours = 13\n", "pki.crl_refresh_hours"),
+        ("[pki]\ncrl_validity_hours = 721\n", "pki.crl_validity_hours"),
+        ("[pki]\ncrl_min_interval_seconds = 0\n", "pki.crl_min_interval_seconds"),
+        ("[pki]\nlisten = 'here'\n", "pki.listen"),
         ("[tls]\nserver_names = ['https://x']\n", "tls.server_names"),
         ("[tls]\ncertificate_file = 'a.pem'\n", "tls.private_key_file"),
         ("[log]\nlevel = 'a=b=c'\n", "log.level"),

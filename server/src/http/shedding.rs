@@ -65,7 +65,8 @@ impl Route {
             let is_documentation = path == "/openapi.json" || path.starts_with("/docs");
             let is_ocsp = path == "/ocsp" || path.starts_with("/ocsp/");
             let is_for_anybody = ["/api/certificates/ca", "/.well-known/est/cacerts", "/.well-known/est/csrattrs"];
-            is_documentation || is_ocsp || is_for_anybody.contains(&path) || path.ends_with("/renewal-info")
+            let is_list = path.starts_with("/api/certificates/crl");
+            is_documentation || is_ocsp || is_list || is_for_anybody.contains(&path) || path.ends_with("/renewal-info")
         });
         Self { class, is_public }
     }

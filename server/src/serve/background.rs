@@ -1,5 +1,6 @@
 //! What runs beside the listeners until the server ends.
 
+mod crl;
 mod monitors;
 
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub(super) fn start(
         supervise("authorities", move || follow_authorities(Arc::clone(&for_authorities))),
         supervise("open_intents", move || abandon_open_intents(Arc::clone(&for_intents))),
     ];
+    running.push(crl::start(parts, config));
     running.extend(monitors::start(parts, config));
     running
 }

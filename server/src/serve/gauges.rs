@@ -12,7 +12,9 @@ use signalbeam_projections::{DIRECTORY, ReadError, ReadModel, StoreError};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::parts::Parts;
-use crate::metrics::{CREDENTIAL_INDEX, LAG_EVENTS, LAG_SECONDS};
+use crate::metrics::{
+    CREDENTIAL_INDEX, CRL_ENTRIES, CRL_NEXT_UPDATE, CRL_NUMBER, CRL_THIS_UPDATE, LAG_EVENTS, LAG_SECONDS,
+};
 
 /// Gauges may be 15 s old; counting itself takes some of that.
 const ROUND: Duration = Duration::from_secs(10);
@@ -45,7 +47,26 @@ pub(super) async fn keep_fresh(parts: Arc<Parts>, handle: PrometheusHandle) {
     }
 }
 
+/// Of the lists that are served; 0 where an authority that is trusted has none, which is long ago.
+fn crls(parts: &Parts) {
+    let authorities = parts.authorities.current();
+    if let Some(status) = parts.crls.status(authorities.signing().id()) {
+        gauge!(CRL_NUMBER).set(as_gauge(status.number));
+        gauge!(CRL_ENTRIES).set(as_gauge(status.entries));
+    }
+    let statuses = authorities.trusted().iter().map(|one| parts.crls.status(one.authority.id()));
+    let statuses = statuses.map(|status| {
+        status.map_or((0, 0), |status| (status.this_update.unix_seconds(), status.next_update.unix_seconds()))
+    });
+    let (made, ends): (Vec<_>, Vec<_>) = statuses.unzip();
+    let earliest =
+        |seconds: Vec<i64>| as_gauge(u64::try_from(seconds.into_iter().min().unwrap_or_default()).unwrap_or_default());
+    gauge!(CRL_THIS_UPDATE).set(earliest(made));
+    gauge!(CRL_NEXT_UPDATE).set(earliest(ends));
+}
+
 async fn count(parts: &Parts, read_model: &ReadModel, tenants: &mut HashSet<TenantId>) -> Result<(), RoundError> {
+    crls(parts);
     let lag = parts.projector.lag(&*parts.store, &*parts.clock).await?;
     gauge!(LAG_EVENTS, "projection" => DIRECTORY).set(as_gauge(lag.events));
     gauge!(LAG_SECONDS, "projection" => DIRECTORY).set(lag.seconds);

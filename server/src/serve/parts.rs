@@ -10,7 +10,8 @@ use signalbeam_authn::secrets::SecretKeeper;
 use signalbeam_authn::{AuthenticationPolicy, Authenticator, Limits};
 use signalbeam_command_api::authorities::{AuthorityKeeper, Hierarchy};
 use signalbeam_command_api::{
-    CommandApi, CommandPolicy, OcspParts, OcspResponder, OcspSettings, Parts as CommandParts, ocsp_routes,
+    CommandApi, CommandPolicy, OcspParts, OcspResponder, OcspSettings, Parts as CommandParts, PublishedCrls,
+    ocsp_routes,
 };
 use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
 use signalbeam_event_store::audit::AuditDurability;
@@ -53,6 +54,8 @@ pub(super) struct Parts {
     pub(super) keeper_of_authorities: Arc<AuthorityKeeper>,
     /// Whether this start made them.
     pub(super) authorities_are_new: bool,
+    /// The revocation lists that are served.
+    pub(super) crls: Arc<PublishedCrls>,
     pub(super) clock: Arc<dyn Clock>,
     /// Keeps devices out where the log went back.
     pub(super) guard: Arc<LogGuard>,
@@ -134,6 +137,7 @@ impl Parts {
             authorities,
             keeper_of_authorities,
             authorities_are_new,
+            crls: Arc::default(),
             clock,
             guard,
             head_at_start,
@@ -175,6 +179,22 @@ impl Parts {
         }
     }
 
+    /// The routes for those who check certificates, bare.
+    pub(super) fn pki_routes(&self) -> Router {
+        let commands = signalbeam_command_api::pki_router(self.command_api());
+        commands.merge(signalbeam_query_api::pki_router(self.query_api()))
+    }
+
+    /// Waits until the signing authority's revocation lists are served, unless the log is not relied on.
+    pub(super) async fn wait_for_crls(&self, patience: Duration) {
+        if self.guard.is_engaged() {
+            return;
+        }
+        if !self.crls.wait_for(self.authorities.current().signing().id(), patience).await {
+            tracing::warn!("no revocation list has been published yet");
+        }
+    }
+
     /// What the monitors work with.
     pub(super) fn surroundings(&self) -> Surroundings {
         Surroundings {
@@ -185,7 +205,7 @@ impl Parts {
         }
     }
 
-    fn command_api(&self) -> CommandApi {
+    pub(super) fn command_api(&self) -> CommandApi {
         CommandApi::new(CommandParts {
             store: Arc::clone(&self.store) as _,
             index: Arc::clone(&self.index),
@@ -194,6 +214,7 @@ impl Parts {
             authenticator: Arc::clone(&self.authenticator),
             keeper: Arc::clone(&self.keeper),
             authorities: self.authorities.clone(),
+            crls: Arc::clone(&self.crls),
             keeper_of_authorities: Arc::clone(&self.keeper_of_authorities),
             profiles: self.profiles.clone(),
             device_keys: Arc::new(DeviceKeyGenerator::beside_other_work()),
@@ -290,6 +311,7 @@ fn authority_settings(ca: &config::CertificateAuthority) -> Result<AuthoritySett
         let parsed = text.as_deref().map(PublishedUrl::parse).transpose();
         parsed.map_err(|error| StartError::Setting { key, reason: error.to_string() })
     };
+    url("ca.delta_crl_url", &ca.delta_crl_url)?;
     let trust_domain = TrustDomain::parse(&ca.trust_domain)
         .map_err(|error| StartError::Setting { key: "ca.trust_domain", reason: error.to_string() })?;
     Ok(AuthoritySettings {
@@ -336,13 +358,6 @@ fn command_policy(config: &Config) -> Result<CommandPolicy, StartError> {
         renewal_window_days: config.certificate_renewal.renewal_threshold_days,
         est_retry_after_seconds: config.est.retry_after_seconds,
     })
-}
-
-fn hierarchy(ca: &config::CertificateAuthority) -> Hierarchy {
-    match ca.hierarchy {
-        config::Hierarchy::Root => Hierarchy::Root,
-        config::Hierarchy::Intermediate => Hierarchy::Intermediate,
-    }
 }
 
 fn profiles(config: &Config) -> Result<ProfileSet, StartError> {

@@ -45,6 +45,7 @@ impl ReadinessProbe for Probe {
             ("credentialIndex", credential_index(parts)),
             ("auditLog", audit_log(parts).await),
             ("certificateAuthority", certificate_authority(parts)),
+            ("revocationLists", revocation_lists(parts)),
         ])
     }
 }
@@ -111,6 +112,23 @@ fn certificate_authority(parts: &Parts) -> Component {
         let _ = write!(detail, "; it cannot sign: {failure}");
     }
     component(is_valid, detail)
+}
+
+/// Every trusted authority has a list that holds.
+fn revocation_lists(parts: &Parts) -> Component {
+    let (authorities, now) = (parts.authorities.current(), parts.clock.now());
+    let mut ends = Vec::new();
+    for one in authorities.trusted() {
+        let id = one.authority.id();
+        match parts.crls.status(id) {
+            None => return component(false, format!("none was published yet for the authority {id}")),
+            Some(status) if status.next_update < now => {
+                return component(false, format!("that of the authority {id} ended at {}", status.next_update));
+            }
+            Some(status) => ends.push(status.next_update),
+        }
+    }
+    component(true, ends.into_iter().min().map_or_else(String::new, |end| format!("valid until {end}")))
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ fn renewal(serial_number: &str) -> String {
     format!("/api/certificates/{serial_number}/renew")
 }
 
-fn openssl(arguments: &[&str], input: &str) -> String {
+pub(crate) fn openssl(arguments: &[&str], input: &str) -> String {
     let mut child = Command::new("openssl")
         .args(arguments)
         .stdin(Stdio::piped())

@@ -19,6 +19,7 @@ mod authentication_log;
 mod backups;
 mod certificates;
 mod codes;
+mod crls;
 mod doctor;
 mod est;
 mod full_disk;

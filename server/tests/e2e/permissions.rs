@@ -109,8 +109,10 @@ fn path(template: &str, target: &Target) -> String {
         .replace("{id}", id)
         .replace("{deviceId}", &target.device.id)
         .replace("{serialNumber}", &target.identity.serial_number)
-        .replace("{status}", "Approved")
-        .replace("{request}", "MAA");
+        .replace("{request}", "MAA")
+        // Which authority does not matter: its lists are public.
+        .replace("{authorityId}", &target.device.id)
+        .replace("{status}", "Approved");
     assert!(!filled.contains('{'), "{template}: give its placeholder a value in `path` of {}", file!());
     filled
 }

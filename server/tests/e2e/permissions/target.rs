@@ -125,7 +125,6 @@ impl<'a> Walk<'a> {
             }
             "/api/devices/{id}" => json!({"deviceName": "walked"}),
             "/api/devices/bulk" => json!({"action": "suspend", "deviceIds": device_ids}),
-            "/api/certificates/request-renewal" => json!({"filter": {"deviceIds": device_ids}}),
             "/api/certificates/import" => {
                 json!({"tenantId": TENANT, "certificates": [{"certificate": "none"}], "dryRun": true})
             }
