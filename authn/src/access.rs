@@ -85,6 +85,7 @@ pub const ROUTES: &[RouteAccess] = &[
     row("POST", "/api/certificates/{serialNumber}/renew", &[Device], Thing),
     row("DELETE", "/api/certificates/{serialNumber}", &[Admin(ManageCertificates)], Thing),
     row("POST", "/api/certificates/request-renewal", &[Admin(ManageCertificates)], Listed),
+    row("POST", "/api/certificates/revoke", &[Admin(ManageCertificates)], Listed),
     row("GET", "/api/authentication-logs", &[Admin(Read)], Listed),
     row("GET", "/api/authentication-logs/export", &[Admin(Read)], Listed),
     row("GET", "/api/usage", &[Admin(Read)], Listed),

@@ -1,5 +1,6 @@
 //! Certificates: issued, renewed, revoked.
 
+pub(crate) mod bulk_revoke;
 pub(crate) mod filter;
 pub(crate) mod issuance;
 pub(crate) mod issue;

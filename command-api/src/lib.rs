@@ -39,6 +39,7 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(certificates::renew::renew_certificate))
         .routes(routes!(certificates::revoke::revoke_certificate))
         .routes(routes!(certificates::request_renewal::request_renewal))
+        .routes(routes!(certificates::bulk_revoke::revoke_certificates))
         .routes(routes!(admin_tokens::revoke_admin_tokens))
         .routes(routes!(authorities::prepare::prepare_certificate_authority))
         .routes(routes!(authorities::activate::activate_certificate_authority))

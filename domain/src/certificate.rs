@@ -3,6 +3,7 @@
 
 mod events;
 mod renewal;
+mod revocation_reason;
 
 use std::net::IpAddr;
 
@@ -12,6 +13,7 @@ pub use self::events::{
     CertificateSuperseded, ReuseSign,
 };
 pub use self::renewal::{RenewalRules, RenewalWindow, Sighting, renewable_from};
+pub use self::revocation_reason::{RevocationReason, UnknownRevocationReason};
 
 use crate::aggregate::{Aggregate, Context};
 use crate::serial::SerialNumber;
@@ -43,13 +45,27 @@ pub enum CertificateCommand {
     Revoke {
         /// Its serial number.
         serial_number: SerialNumber,
-        /// Why.
+        /// Why, in an admin's words.
         reason: Option<Reason>,
+        /// Why, in those of RFC 5280.
+        reason_code: Option<RevocationReason>,
+    },
+    /// Revoke one and, where others have taken its place meanwhile, the active one among them: whoever had the old key has
+    /// not escaped by renewing while the revocation was on its way.
+    RevokeLine {
+        /// Its serial number.
+        serial_number: SerialNumber,
+        /// Why, in an admin's words.
+        reason: Option<Reason>,
+        /// Why, in those of RFC 5280.
+        reason_code: Option<RevocationReason>,
     },
     /// Revoke every active one.
     RevokeAll {
-        /// Why.
+        /// Why, in an admin's words.
         reason: Option<Reason>,
+        /// Why, in those of RFC 5280.
+        reason_code: Option<RevocationReason>,
     },
     /// Record that a threshold was reached.
     NoticeExpiry(CertificateExpiryNoticed),
@@ -217,6 +233,14 @@ impl Certificates {
         self.issued.iter().filter(|certificate| certificate.standing == Standing::Active)
     }
 
+    /// One and all that took its place, one after the other.
+    fn line(&self, first: SerialNumber) -> impl Iterator<Item = &Certificate> {
+        std::iter::successors(self.find(first), |certificate| match certificate.standing {
+            Standing::Superseded { by } => self.find(by),
+            Standing::Active | Standing::Revoked => None,
+        })
+    }
+
     fn with_certificate(&mut self, serial_number: SerialNumber, change: impl FnOnce(&mut Certificate)) {
         if let Some(certificate) = self.issued.iter_mut().find(|c| c.serial_number() == serial_number) {
             change(certificate);
@@ -246,16 +270,37 @@ impl Aggregate for Certificates {
                     Standing::Superseded { .. } | Standing::Revoked => Err(CertificateError::Revoked),
                 }
             }
-            CertificateCommand::Revoke { serial_number, reason } => Ok(match known(serial_number)?.standing {
-                Standing::Revoked => vec![],
-                Standing::Active | Standing::Superseded { .. } => {
-                    vec![CertificateRevoked { serial_number, reason }.into()]
-                }
-            }),
-            CertificateCommand::RevokeAll { reason } => Ok(self
-                .unrevoked()
-                .map(|c| CertificateRevoked { serial_number: c.serial_number(), reason: reason.clone() }.into())
-                .collect()),
+            // What is revoked stays revoked for the reason that was given first.
+            CertificateCommand::Revoke { serial_number, reason, reason_code } => {
+                Ok(match known(serial_number)?.standing {
+                    Standing::Revoked => vec![],
+                    Standing::Active | Standing::Superseded { .. } => {
+                        vec![CertificateRevoked { serial_number, reason, reason_code }.into()]
+                    }
+                })
+            }
+            CertificateCommand::RevokeLine { serial_number, reason, reason_code } => {
+                known(serial_number)?;
+                let unrevoked =
+                    self.line(serial_number).filter(|certificate| certificate.standing != Standing::Revoked);
+                let ends = unrevoked.filter(|certificate| {
+                    certificate.standing == Standing::Active || certificate.serial_number() == serial_number
+                });
+                let revoked = ends.map(|certificate| CertificateRevoked {
+                    serial_number: certificate.serial_number(),
+                    reason: reason.clone(),
+                    reason_code,
+                });
+                Ok(revoked.map(Into::into).collect())
+            }
+            CertificateCommand::RevokeAll { reason, reason_code } => {
+                let revoked = self.unrevoked().map(|certificate| CertificateRevoked {
+                    serial_number: certificate.serial_number(),
+                    reason: reason.clone(),
+                    reason_code,
+                });
+                Ok(revoked.map(Into::into).collect())
+            }
             CertificateCommand::NoticeExpiry(noticed) => {
                 let certificate = known(noticed.serial_number)?;
                 let is_told = certificate.noticed_days.is_some_and(|told| told <= noticed.threshold_days);

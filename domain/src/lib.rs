@@ -28,6 +28,7 @@ pub mod validity;
 
 pub use admin_token::{AdminTokenId, InvalidTokenName, TokenIssuer};
 pub use aggregate::{Aggregate, Context};
+pub use certificate::RevocationReason;
 pub use credential::{ApiKey, ClaimSecret, Digest, InvalidCredential, Prefix, RegistrationToken, SecretVerifier};
 pub use device::DeviceStatus;
 pub use envelope::{Actor, ActorKind, Category, CorrelationId, Envelope, Position, StreamId, Version};

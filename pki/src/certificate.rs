@@ -8,6 +8,11 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::validity::Validity;
 
+/// A certificate's PEM.
+pub fn certificate_pem(der: &[u8]) -> String {
+    crate::pem::encode("CERTIFICATE", der)
+}
+
 /// The SHA-256 of a certificate's DER: the only key under which a certificate is looked up.
 pub fn fingerprint(der: &[u8]) -> Fingerprint {
     Fingerprint::from_digest(sha256(der))

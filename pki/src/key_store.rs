@@ -3,9 +3,16 @@
 //! An adapter can be a file, a PKCS#11 token or a vault on the network, so everything is asynchronous and works on the
 //! to-be-signed octets.
 
+mod encryption;
 mod file;
+mod files;
+mod foreign;
+#[cfg(feature = "azure")]
+mod key_vault;
 mod local_key;
 mod memory;
+mod pkcs11;
+mod secret;
 mod slots;
 
 use std::fmt;
@@ -19,7 +26,11 @@ use crate::blocking::JobLost;
 use crate::public_key::CaPublicKey;
 
 pub use file::FileKeyStore;
+#[cfg(feature = "azure")]
+pub use key_vault::{KeyVault, KeyVaultIdentity, KeyVaultKeyStore, KeyVaultKeyStores, KeyVaultSettings};
 pub use memory::MemoryKeyStore;
+pub use pkcs11::{Pkcs11KeyStore, Pkcs11KeyStores, Pkcs11Token, Pkcs11TokenSettings};
+pub use secret::KeyStoreSecret;
 pub use slots::{CaKeyStores, FileKeyStores, InvalidKeySlot, KeySlot, MemoryKeyStores};
 
 /// The types of key that a certificate authority can have.
@@ -156,6 +167,25 @@ pub enum KeyStoreError {
         /// The certificate that is there.
         certificate: PathBuf,
     },
+    /// The key is encrypted and nobody has told the passphrase.
+    #[error(
+        "{} is encrypted: tell its passphrase by `ca.key_passphrase_file` or the environment variable \
+         SIGNALBEAM__CA__KEY_PASSPHRASE", key.display()
+    )]
+    PassphraseMissing {
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// The key was encrypted under another passphrase.
+    #[error(
+        "the configured passphrase does not open {}: correct `ca.key_passphrase_file` or \
+         SIGNALBEAM__CA__KEY_PASSPHRASE; to try one by hand, type: openssl pkey -in {} -noout",
+        key.display(), key.display()
+    )]
+    WrongPassphrase {
+        /// The key's file.
+        key: PathBuf,
+    },
     /// A stored key or certificate cannot be understood.
     #[error("{location}: {problem}")]
     Malformed {
@@ -163,6 +193,23 @@ pub enum KeyStoreError {
         location: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// The token or vault does not answer, or refuses.
+    #[error("the {location} is not available: {reason}")]
+    Unavailable {
+        /// Which one.
+        location: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// The token has refused the PIN, which is then not tried again: tokens lock themselves after a few wrong ones.
+    #[error(
+        "the {location} refused the PIN; it is not tried again, since a token locks itself after a few wrong ones: \
+         correct `ca.pkcs11.pin_file` or SIGNALBEAM__CA__PKCS11__PIN and start the server anew"
+    )]
+    PinRefused {
+        /// Which token.
+        location: String,
     },
     /// A signature was asked for before a key was created.
     #[error("there is no key yet")]
@@ -176,4 +223,11 @@ pub enum KeyStoreError {
     /// The computation did not finish.
     #[error(transparent)]
     Lost(#[from] JobLost),
+}
+
+impl KeyStoreError {
+    /// Whether the store may hold everything it should, and cannot be asked now.
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::PinRefused { .. })
+    }
 }

@@ -30,14 +30,17 @@ pub use authority::{
     NewAuthority,
 };
 pub use blocking::BlockingPool;
-pub use certificate::{certificates_from_pem, fingerprint, peek_validity};
+pub use certificate::{certificate_pem, certificates_from_pem, fingerprint, peek_validity};
 pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificate};
 pub use csr::CsrError;
 pub use device_key::{DeviceKeyError, DeviceKeyGenerator};
 pub use key_store::{
     CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, FileKeyStore, FileKeyStores, InvalidKeySlot, KeySlot,
-    KeyStoreError, MemoryKeyStore, MemoryKeyStores,
+    KeyStoreError, KeyStoreSecret, MemoryKeyStore, MemoryKeyStores, Pkcs11KeyStore, Pkcs11KeyStores, Pkcs11Token,
+    Pkcs11TokenSettings,
 };
+#[cfg(feature = "azure")]
+pub use key_store::{KeyVault, KeyVaultIdentity, KeyVaultKeyStore, KeyVaultKeyStores, KeyVaultSettings};
 pub use key_type::DeviceKeyType;
 pub use pem::PrivateKeyPem;
 pub use profile::{InvalidProfile, Profile, ProfileSet, ProfileSettings, Profiles, PublishedUrl};

@@ -26,7 +26,7 @@ use self::rows::{
     DevicePatch, DeviceRow, TokenPatch, TokenRow,
 };
 use crate::progress::ProjectionFailure;
-use crate::standing::{CertificateType, StandingName};
+use crate::standing::CertificateType;
 
 /// What a batch of events changes.
 #[derive(Debug, Default)]
@@ -147,11 +147,10 @@ impl Changes {
             }
             CertificateEvent::Superseded(superseded) => {
                 let patch = patches.entry(superseded.serial_number).or_default();
-                patch.superseded_by = Some(superseded.superseded_by);
-                patch.ends(StandingName::Superseded, None, moment);
+                patch.is_superseded(superseded.superseded_by, moment);
             }
             CertificateEvent::Revoked(revoked) => {
-                patches.entry(revoked.serial_number).or_default().ends(StandingName::Revoked, revoked.reason, moment);
+                patches.entry(revoked.serial_number).or_default().is_revoked(revoked, moment);
             }
             CertificateEvent::ExpiryNoticed(noticed) => {
                 patches.entry(noticed.serial_number).or_default().noticed_days = Some(noticed.threshold_days);

@@ -7,6 +7,7 @@ pub mod of_device;
 pub mod renewal_info;
 
 use serde::Serialize;
+use signalbeam_domain::certificate::RevocationReason;
 use signalbeam_domain::{DeviceId, Fingerprint, SerialNumber, TenantId, Timestamp};
 use signalbeam_projections::{CertificateRow, CertificateType};
 use utoipa::ToSchema;
@@ -58,9 +59,14 @@ pub struct ListedCertificate {
     /// Who did that, as `kind:id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     revoked_by: Option<String>,
-    /// Why it was revoked.
+    /// Why it was revoked, in an admin's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     revocation_reason: Option<String>,
+    /// The same in the words of RFC 5280, section 5.3.1, as CRL and OCSP tell it: `superseded` where another one took its
+    /// place, `unspecified` where nothing was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "keyCompromise")]
+    revocation_reason_code: Option<RevocationReason>,
     /// The serial number of the certificate that took its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -101,6 +107,7 @@ impl ListedCertificate {
             revoked_at: row.revoked_at,
             revoked_by: row.revoked_by,
             revocation_reason: row.revocation_reason,
+            revocation_reason_code: row.revocation_reason_code,
             superseded_by: row.superseded_by,
             renewal_of: row.renewal_of,
             renewal_requested_from: row.renewal_requested.map(|window| window.start),

@@ -20,10 +20,10 @@ use figment::value::{Dict, Value};
 pub use error::{ConfigError, Problem, WithoutEffect};
 use layer::Layer;
 pub use sections::{
-    AddressHeader, ApiKeyExpirationCheck, ApiKeyFallback, ApiKeyRetirement, Audit, Authentication,
+    AddressHeader, ApiKeyExpirationCheck, ApiKeyFallback, ApiKeyRetirement, Audit, Authentication, AzureKeyVault,
     CertificateAuthority, CertificateRenewal, ClientCertificateHeader, Config, DeviceKeyType, Durability, Hierarchy,
-    KeyStore, KeyType, Listener, Log, LogFormat, Mtls, Oidc, Profile, Proxy, ProxyProtocol, RateLimit, Store,
-    TenantBounds, Tenants, Tls, Validity,
+    KeyStore, KeyType, Listener, Log, LogFormat, Mtls, Oidc, Pkcs11, Profile, Proxy, ProxyProtocol, RateLimit, Secret,
+    Store, TenantBounds, Tenants, Tls, Validity,
 };
 
 /// The name of the file that is looked for where none is named.
@@ -31,7 +31,8 @@ pub const FILE_NAME: &str = "signalbeam.toml";
 
 /// Sections whose rules hold several keys against each other: where one of them cannot be read, the others' complaints
 /// would be about a default.
-const INTERWOVEN: [&str; 7] = ["api_keys", "certificates", "oidc", "profiles", "proxy", "registration_tokens", "tls"];
+const INTERWOVEN: [&str; 9] =
+    ["api_keys", "azure_key_vault", "ca", "certificates", "oidc", "profiles", "proxy", "registration_tokens", "tls"];
 
 /// What the command line decides.
 #[derive(Debug, Clone, Default)]

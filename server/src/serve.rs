@@ -5,6 +5,7 @@ mod audit_upkeep;
 mod background;
 mod gauges;
 mod intents;
+mod key_stores;
 mod limits;
 mod log_guard;
 mod measured_store;

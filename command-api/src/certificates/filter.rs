@@ -51,11 +51,12 @@ pub(crate) enum Scope {
 }
 
 /// A device's certificate that was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) device_id: DeviceId,
     pub(crate) tenant_id: TenantId,
     pub(crate) serial_number: SerialNumber,
+    pub(crate) profile: Option<String>,
 }
 
 impl CertificateSelection {
@@ -78,6 +79,11 @@ impl CertificateSelection {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether it names nothing, and so means everything.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     /// Looks for them, as the tables stand now. What is issued meanwhile is not found.
@@ -135,7 +141,7 @@ impl Targets<'_> {
 }
 
 /// Every certificate of the type that is looked for is a device's.
-fn target(row: &CertificateRow) -> Option<Target> {
+pub(crate) fn target(row: &CertificateRow) -> Option<Target> {
     let (device_id, tenant_id) = row.device_id.zip(row.tenant_id)?;
-    Some(Target { device_id, tenant_id, serial_number: row.serial_number })
+    Some(Target { device_id, tenant_id, serial_number: row.serial_number, profile: row.profile.clone() })
 }

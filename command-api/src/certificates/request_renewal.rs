@@ -183,7 +183,7 @@ impl Asking {
         while let Some(page) = targets.page().await? {
             tally.matched += page.len();
             let named = page.iter().take(NAMED - tally.named.len());
-            tally.named.extend(named.map(|target| MeantCertificate::of(*target)));
+            tally.named.extend(named.map(|target| MeantCertificate::of(target.clone())));
             if !dry_run {
                 self.ask_for(page, &mut tally).await?;
             }

@@ -6,7 +6,7 @@ use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, AdminPrincipal, Permission, RequestContext};
 use signalbeam_domain::certificate::{CertificateCommand, Certificates};
-use signalbeam_domain::{DeviceId, Reason, SerialNumber, StreamId, TenantId};
+use signalbeam_domain::{DeviceId, Reason, RevocationReason, SerialNumber, StreamId, TenantId};
 use utoipa::ToSchema;
 
 use super::refused;
@@ -18,14 +18,19 @@ use crate::state::CommandApi;
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RevokeCertificate {
-    /// Why.
+    /// Why, in your own words.
     #[schema(value_type = Option<String>, max_length = 512)]
     reason: Option<Reason>,
+    /// Why, in the words of RFC 5280, section 5.3.1: `unspecified`, `keyCompromise`, `cACompromise`, `affiliationChanged`,
+    /// `superseded`, `cessationOfOperation`, `privilegeWithdrawn` or `aACompromise`. CRL and OCSP tell it.
+    #[schema(value_type = Option<String>, example = "keyCompromise")]
+    reason_code: Option<RevocationReason>,
 }
 
 /// Revoke a certificate.
 ///
-/// Takes effect before it is answered, on open connections too. Revoking it again changes nothing.
+/// Takes effect before it is answered, on open connections too. A superseded certificate may be revoked as well: it becomes
+/// revoked, for the reason given. Revoking again what is revoked changes nothing, whatever the reason.
 #[utoipa::path(
     delete, path = "/api/certificates/{serialNumber}", tag = "Certificates", operation_id = "revokeCertificate",
     params(("serialNumber" = String, Path, description = "40 hex digits"), ("Idempotency-Key" = Option<String>, Header)),
@@ -53,7 +58,11 @@ pub(crate) async fn revoke_certificate(
     let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
     let stream = StreamId::certificates(device_id);
-    let command = || CertificateCommand::Revoke { serial_number, reason: body.value.reason.clone() };
+    let command = || CertificateCommand::Revoke {
+        serial_number,
+        reason: body.value.reason.clone(),
+        reason_code: body.value.reason_code,
+    };
     let outcome = api.execute::<Certificates>(&cause, &stream, tenant_id, command, |error| refused(&error)).await?;
     if !outcome.events.is_empty() && !outcome.is_repeat {
         metrics::counter!("signalbeam_certificates_revoked_total").increment(1);

@@ -2,7 +2,7 @@
 
 use signalbeam_authn::{Permission, Problem};
 use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeys, KeyRevocationCause};
-use signalbeam_domain::certificate::{CertificateCommand, Certificates};
+use signalbeam_domain::certificate::{CertificateCommand, Certificates, RevocationReason};
 use signalbeam_domain::device::{DecisionReason, Device, DeviceCommand};
 use signalbeam_domain::{
     Aggregate, Context, Days, DeviceId, DeviceStatus, Event, ProfileName, StreamId, TenantId, Version,
@@ -125,7 +125,10 @@ impl Decision {
         let Self::Decommission(DecisionReason { reason }) = self else { return Ok(vec![device]) };
         let revoke_keys =
             ApiKeyCommand::RevokeAll { cause: KeyRevocationCause::Decommissioned, reason: reason.clone() };
-        let revoke_certificates = CertificateCommand::RevokeAll { reason: reason.clone() };
+        let revoke_certificates = CertificateCommand::RevokeAll {
+            reason: reason.clone(),
+            reason_code: Some(RevocationReason::CessationOfOperation),
+        };
         Ok(vec![
             device,
             plan::<ApiKeys>(api, StreamId::api_keys(id), tenant_id, revoke_keys).await?,

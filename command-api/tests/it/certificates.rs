@@ -1,5 +1,6 @@
 //! Certificates: issued, renewed, revoked.
 
+mod bulk_revoking;
 mod early_renewal;
 mod issuing;
 mod profiles;

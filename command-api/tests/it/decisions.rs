@@ -162,6 +162,8 @@ async fn decommissioning_ends_every_credential_in_its_own_append() {
     let last: Vec<&str> = log.iter().rev().take(3).map(|r| r.envelope.event_type.as_str()).collect();
     assert_eq!(last, ["certificate.revoked", "api_key.revoked", "device.decommissioned"]);
     assert_eq!(log.last().unwrap().envelope.position, position);
+    let data: Value = serde_json::from_slice(&log.last().unwrap().envelope.data).unwrap();
+    assert_eq!((&data["reason"], &data["reasonCode"]), (&json!("scrapped"), &json!("cessationOfOperation")));
     let answer = world.heartbeat_by_certificate(&device, &certificate).await;
     answer.problem(ErrorCode::CertificateRevoked);
     world.heartbeat_by_key(&device).await.problem(ErrorCode::ApiKeyRevoked);

@@ -36,6 +36,7 @@ const ANSWERED: &[&str] = &[
     "activate-certificate-authority",
     "prepare-certificate-authority",
     "retire-certificate-authority",
+    "revoke-certificates",
     "create-registration-token",
     "approve-device",
     "reject-device",
@@ -186,6 +187,9 @@ async fn an_admin_renews_and_withdraws_credentials_by_the_examples() {
     follow(world.post(device.route("rotate-api-key")), "rotate-api-key", json!({})).await;
     follow(world.post(device.route("revoke-api-key")), "revoke-api-key", json!({})).await;
     follow(world.delete(certificate.route()), "revoke-certificate", json!({})).await;
+    let (device, _) = world.device_with_certificate(TENANT_A).await;
+    let filter = json!({"filter": {"deviceIds": [device.id]}});
+    follow(world.post("/api/certificates/revoke"), "revoke-certificates", filter).await;
     let route = "/api/admin-tokens/revoke";
     follow(world.post(route), "revoke-admin-tokens.one", json!({})).await;
     follow(world.post(route), "revoke-admin-tokens.all", json!({})).await;

@@ -160,6 +160,12 @@ async fn recipe_for_credentials<'a>(world: &'a World, operation: &str) -> Recipe
             let body = move |hours: u16| json!({"filter": {"deviceIds": [device.id]}, "spreadHours": hours});
             recipe(call, body(1), body(2), Same)
         }
+        "revokeCertificates" => {
+            let (device, _) = world.device_with_certificate(TENANT_A).await;
+            let body = |why: &str| json!({"filter": {"deviceIds": [device.id]}, "reason": why, "dryRun": false});
+            let call = |body: &Value| world.post("/api/certificates/revoke").admin(Role::Admin).json(body);
+            recipe(call, body("one"), body("two"), Same)
+        }
         "revokeAdminTokens" => {
             let call = |body: &Value| world.post("/api/admin-tokens/revoke").admin(Role::Admin).json(body);
             recipe(call, json!({"jti": "one"}), json!({"jti": "two"}), Same)

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::revocation_reason::RevocationReason;
 use crate::credential::Digest;
 use crate::event::events;
 use crate::ids::{AuthorityId, DeviceId, TenantId};
@@ -102,9 +103,12 @@ pub struct CertificateSuperseded {
 pub struct CertificateRevoked {
     /// Its serial number.
     pub serial_number: SerialNumber,
-    /// Why.
+    /// Why, in an admin's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// Why, in the words of RFC 5280; nothing was said where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<RevocationReason>,
 }
 
 /// Somebody was told that a certificate is about to expire, so that each threshold is told once.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use signalbeam_domain::certificate::{
     AbandonCause, Certificate, CertificateAbandoned, CertificateCommand as Command, CertificateError as Error,
     CertificateEvent as Event, CertificateExpiryNoticed, CertificateFirstUsed, CertificateIntended, CertificateRevoked,
-    CertificateSuperseded, Certificates, RenewalRules, Standing,
+    CertificateSuperseded, Certificates, RenewalRules, RevocationReason, Standing,
 };
 use signalbeam_domain::{SerialNumber, Timestamp};
 
@@ -56,11 +56,16 @@ fn superseded(old: u8, new: u8) -> Event {
 }
 
 fn revoked(number: u8) -> Event {
-    CertificateRevoked { serial_number: serial(number), reason: Some(reason("leaked")) }.into()
+    let (reason, reason_code) = (Some(reason("leaked")), Some(RevocationReason::KeyCompromise));
+    CertificateRevoked { serial_number: serial(number), reason, reason_code }.into()
 }
 
 fn revoke(number: u8) -> Command {
-    Command::Revoke { serial_number: serial(number), reason: Some(reason("leaked")) }
+    revoke_as(number, RevocationReason::KeyCompromise)
+}
+
+fn revoke_as(number: u8, code: RevocationReason) -> Command {
+    Command::Revoke { serial_number: serial(number), reason: Some(reason("leaked")), reason_code: Some(code) }
 }
 
 fn abandoned(number: u8) -> CertificateAbandoned {

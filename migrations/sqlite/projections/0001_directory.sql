@@ -121,6 +121,7 @@ CREATE TABLE device_certificates (
     standing          TEXT NOT NULL DEFAULT 'active' CHECK (standing IN ('active', 'superseded', 'revoked')),
     revocation_reason TEXT,                    -- what an admin said of it
     superseded_by     TEXT,                    -- the serial number of the certificate that took its place
+    revocation_reason_code TEXT,               -- why it ended, by its name in RFC 5280, section 5.3.1; NULL while it is active
     profile           TEXT,                    -- the profile that decided its contents
     public_key_sha256 TEXT,                    -- over the SubjectPublicKeyInfo
     renewal_of        TEXT,                    -- the serial number of the certificate that it renewed

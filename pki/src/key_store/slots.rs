@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{CaKeyStore, FileKeyStore, KeyStoreError, MemoryKeyStore};
+use super::{CaKeyStore, FileKeyStore, KeyStoreError, KeyStoreSecret, MemoryKeyStore};
 use crate::blocking::BlockingPool;
 
 /// The most characters of a slot's name: with a label in front it still fits what tokens and vaults take.
@@ -51,6 +51,13 @@ impl KeySlot {
     }
 }
 
+impl KeySlot {
+    /// The name of a slot's things in a token or vault: the first authority's is `name` itself.
+    pub(super) fn within(&self, name: &str) -> String {
+        if self.is_main() { name.to_owned() } else { format!("{name}-{self}") }
+    }
+}
+
 impl fmt::Display for KeySlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -70,13 +77,20 @@ pub trait CaKeyStores: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone)]
 pub struct FileKeyStores {
     folder: PathBuf,
+    passphrase: Option<KeyStoreSecret>,
     pool: BlockingPool,
 }
 
 impl FileKeyStores {
     /// Makes one on a folder, which need not exist yet. Computes and touches files in `pool` only.
     pub fn new(folder: impl Into<PathBuf>, pool: BlockingPool) -> Self {
-        Self { folder: folder.into(), pool }
+        Self { folder: folder.into(), passphrase: None, pool }
+    }
+
+    /// The same with keys that are encrypted under a passphrase, see [`FileKeyStore::with_passphrase`].
+    #[must_use]
+    pub fn encrypted(self, passphrase: KeyStoreSecret) -> Self {
+        Self { passphrase: Some(passphrase), ..self }
     }
 
     /// Where a slot's files are.
@@ -87,7 +101,8 @@ impl FileKeyStores {
 
 impl CaKeyStores for FileKeyStores {
     fn open(&self, slot: &KeySlot) -> Result<Arc<dyn CaKeyStore>, KeyStoreError> {
-        Ok(Arc::new(FileKeyStore::new(self.folder(slot), self.pool.clone())))
+        let passphrase = self.passphrase.clone();
+        Ok(Arc::new(FileKeyStore::with_passphrase(self.folder(slot), passphrase, self.pool.clone())))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 use signalbeam_domain::api_key::{KeyOrigin, KeyRevocationCause};
+use signalbeam_domain::certificate::{CertificateRevoked, RevocationReason};
 use signalbeam_domain::device::{
     DecisionReason, DeviceDecommissioned, DeviceEvent, DeviceReinstated, DeviceRejected, DeviceSuspended,
 };
@@ -243,7 +244,7 @@ impl TokenPatch {
 /// What became of a certificate.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct CertificatePatch {
-    pub(super) superseded_by: Option<SerialNumber>,
+    superseded_by: Option<SerialNumber>,
     pub(super) first_used_at: Option<Timestamp>,
     pub(super) noticed_days: Option<u16>,
     pub(super) renewal_window_start: Option<Timestamp>,
@@ -254,14 +255,26 @@ pub(super) struct CertificatePatch {
     revoked_at: Option<Timestamp>,
     /// Counts where `standing` is there, also where it is none.
     revocation_reason: Option<Reason>,
+    revocation_reason_code: Option<RevocationReason>,
     revoked_by: Option<String>,
 }
 
 impl CertificatePatch {
-    pub(super) fn ends(&mut self, standing: StandingName, reason: Option<Reason>, moment: Moment) {
+    pub(super) fn is_superseded(&mut self, by: SerialNumber, moment: Moment) {
+        self.superseded_by = Some(by);
+        self.ends(StandingName::Superseded, None, RevocationReason::Superseded, moment);
+    }
+
+    pub(super) fn is_revoked(&mut self, revoked: CertificateRevoked, moment: Moment) {
+        let code = revoked.reason_code.unwrap_or(RevocationReason::Unspecified);
+        self.ends(StandingName::Revoked, revoked.reason, code, moment);
+    }
+
+    fn ends(&mut self, standing: StandingName, reason: Option<Reason>, code: RevocationReason, moment: Moment) {
         self.standing = Some(standing);
         self.revoked_at.get_or_insert(moment.at);
         self.revocation_reason = reason;
+        self.revocation_reason_code = Some(code);
         self.revoked_by = Some(moment.by);
     }
 }

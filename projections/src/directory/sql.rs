@@ -70,7 +70,8 @@ UPDATE device_certificates SET
     standing = coalesce(patch ->> 'standing', standing),
     revoked_at = coalesce(revoked_at, patch ->> 'revoked_at'),
     revoked_by = coalesce(patch ->> 'revoked_by', revoked_by),
-    revocation_reason = iif(patch ->> 'standing' IS NULL, revocation_reason, patch ->> 'revocation_reason')
+    revocation_reason = iif(patch ->> 'standing' IS NULL, revocation_reason, patch ->> 'revocation_reason'),
+    revocation_reason_code = coalesce(patch ->> 'revocation_reason_code', revocation_reason_code)
 FROM (SELECT key AS patched, value AS patch FROM jsonb_each($1))
 WHERE serial_number = patched";
 

@@ -1,6 +1,6 @@
 //! Certificates: the inventory, a device's, one by its serial number, and what a CRL lists.
 
-use signalbeam_domain::certificate::{RenewalWindow, Standing};
+use signalbeam_domain::certificate::{RenewalWindow, RevocationReason, Standing};
 use signalbeam_domain::{AuthorityId, DeviceId, Digest, EventId, Fingerprint, SerialNumber, TenantId, Timestamp};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -44,6 +44,8 @@ pub struct CertificateRow {
     pub revoked_by: Option<String>,
     /// What was said of the revocation.
     pub revocation_reason: Option<String>,
+    /// Why it ended, in the words of RFC 5280; `None` while it has not, and for a retired authority's.
+    pub revocation_reason_code: Option<RevocationReason>,
     /// The certificate that took its place, also where it was revoked afterwards.
     pub superseded_by: Option<SerialNumber>,
     /// The certificate that it renewed.
@@ -98,6 +100,8 @@ pub struct CertificateFilter {
     pub authority_id: Option<AuthorityId>,
     /// Only those that were neither superseded nor revoked, whether or not their validity is over.
     pub unrevoked: bool,
+    /// Only these; empty: all.
+    pub serial_numbers: Vec<SerialNumber>,
 }
 
 /// A certificate that a CRL lists.
@@ -113,10 +117,13 @@ pub struct Revocation {
     pub expires_at: Timestamp,
     /// Whether it was superseded or revoked.
     pub standing: Standing,
+    /// Why, in the words of RFC 5280.
+    pub reason_code: RevocationReason,
 }
 
 const COLUMNS: &str = "SELECT id, serial_number, device_id, tenant_id, fingerprint, subject, type, profile, issued_at, \
-    not_before, expires_at, standing, revoked_at, revoked_by, revocation_reason, superseded_by, renewal_of, \
+    not_before, expires_at, standing, revoked_at, revoked_by, revocation_reason, \
+    revocation_reason_code, superseded_by, renewal_of, \
     public_key_sha256, authority_id, first_used_at, noticed_days, renewal_window_start, \
     renewal_window_end, reuse_suspected_at FROM device_certificates WHERE true";
 
@@ -208,8 +215,8 @@ impl ReadModel {
     /// # Errors
     /// [`ReadError`] where the tables do not answer.
     pub async fn revocations(&self, expiring_from: Timestamp) -> Result<Vec<Revocation>, ReadError> {
-        let query = "SELECT serial_number, authority_id, revoked_at, expires_at, standing, superseded_by \
-                     FROM device_certificates WHERE revoked_at IS NOT NULL AND expires_at >= $1 \
+        let query = "SELECT serial_number, authority_id, revoked_at, expires_at, standing, superseded_by, \
+                     revocation_reason_code FROM device_certificates WHERE revoked_at IS NOT NULL AND expires_at >= $1 \
                      ORDER BY revoked_at, serial_number";
         let rows = sqlx::query(query).bind(expiring_from.to_string()).fetch_all(self.tables.readers()).await?;
         rows.iter().map(revocation).collect()
@@ -249,6 +256,7 @@ impl CertificateFilter {
             listing.and_that("revoked_at IS NULL");
         }
         listing.and_one_of("device_id", self.device_ids.iter().map(ToString::to_string));
+        listing.and_one_of("serial_number", self.serial_numbers.iter().map(ToString::to_string));
     }
 }
 
@@ -269,6 +277,9 @@ fn revocation(row: &SqliteRow) -> Result<Revocation, ReadError> {
         revoked_at: row.moment("revoked_at")?,
         expires_at: row.moment("expires_at")?,
         standing: standing(row)?,
+        reason_code: row
+            .optional("revocation_reason_code", RevocationReason::parse)?
+            .unwrap_or(RevocationReason::Unspecified),
     })
 }
 
@@ -290,6 +301,7 @@ impl Listable for CertificateRow {
             revoked_at: row.optional_moment("revoked_at")?,
             revoked_by: row.optional_text("revoked_by")?,
             revocation_reason: row.optional_text("revocation_reason")?,
+            revocation_reason_code: row.optional("revocation_reason_code", RevocationReason::parse)?,
             superseded_by: row.optional("superseded_by", SerialNumber::from_hex)?,
             renewal_of: row.optional("renewal_of", SerialNumber::from_hex)?,
             public_key_sha256: row.optional("public_key_sha256", digest)?,

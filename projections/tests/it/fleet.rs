@@ -9,7 +9,7 @@ use signalbeam_domain::api_key::{ApiKeyCommand, ApiKeys, KeyIssued, KeyOrigin, K
 use signalbeam_domain::authority::{Authority, AuthorityCommand, AuthorityCreated};
 use signalbeam_domain::certificate::{
     AbandonCause, CertificateAbandoned, CertificateCommand, CertificateExpiryNoticed, CertificateIntended,
-    CertificateIssued, CertificateRenewalRequested, Certificates, RenewalRules, ReuseSign, Sighting,
+    CertificateIssued, CertificateRenewalRequested, Certificates, RenewalRules, ReuseSign, RevocationReason, Sighting,
 };
 use signalbeam_domain::device::{DecisionReason, Device, DeviceCommand, DeviceRegistered, DeviceRenamed};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenCommand, TokenConsumed, TokenIssued};
@@ -389,7 +389,11 @@ impl Fleet {
         let Some(device_id) = self.devices.get(nth).copied() else { return };
         if let Some(certificate) = self.certificates(device_id).await.issued().get(which) {
             let serial_number = certificate.serial_number();
-            let command = CertificateCommand::Revoke { serial_number, reason: Some(reason("key compromise")) };
+            let command = CertificateCommand::Revoke {
+                serial_number,
+                reason: Some(reason("key compromise")),
+                reason_code: (which.is_multiple_of(2)).then_some(RevocationReason::KeyCompromise),
+            };
             self.decide_certificates(nth, command).await;
         }
     }

@@ -214,6 +214,7 @@ async fn a_certificate_is_superseded_and_then_revoked() {
         "renewal_window_end=2026-02-01T12:00:07.000000Z".into(),
         "reuse_suspected_at=2026-01-31T12:00:09.000000Z".into(),
         "revocation_reason=key compromise".into(),
+        "revocation_reason_code=keyCompromise".into(),
         "first_used_at=2026-01-31T12:00:05.000000Z".into(),
         "noticed_days=7".into(),
         "profile=device".into(),

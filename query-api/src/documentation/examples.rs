@@ -67,6 +67,8 @@ const TABLE: &[Row] = &[
     answer("renewCertificate", "401", "Revoked", example!("problem.certificate-revoked")),
     answer("renewCertificate", "409", "Too early", example!("problem.certificate-not-renewable")),
     request("revokeCertificate", "A request", example!("revoke-certificate.request")),
+    request("revokeCertificates", "A request", example!("revoke-certificates.request")),
+    answer("revokeCertificates", "200", "An answer", example!("revoke-certificates.response")),
     answer("listCertificates", "200", "An answer", example!("list-certificates.response")),
     answer("listCertificatesOfDevice", "200", "An answer", example!("list-certificates.response")),
     answer("getCertificate", "200", "An answer", example!("get-certificate.response")),

@@ -37,7 +37,9 @@ async fn the_inventory_tells_where_each_certificate_stands() {
     assert_eq!(superseded["status"], "superseded");
     assert_eq!(superseded["supersededBy"], second.to_string());
     assert_eq!(superseded["revokedAt"], day(0).to_string());
+    assert_eq!(superseded["revocationReasonCode"], "superseded");
     let stolen = show(revoked).await;
+    assert_eq!(stolen["revocationReasonCode"], "keyCompromise");
     assert_eq!(stolen["status"], "revoked");
     assert_eq!(stolen["revocationReason"], "stolen");
     assert_eq!(stolen["type"], "Device");
@@ -48,6 +50,7 @@ async fn the_inventory_tells_where_each_certificate_stands() {
     assert_eq!(renewed["renewalOf"], first.to_string());
     assert_eq!(renewed["expiresAt"], day(80).to_string());
     assert!(renewed.get("revokedAt").is_none());
+    assert!(renewed.get("revocationReasonCode").is_none());
 }
 
 #[tokio::test]

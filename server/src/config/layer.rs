@@ -15,12 +15,8 @@ const ENVIRONMENT_PREFIX: &str = "SIGNALBEAM__";
 
 /// Keys (or whole sections) that belong to what this version cannot do, and whose absence somebody may rely on: they are
 /// refused.
-const UNSUPPORTED: &[(&str, &str)] = &[
-    ("ca.pkcs11", "a PKCS#11 key store"),
-    ("azure_key_vault", "the Azure Key Vault key store"),
-    ("nats", "publishing to NATS"),
-    ("pki", "a plain HTTP listener for CRL and OCSP"),
-];
+const UNSUPPORTED: &[(&str, &str)] =
+    &[("nats", "publishing to NATS"), ("pki", "a plain HTTP listener for CRL and OCSP")];
 
 /// Keys (or whole sections) that belong to what this version does not do yet. A server without it is no different from one
 /// that has never heard of the key, so a configuration that is ahead of its server still starts, with a warning.

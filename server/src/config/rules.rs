@@ -1,5 +1,6 @@
 //! What values must hold beyond their types.
 
+pub(super) mod key_store;
 mod limits;
 mod oidc;
 mod profiles;
@@ -36,6 +37,7 @@ pub(super) fn broken(config: &Config) -> Vec<(String, String, String)> {
     validity("certificates.default_validity_days", &config.certificates, &mut found);
     audit(&config.audit, &mut found);
     authority(&config.ca, &mut found);
+    key_store::broken(config, &mut found);
     tls(&config.tls, &mut found);
     oidc::oidc(&config.oidc, &mut found);
     proxy::broken(config, &mut found);

@@ -3,6 +3,7 @@
 mod api_key_expiration_check;
 mod api_key_retirement;
 mod audit;
+mod key_store;
 mod oidc;
 mod profiles;
 mod proxy;
@@ -19,6 +20,7 @@ use signalbeam_domain::ProfileName;
 pub use api_key_expiration_check::ApiKeyExpirationCheck;
 pub use api_key_retirement::ApiKeyRetirement;
 pub use audit::{Audit, Durability};
+pub use key_store::{AzureKeyVault, KeyStore, Pkcs11, Secret};
 pub use oidc::Oidc;
 pub use profiles::{DeviceKeyType, Profile};
 pub use proxy::{AddressHeader, ClientCertificateHeader, Proxy, ProxyProtocol};
@@ -94,15 +96,6 @@ impl Default for CertificateRenewal {
     }
 }
 
-/// Where the authority's private key lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyStore {
-    /// In a file of the data directory.
-    #[default]
-    File,
-}
-
 /// The authority's key type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum KeyType {
@@ -140,7 +133,7 @@ pub enum Hierarchy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CertificateAuthority {
-    /// Where its private key lives: `file`. `SIGNALBEAM__CA__KEY_STORE`, default `file`.
+    /// Where its private key lives: `file`, `pkcs11` or `azure_key_vault`. `SIGNALBEAM__CA__KEY_STORE`, default `file`.
     pub key_store: KeyStore,
     /// Its key type: `rsa-2048`, `rsa-3072`, `rsa-4096`, `ecdsa-p256` or `ecdsa-p384`.
     /// `SIGNALBEAM__CA__KEY_TYPE`, default `rsa-2048`.
@@ -157,6 +150,14 @@ pub struct CertificateAuthority {
     pub ocsp_url: Option<String>,
     /// The URL that certificates name for their issuer. `SIGNALBEAM__CA__ISSUER_URL`, default none: left out.
     pub issuer_url: Option<String>,
+    /// The passphrase under which the key's file is encrypted, for the environment; in files rather
+    /// `key_passphrase_file`. `SIGNALBEAM__CA__KEY_PASSPHRASE`, default none: a new key is not encrypted.
+    pub key_passphrase: Option<Secret>,
+    /// A file with that passphrase in its first line, which only its owner may read.
+    /// `SIGNALBEAM__CA__KEY_PASSPHRASE_FILE`, default none.
+    pub key_passphrase_file: Option<PathBuf>,
+    /// The token, where `key_store` is `pkcs11`.
+    pub pkcs11: Pkcs11,
 }
 
 impl Default for CertificateAuthority {
@@ -169,6 +170,9 @@ impl Default for CertificateAuthority {
             crl_url: None,
             ocsp_url: None,
             issuer_url: None,
+            key_passphrase: None,
+            key_passphrase_file: None,
+            pkcs11: Pkcs11::default(),
         }
     }
 }
@@ -345,6 +349,8 @@ pub struct Config {
     pub audit: Audit,
     /// The certificate authority.
     pub ca: CertificateAuthority,
+    /// The vault of the authority's key.
+    pub azure_key_vault: AzureKeyVault,
     /// The server's own certificate.
     pub tls: Tls,
     /// Reverse proxies.
@@ -374,6 +380,7 @@ impl Default for Config {
             profiles: BTreeMap::new(),
             audit: Audit::default(),
             ca: CertificateAuthority::default(),
+            azure_key_vault: AzureKeyVault::default(),
             tls: Tls::default(),
             proxy: Proxy::default(),
             store: Store::default(),

@@ -18,6 +18,19 @@ pub(super) fn missing(config: &Config) -> Vec<(String, String, String)> {
             say("store.witness_file", witness, "a file in a folder that exists; is its volume mounted?".to_owned());
         }
     }
+    let (ca, token) = (&config.ca, &config.ca.pkcs11);
+    let of_key_store = [
+        ("ca.key_passphrase_file", &ca.key_passphrase_file),
+        ("ca.pkcs11.module", &token.module),
+        ("ca.pkcs11.pin_file", &token.pin_file),
+    ];
+    for (name, path) in of_key_store {
+        if let Some(path) = path
+            && let Err(error) = File::open(path)
+        {
+            say(name, path, format!("a file that can be read: {error}"));
+        }
+    }
     let (certificate, key) = (&config.tls.certificate_file, &config.tls.private_key_file);
     let mut are_there = true;
     for (name, path) in [("tls.certificate_file", certificate), ("tls.private_key_file", key)] {

@@ -9,6 +9,7 @@ use figment::value::Value;
 
 use super::error::Problem;
 use super::layer::{Layer, known_keys};
+use super::rules::key_store::is_secret;
 use super::sections::Config;
 
 /// What came of reading the values.
@@ -37,7 +38,11 @@ pub(super) fn read(layers: &[Layer]) -> Read {
         match defaults().merge(layer.clone()).extract::<Config>() {
             Ok(_) => figment = figment.merge(layer),
             Err(error) => problems.push(Problem::InvalidValue {
-                value: layer.value(&key).map_or_else(|| "not readable".to_owned(), |value| shown(&value)),
+                value: match layer.value(&key) {
+                    None => "not readable".to_owned(),
+                    Some(_) if is_secret(&key) => "something else".to_owned(),
+                    Some(value) => shown(&value),
+                },
                 origin: layer.origin().to_owned(),
                 allowed: allowed(&alike, default, &error.kind),
                 key,
@@ -61,7 +66,7 @@ fn defaults() -> Figment {
     Figment::from(Serialized::defaults(Config::default()))
 }
 
-/// As it stands in the file. Values appear only for keys that hold no secret, which today are all.
+/// As it stands in the file; for keys that hold no secret.
 fn shown(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("`{text}`"),

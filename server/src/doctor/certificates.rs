@@ -1,6 +1,7 @@
 //! The authority's and the server's certificates: valid, with their keys, and for the right names.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use rustls::client::verify_server_name;
 use rustls::server::ParsedCertificate;
@@ -8,9 +9,10 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use signalbeam_pki::{Timeliness, Validity, peek_validity};
+use zeroize::Zeroizing;
 
 use super::{Check, Subject, in_words};
-use crate::config::Tls;
+use crate::config::{KeyStore, Tls};
 use crate::serve::{AUTHORITY_FOLDER, TLS_FOLDER};
 use crate::server_certificate::{LOCAL_NAMES, OWN_FILE, read_pair};
 
@@ -45,6 +47,9 @@ fn authority(subject: &Subject<'_>) -> Vec<Check> {
         let message = format!("{} is missing or cannot be read", certificate.display());
         Check::error(AUTHORITY_CERTIFICATE, message, "restore the folder `ca` from a backup")
     };
+    if let Some(elsewhere) = key_elsewhere(subject, &key) {
+        return vec![certificate_check, Check::skipped(AUTHORITY_KEY, elsewhere)];
+    }
     let key_check = match read_pair(&certificate, &key) {
         Ok(_) => Check::ok(AUTHORITY_KEY, "the authority's key belongs to its certificate"),
         Err(error) => {
@@ -52,6 +57,20 @@ fn authority(subject: &Subject<'_>) -> Vec<Check> {
         }
     };
     vec![certificate_check, key_check]
+}
+
+/// Why the authority's key cannot be read here, though that is as it should be.
+fn key_elsewhere(subject: &Subject<'_>, key: &Path) -> Option<&'static str> {
+    match subject.config.as_ref().map(|config| config.ca.key_store) {
+        Ok(KeyStore::Pkcs11) => Some("the authority's key is in a PKCS#11 token: /health/ready tells whether it signs"),
+        Ok(KeyStore::AzureKeyVault) => {
+            Some("the authority's key is in a Key Vault: /health/ready tells whether it signs")
+        }
+        Ok(KeyStore::File) | Err(_) => {
+            let text = Zeroizing::new(fs::read_to_string(key).unwrap_or_default());
+            text.contains("BEGIN ENCRYPTED PRIVATE KEY").then_some("the authority's key is encrypted: a start opens it")
+        }
+    }
 }
 
 fn server(subject: &Subject<'_>, tls: &Tls) -> [Check; 2] {

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::{Check, Subject, in_words};
+use crate::config::KeyStore;
 use crate::data_dir::{RESTORE_FILE, access};
 use crate::restore::REPLACED_PREFIX;
 use crate::rollback::ROLLBACK_FILE;
@@ -23,17 +24,20 @@ const LEFTOVER_FILES: &str = "leftover-files";
 /// What is younger may be a file that is just being written.
 const DRAFT_SECONDS: i64 = 60;
 
+/// Only there where the authority's key is in no token or vault.
+const AUTHORITY_KEY_FILE: &str = "ca/ca-key.pem";
 /// What a server cannot do without once it has run.
-const NEEDED: [&str; 6] = [EVENTS_FILE, AUDIT_FILE, ADMIN_KEY_FILE, MAC_KEY_FILE, "ca/ca-key.pem", "ca/ca-cert.pem"];
+const NEEDED: [&str; 6] = [EVENTS_FILE, AUDIT_FILE, ADMIN_KEY_FILE, MAC_KEY_FILE, AUTHORITY_KEY_FILE, "ca/ca-cert.pem"];
 /// What only its owner may read.
-const PRIVATE: [&str; 6] = [EVENTS_FILE, AUDIT_FILE, ADMIN_KEY_FILE, MAC_KEY_FILE, "ca/ca-key.pem", "tls/server.pem"];
+const PRIVATE: [&str; 6] =
+    [EVENTS_FILE, AUDIT_FILE, ADMIN_KEY_FILE, MAC_KEY_FILE, AUTHORITY_KEY_FILE, "tls/server.pem"];
 
 /// What a command that ran as somebody else may have left to a server that cannot read it.
 const SHARED: [&str; 4] = [PROJECTIONS_FILE, WITNESS_FILE, ROLLBACK_FILE, ACKNOWLEDGEMENT_FILE];
 
 pub(super) fn checks(subject: &Subject<'_>) -> Vec<Check> {
     let data_dir = subject.data_dir;
-    let directory = data_directory(data_dir);
+    let directory = data_directory(subject);
     if !data_dir.is_dir() {
         return vec![directory];
     }
@@ -48,7 +52,8 @@ pub(super) fn denied(data_dir: &Path) -> Option<Check> {
     Some(Check::error(DATA_DIRECTORY, in_words(&error), action))
 }
 
-fn data_directory(data_dir: &Path) -> Check {
+fn data_directory(subject: &Subject<'_>) -> Check {
+    let data_dir = subject.data_dir;
     let shown = data_dir.display();
     let Ok(metadata) = fs::metadata(data_dir) else {
         let action = "name the right one with --data-dir, or start a server on it first (`signalbeam serve`)";
@@ -63,7 +68,10 @@ fn data_directory(data_dir: &Path) -> Check {
         found.push(format!("{shown} can be entered by others (mode {mode:03o})"));
         actions.push(format!("run `chmod 700 {shown}`"));
     }
-    let missing: Vec<_> = NEEDED.into_iter().filter(|name| !data_dir.join(name).exists()).collect();
+    let in_file = subject.config.as_ref().is_ok_and(|config| config.ca.key_store == KeyStore::File);
+    let is_elsewhere = |name: &str| name == AUTHORITY_KEY_FILE && !in_file;
+    let missing: Vec<_> =
+        NEEDED.into_iter().filter(|name| !is_elsewhere(name) && !data_dir.join(name).exists()).collect();
     if missing.contains(&EVENTS_FILE) && missing.len() == NEEDED.len() {
         found.push(format!("{shown} is no data directory of a server: there is no {EVENTS_FILE} in it"));
         actions

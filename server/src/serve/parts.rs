@@ -14,18 +14,18 @@ use signalbeam_event_store::audit::AuditDurability;
 use signalbeam_event_store::{Clock, EventReader, FloodGuard, SqliteAuditLog, SqliteEventStore};
 use signalbeam_pki::profile::PublishedUrls;
 use signalbeam_pki::{
-    Authorities, AuthoritySettings, BlockingPool, CaKeyType, DeviceKeyGenerator, FileKeyStores, ProfileSet, Profiles,
-    PublishedUrl, TrustDomain,
+    Authorities, AuthoritySettings, CaKeyType, DeviceKeyGenerator, ProfileSet, Profiles, PublishedUrl, TrustDomain,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables};
 use signalbeam_query_api::{CaCertificates, Parts as QueryParts, QueryApi, documentation};
 use tokio::sync::watch;
 
+use super::key_stores::{WatchedKeyStores, key_stores};
 use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::secrets::Secrets;
-use super::{AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, PROJECTIONS_FILE};
-use super::{StartError, audit_upkeep, limits};
+use super::{AUDIT_FILE, EVENTS_FILE, PROJECTIONS_FILE};
+use super::{AuthorityStartError, StartError, audit_upkeep, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::{oidc, profiles};
@@ -38,6 +38,8 @@ pub(super) struct Parts {
     pub(super) flood_guard: Arc<FloodGuard>,
     pub(super) audit_settings: watch::Sender<config::Audit>,
     pub(super) data_dir: PathBuf,
+    /// Where the authorities' keys are.
+    pub(super) key_stores: Arc<WatchedKeyStores>,
     pub(super) projector: Arc<Projector>,
     pub(super) index: Arc<CredentialIndex>,
     pub(super) authorities: Authorities,
@@ -70,6 +72,7 @@ impl Parts {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StartError> {
         let oidc = oidc::verifier(&config.oidc)?;
+        let profiles = Profiles::new(profiles(config)?);
         let store = SqliteEventStore::open(data_dir.join(EVENTS_FILE), Arc::clone(&clock)).await?;
         let store = Arc::new(store);
         let head_found = store.head().await?;
@@ -80,22 +83,14 @@ impl Parts {
         let projector = Arc::new(Projector::start(Arc::clone(&store) as _, tables.clone()));
         let freshness = Freshness::new(Arc::clone(&projector));
         let store = Arc::new(MeasuredStore::new(store, freshness.clone()));
-        let durability = match config.audit.durability {
-            config::Durability::Strict => AuditDurability::Strict,
-            config::Durability::Relaxed => AuditDurability::Relaxed,
-        };
-        let audit = Arc::new(SqliteAuditLog::open(data_dir.join(AUDIT_FILE), durability).await?);
+        let audit = Arc::new(SqliteAuditLog::open(data_dir.join(AUDIT_FILE), durability(&config.audit)).await?);
         let failure_limit = audit_upkeep::failure_limit(&config.audit);
         let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
         let settings = authority_settings(&config.ca)?;
         Secrets::make_for_new_log(data_dir, head_found)?;
-        let keys = Arc::new(FileKeyStores::new(data_dir.join(AUTHORITY_FOLDER), BlockingPool::per_processor()));
-        let keeper_of_authorities = Arc::new(AuthorityKeeper::new(keys, settings));
-        let hierarchy = match config.ca.hierarchy {
-            config::Hierarchy::Root => Hierarchy::Root,
-            config::Hierarchy::Intermediate => Hierarchy::Intermediate,
-        };
-        let opened = keeper_of_authorities.open(&*store, &*clock, hierarchy).await?;
+        let key_stores = key_stores(config, data_dir).map_err(AuthorityStartError::from)?;
+        let keeper_of_authorities = Arc::new(AuthorityKeeper::new(Arc::clone(&key_stores) as _, settings));
+        let opened = keeper_of_authorities.open(&*store, &*clock, hierarchy(&config.ca)).await?;
         let (authorities, authorities_are_new) = (Authorities::new(opened.set), opened.is_new);
         // After all that may fail: secrets that are made for a server that does not start hide that others are missing.
         let secrets = Secrets::obtain(data_dir, head_found)?;
@@ -116,7 +111,6 @@ impl Parts {
         }));
         let guard = Arc::new(finding.into_guard(authenticator.log_lock().clone()));
         let policy = command_policy(config)?;
-        let profiles = Profiles::new(profiles(config)?);
         let head_at_start = store.head().await?;
         Ok(Arc::new(Self {
             store,
@@ -124,6 +118,7 @@ impl Parts {
             flood_guard,
             audit_settings: watch::Sender::new(config.audit.clone()),
             data_dir: data_dir.join(""),
+            key_stores,
             projector,
             index,
             authorities,
@@ -277,6 +272,20 @@ fn command_policy(config: &Config) -> Result<CommandPolicy, StartError> {
         api_key_validity: bounds("api_keys.default_validity_days", &config.api_keys)?,
         renewal_window_days: config.certificate_renewal.renewal_threshold_days,
     })
+}
+
+fn durability(audit: &config::Audit) -> AuditDurability {
+    match audit.durability {
+        config::Durability::Strict => AuditDurability::Strict,
+        config::Durability::Relaxed => AuditDurability::Relaxed,
+    }
+}
+
+fn hierarchy(ca: &config::CertificateAuthority) -> Hierarchy {
+    match ca.hierarchy {
+        config::Hierarchy::Root => Hierarchy::Root,
+        config::Hierarchy::Intermediate => Hierarchy::Intermediate,
+    }
 }
 
 fn profiles(config: &Config) -> Result<ProfileSet, StartError> {

@@ -1,5 +1,6 @@
 //! Whether each part of the server does its work.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,7 +105,12 @@ fn certificate_authority(parts: &Parts) -> Component {
     let authority = authorities.signing();
     let end = authority.own_validity().not_after;
     let is_valid = parts.clock.now().to_offset_date_time() <= end;
-    component(is_valid, format!("{}, valid until {}", authority.fingerprint(), end.date()))
+    let mut detail = format!("{}, valid until {}", authority.fingerprint(), end.date());
+    if let Some(failure) = parts.key_stores.last_failure() {
+        // Devices authenticate without it: it must not take the server away from them.
+        let _ = write!(detail, "; it cannot sign: {failure}");
+    }
+    component(is_valid, detail)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod agent;
 mod binaries;
 mod client;
 mod device;
+mod key_stores;
 mod keys;
 mod proxy;
 mod server;

@@ -42,6 +42,12 @@ impl Site {
         self
     }
 
+    /// Sets a variable of the process's environment that is no setting.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     pub(crate) fn set(&mut self, key: &str, value: &str) {
         let variable = format!("SIGNALBEAM__{}", key.replace('.', "__").to_uppercase());
         self.settings.retain(|(name, _)| *name != variable);

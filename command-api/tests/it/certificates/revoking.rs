@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
-use serde_json::json;
+use serde_json::{Value, json};
 use signalbeam_authn::{Connection, ErrorCode, Role};
+use signalbeam_domain::RevocationReason;
 
+use crate::world::fleet::TestDevice;
 use crate::world::{TENANT_A, TENANT_B, World};
 
 #[tokio::test]
@@ -27,6 +29,43 @@ async fn a_revocation_reaches_a_connection_that_is_open() {
     again.expect(204);
     assert_eq!(*world.types(&device.certificates()).await.last().unwrap(), "certificate.revoked");
     world.certificate_of(&device).await;
+}
+
+/// What the last event of the device's certificates says.
+async fn last_event(world: &World, device: &TestDevice) -> Value {
+    serde_json::to_value(world.events(&device.certificates()).await.last().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_revocation_keeps_the_reason_that_was_given_first() {
+    let world = World::new().await;
+    let (device, certificate) = world.device_with_certificate(TENANT_A).await;
+    let serial = certificate.serial_number();
+    let revoke = |body| world.delete(certificate.route()).admin(Role::Admin).json(&body).send();
+    for unknown in ["certificateHold", "removeFromCRL", "keycompromise", "1"] {
+        let refused = revoke(json!({"reasonCode": unknown})).await.problem(ErrorCode::InvalidRequest);
+        assert_eq!(refused["errors"][0]["pointer"], "/reasonCode");
+        let detail = refused["errors"][0]["detail"].as_str().unwrap();
+        for reason in RevocationReason::ALL {
+            assert!(detail.contains(reason.as_str()), "{detail}");
+        }
+    }
+    revoke(json!({"reason": "opened", "reasonCode": "keyCompromise"})).await.expect(204);
+    let recorded = json!({"serialNumber": serial, "reason": "opened", "reasonCode": "keyCompromise"});
+    assert_eq!(last_event(&world, &device).await, recorded);
+    revoke(json!({"reasonCode": "cessationOfOperation"})).await.expect(204);
+    assert_eq!(last_event(&world, &device).await, recorded);
+}
+
+#[tokio::test]
+async fn a_superseded_certificate_becomes_revoked_for_the_reason_given() {
+    let world = World::new().await;
+    let (device, old) = world.device_with_certificate(TENANT_A).await;
+    world.certificate_of(&device).await;
+    let revoke = world.delete(old.route()).admin(Role::Admin).json(&json!({"reasonCode": "keyCompromise"}));
+    revoke.send().await.expect(204);
+    let recorded = json!({"serialNumber": old.serial_number(), "reasonCode": "keyCompromise"});
+    assert_eq!(last_event(&world, &device).await, recorded);
 }
 
 #[tokio::test]

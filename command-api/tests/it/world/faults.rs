@@ -1,7 +1,7 @@
 //! A store, an audit log and a key store that do their work until a test tells them to fail, or to wait.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use signalbeam_domain::{ActorKind, Category, Digest, EventId, Position, StreamId};
@@ -37,6 +37,8 @@ pub(crate) struct FaultyStore {
     pub(crate) reads_fail: Switch,
     /// Appending fails.
     pub(crate) appends_fail: Switch,
+    /// After so many appends that record something, appending fails.
+    pub(crate) appends_left: Mutex<Option<usize>>,
     /// Subscribers get nothing while this holds.
     pub(crate) is_frozen: watch::Sender<bool>,
     /// Whose appends wait.
@@ -50,13 +52,14 @@ impl FaultyStore {
             inner,
             reads_fail: Switch::default(),
             appends_fail: Switch::default(),
+            appends_left: Mutex::default(),
             is_frozen: watch::Sender::default(),
             held: watch::Sender::default(),
             held_arrivals: Semaphore::new(0),
         }
     }
 
-    /// Lets every append by actors of this kind wait until [`Self::release`]: it has been decided by then.
+    /// Lets every append that records something by actors of this kind wait until [`Self::release`]: it has been decided by then.
     pub(crate) fn hold(&self, kind: ActorKind) {
         self.held.send_replace(Some(kind));
     }
@@ -68,6 +71,15 @@ impl FaultyStore {
     /// Waits until somebody is held.
     pub(crate) async fn held_arrival(&self) {
         self.held_arrivals.acquire().await.unwrap().forget();
+    }
+
+    /// Whether one more append may be made.
+    fn take_one(&self) -> bool {
+        let mut left = self.appends_left.lock().unwrap();
+        let Some(number) = left.as_mut() else { return true };
+        let may = *number > 0;
+        *number = number.saturating_sub(1);
+        may
     }
 
     /// Gives way to other tasks first, as every store does that waits for a disk.
@@ -130,7 +142,11 @@ impl EventStore for FaultyStore {
         if self.appends_fail.is_on() {
             return Err(broken().into());
         }
-        let is_held = |held: &Option<ActorKind>| *held == Some(batch.metadata.actor.kind);
+        let records_something = batch.writes.iter().any(|write| !write.events.is_empty());
+        if records_something && !self.take_one() {
+            return Err(broken().into());
+        }
+        let is_held = |held: &Option<ActorKind>| records_something && *held == Some(batch.metadata.actor.kind);
         if is_held(&self.held.borrow()) {
             self.held_arrivals.add_permits(1);
             let _ = self.held.subscribe().wait_for(|held| !is_held(held)).await;

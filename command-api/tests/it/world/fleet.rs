@@ -5,9 +5,11 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use signalbeam_authn::{Role, draw};
-use signalbeam_domain::device::{DeviceEvent, DeviceRegistered};
+use signalbeam_domain::certificate::{CertificateEvent, CertificateIntended, CertificateIssued};
+use signalbeam_domain::device::{DeviceApproved, DeviceEvent, DeviceRegistered};
 use signalbeam_domain::{
-    Actor, CorrelationId, DeviceId, DeviceName, Digest, Metadata, Prefix, SerialNumber, StreamId, Tags, Version,
+    Actor, CorrelationId, DeviceId, DeviceName, Digest, Fingerprint, Metadata, Prefix, SerialNumber, StreamId, Tags,
+    ValidityBounds, Version,
 };
 use signalbeam_event_store::{Batch, CommandMetadata, EventStore, ExpectedVersion, StreamWrite, new_events};
 use uuid::Uuid;
@@ -142,16 +144,70 @@ impl World {
                 expected: ExpectedVersion::Exact(Version(0)),
                 events: new_events(Some(registered.tenant_id), [DeviceEvent::from(registered)]),
             };
-            let metadata = CommandMetadata {
-                actor: Actor::system("tests"),
-                correlation_id: CorrelationId::from_uuid(Uuid::now_v7()),
-                causation_id: None,
-                idempotency: None,
-            };
-            self.store.append(Batch { metadata, writes: vec![write] }).await.unwrap();
+            self.record(vec![write]).await;
             ids.push(device_id.to_string());
         }
         ids
+    }
+
+    /// Approved devices with a certificate each, recorded without the routes: their serial numbers.
+    pub(crate) async fn record_certified_devices(&self, tenant_id: &str, number: usize) -> Vec<SerialNumber> {
+        let mut serial_numbers = vec![];
+        for id in self.record_pending_devices(tenant_id, number).await {
+            let device_id = DeviceId::parse(&id).unwrap();
+            let mut octets = [0; 20];
+            octets[4..].copy_from_slice(device_id.as_uuid().as_bytes());
+            let intended = CertificateIntended {
+                serial_number: SerialNumber::from_random(octets),
+                device_id,
+                tenant_id: tenant(tenant_id),
+                profile: "device".into(),
+                public_key_sha256: Digest([8; 32]),
+                not_before: self.now(),
+                not_after: self.now().plus_days(90),
+                renewal_of: None,
+            };
+            serial_numbers.push(intended.serial_number);
+            let mut fingerprint = [0; 32];
+            fingerprint[..20].copy_from_slice(intended.serial_number.as_octets());
+            let issued = CertificateIssued {
+                intended: intended.clone(),
+                fingerprint: Fingerprint::from_digest(fingerprint),
+                subject: format!("CN=device-{id}, O=SignalBeam"),
+                authority_id: self.authority.id(),
+                certificate_pem: "-----BEGIN CERTIFICATE-----".into(),
+            };
+            let approved = DeviceEvent::from(DeviceApproved {
+                certificate_profile: None,
+                api_key_validity_days: ValidityBounds::API_KEY.judge(None).unwrap(),
+            });
+            let certificates = [CertificateEvent::from(intended), issued.into()];
+            let write = |stream, expected, events| StreamWrite { stream, expected, events };
+            let writes = vec![
+                write(
+                    StreamId::device(device_id),
+                    ExpectedVersion::Exact(Version(1)),
+                    new_events(Some(tenant(tenant_id)), [approved]),
+                ),
+                write(
+                    StreamId::certificates(device_id),
+                    ExpectedVersion::Exact(Version(0)),
+                    new_events(Some(tenant(tenant_id)), certificates),
+                ),
+            ];
+            self.record(writes).await;
+        }
+        serial_numbers
+    }
+
+    async fn record(&self, writes: Vec<StreamWrite>) {
+        let metadata = CommandMetadata {
+            actor: Actor::system("tests"),
+            correlation_id: CorrelationId::from_uuid(Uuid::now_v7()),
+            causation_id: None,
+            idempotency: None,
+        };
+        self.store.append(Batch { metadata, writes }).await.unwrap();
     }
 
     pub(crate) async fn decide(&self, device: &TestDevice, action: &str) -> Answer {

@@ -81,8 +81,8 @@ fn command(step: &Step, life: &Life<Certificates>) -> Option<Command> {
             Command::Abandon(CertificateAbandoned { serial_number: serial(number), cause: AbandonCause::Interrupted })
         }
         Step::Use(number) => Command::NoteFirstUse { serial_number: serial(number), used_from: None },
-        Step::Revoke(number) => Command::Revoke { serial_number: serial(number), reason: None },
-        Step::RevokeAll => Command::RevokeAll { reason: None },
+        Step::Revoke(number) => Command::Revoke { serial_number: serial(number), reason: None, reason_code: None },
+        Step::RevokeAll => Command::RevokeAll { reason: None, reason_code: None },
         Step::Notice { number, days } => {
             Command::NoticeExpiry(CertificateExpiryNoticed { serial_number: serial(number), threshold_days: days })
         }

@@ -23,6 +23,8 @@ fn a_superseded_certificate_may_still_be_revoked_and_its_successor_stays() {
 #[test]
 fn revoking_twice_is_revoking_once() {
     given::<Certificates>(with(&active(1), revoked(1))).when(revoke(1)).then_nothing();
+    let other = revoke_as(1, RevocationReason::CessationOfOperation);
+    given::<Certificates>(with(&active(1), revoked(1))).when(other).then_nothing();
 }
 
 #[test]
@@ -33,10 +35,28 @@ fn what_was_never_issued_cannot_be_revoked() {
 
 #[test]
 fn revoking_all_revokes_the_active_one_and_leaves_what_has_ended() {
-    let command = Command::RevokeAll { reason: Some(reason("leaked")) };
+    let command =
+        Command::RevokeAll { reason: Some(reason("leaked")), reason_code: Some(RevocationReason::KeyCompromise) };
     given::<Certificates>(renewed()).when(command.clone()).then([revoked(2)]);
     given::<Certificates>(with(&active(1), revoked(1))).when(command.clone()).then_nothing();
     given::<Certificates>([intended(1).into()]).when(command).then_nothing();
+}
+
+#[test]
+fn revoking_a_line_reaches_the_one_that_took_the_place_meanwhile() {
+    let line = |number| {
+        let (reason, reason_code) = (Some(reason("leaked")), Some(RevocationReason::KeyCompromise));
+        Command::RevokeLine { serial_number: serial(number), reason, reason_code }
+    };
+    given::<Certificates>(active(1)).when(line(1)).then([revoked(1)]);
+    given::<Certificates>(renewed()).when(line(1)).then([revoked(1), revoked(2)]);
+    given::<Certificates>(renewed()).when(line(2)).then([revoked(2)]);
+    let third = vec![renewing(3, 2).into(), superseded(2, 3), issued(renewing(3, 2))];
+    let twice = [renewed(), third].concat();
+    given::<Certificates>(twice).when(line(1)).then([revoked(1), revoked(3)]);
+    given::<Certificates>(with(&renewed(), revoked(1))).when(line(1)).then_nothing();
+    given::<Certificates>(with(&renewed(), revoked(2))).when(line(1)).then([revoked(1)]);
+    given::<Certificates>([]).when(line(1)).then_refused(Error::Unknown);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use signalbeam_domain::api_key::{ApiKeyEvent, KeyIssued, KeyOrigin};
 use signalbeam_domain::authority::{AuthorityEvent, AuthorityRotated};
 use signalbeam_domain::certificate::{
     CertificateEvent, CertificateIntended, CertificateIssued, CertificateRenewalRequested, CertificateReuseSuspected,
-    CertificateRevoked, CertificateSuperseded, ReuseSign,
+    CertificateRevoked, CertificateSuperseded, ReuseSign, RevocationReason,
 };
 use signalbeam_domain::device::{
     DecisionReason, DeviceApproved, DeviceEvent, DeviceNetworksRestricted, DeviceRegistered, DeviceRejected,
@@ -195,7 +195,11 @@ impl World {
     }
 
     pub(crate) async fn revoke_certificate(&self, device: &Registered, serial_number: SerialNumber, why: &str) {
-        let revoked = CertificateRevoked { serial_number, reason: Some(Reason::parse(why).unwrap()) };
+        let revoked = CertificateRevoked {
+            serial_number,
+            reason: Some(Reason::parse(why).unwrap()),
+            reason_code: Some(RevocationReason::KeyCompromise),
+        };
         let stream = StreamId::certificates(device.id);
         self.record(Some(device.tenant_id), stream, [CertificateEvent::Revoked(revoked)]).await;
     }
