@@ -360,20 +360,6 @@ fn command_policy(config: &Config) -> Result<CommandPolicy, StartError> {
     })
 }
 
-fn durability(audit: &config::Audit) -> AuditDurability {
-    match audit.durability {
-        config::Durability::Strict => AuditDurability::Strict,
-        config::Durability::Relaxed => AuditDurability::Relaxed,
-    }
-}
-
-fn hierarchy(ca: &config::CertificateAuthority) -> Hierarchy {
-    match ca.hierarchy {
-        config::Hierarchy::Root => Hierarchy::Root,
-        config::Hierarchy::Intermediate => Hierarchy::Intermediate,
-    }
-}
-
 fn profiles(config: &Config) -> Result<ProfileSet, StartError> {
     profiles::configured(config)
         .map_err(|invalid| StartError::Profiles(invalid.iter().map(ToString::to_string).collect()))

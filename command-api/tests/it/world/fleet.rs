@@ -178,7 +178,6 @@ impl World {
                 certificate_pem: "-----BEGIN CERTIFICATE-----".into(),
             };
             let approved = DeviceEvent::from(DeviceApproved {
-                certificate_profile: None,
                 api_key_validity_days: ValidityBounds::API_KEY.judge(None).unwrap(),
                 certificate_profile: None,
             });
