@@ -186,7 +186,7 @@ impl Fleet {
             authority_id: authority.id(),
             certificate_pem: signed.pem.clone(),
         };
-        let used = CertificateFirstUsed { serial_number: signed.serial };
+        let used = CertificateFirstUsed { serial_number: signed.serial, used_from: None };
         let events: [CertificateEvent; 3] = [intended.into(), issued.into(), used.into()];
         let write = self.write(StreamId::certificates(device_id), events.map(Event::from).into());
         self.append(vec![write]).await;

@@ -7,7 +7,8 @@ use crate::permission::{Permission, Role};
 
 use Credential::{Admin, AdminOfAllTenants, ApiKey, ClaimSecret, Device};
 use Permission::{
-    DecideDevices, LogOut, ManageApiKeys, ManageCertificates, ManageDevices, ManageRegistrationTokens, Read,
+    DecideDevices, LogOut, ManageApiKeys, ManageAuthorities, ManageCertificates, ManageDevices,
+    ManageRegistrationTokens, Read,
 };
 use Reach::{Listed, Named, Open, Thing};
 
@@ -85,12 +86,17 @@ pub const ROUTES: &[RouteAccess] = &[
     row("DELETE", "/api/certificates/{serialNumber}", &[Admin(ManageCertificates)], Thing),
     row("POST", "/ocsp", &[], Open),
     row("GET", "/ocsp/{request}", &[], Open),
+    row("POST", "/api/certificates/request-renewal", &[Admin(ManageCertificates)], Listed),
     row("GET", "/api/authentication-logs", &[Admin(Read)], Listed),
     row("GET", "/api/authentication-logs/export", &[Admin(Read)], Listed),
     row("GET", "/api/usage", &[Admin(Read)], Listed),
     row("GET", "/api/events", &[Admin(Read)], Listed),
     row("POST", "/api/admin-tokens/revoke", &[Admin(LogOut)], Open),
     row("GET", "/api/admin-tokens/revocations", &[AdminOfAllTenants(Read)], Open),
+    row("GET", "/api/certificate-authorities", &[AdminOfAllTenants(Read)], Open),
+    row("POST", "/api/certificate-authorities", &[AdminOfAllTenants(ManageAuthorities)], Open),
+    row("POST", "/api/certificate-authorities/{id}/activate", &[AdminOfAllTenants(ManageAuthorities)], Open),
+    row("POST", "/api/certificate-authorities/{id}/retire", &[AdminOfAllTenants(ManageAuthorities)], Open),
 ];
 
 const fn row(

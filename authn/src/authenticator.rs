@@ -131,6 +131,7 @@ impl Authenticator {
         self.require_current_state().await?;
         let mut judgements = Vec::with_capacity(2);
         let verdict = self.certificate_verdict(context);
+        let superseded = verdict.as_ref().and_then(CertificateVerdict::unreported_superseded);
         if let Some(verdict) = verdict.filter(|verdict| takes == Takes::Any || verdict.refusal().is_some()) {
             if verdict.refusal() == Some(ErrorCode::CertificateNotFound) {
                 self.unrecorded.note();
@@ -152,7 +153,11 @@ impl Authenticator {
         if judgements.is_empty() {
             return Err(Problem::new(ErrorCode::AuthenticationRequired, takes.advice()));
         }
-        self.conclude(context, judgements).await
+        let concluded = self.conclude(context, judgements).await;
+        if let Some(entry) = superseded {
+            self.watch_superseded(context, &entry).await;
+        }
+        concluded
     }
 
     /// Authenticates a device by whatever credential it presents.
@@ -244,7 +249,8 @@ impl Authenticator {
         let appended = match principal.credential {
             DeviceCredential::Certificate { serial_number } => {
                 let stream = StreamId::certificates(principal.device_id);
-                let command = || CertificateCommand::NoteFirstUse { serial_number };
+                let used_from = Some(context.client_address);
+                let command = || CertificateCommand::NoteFirstUse { serial_number, used_from };
                 match execute::<Certificates>(&*self.store, &stream, tenant, &metadata, now, command).await {
                     Err(ExecuteError::Refused(CertificateError::Revoked)) => {
                         return Ok(Err(ErrorCode::CertificateRevoked));

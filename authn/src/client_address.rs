@@ -85,7 +85,7 @@ impl TrustedProxies {
     pub(crate) fn client_connection(&self, connection: &Arc<Connection>, headers: &HeaderMap) -> Arc<Connection> {
         match &self.certificates {
             Some(certificates) if self.contains(connection.peer.ip()) => {
-                Arc::new(Connection { peer: connection.peer, certificate: certificates.presented(headers) })
+                Arc::new(Connection { certificate: certificates.presented(headers), ..Connection::clone(connection) })
             }
             _ => Arc::clone(connection),
         }

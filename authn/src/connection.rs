@@ -2,31 +2,34 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use rustls_pki_types::CertificateDer;
 use signalbeam_domain::{Fingerprint, Timestamp};
 use signalbeam_pki::{AuthoritySet, Validity, fingerprint, peek_validity};
 
 /// The connection that a request came on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Connection {
     /// The other end of the socket, or of the connection that a PROXY header describes.
     pub peer: SocketAddr,
     /// The certificate that the client proved to hold the key of, to us or to a trusted proxy, whatever else it may be
     /// worth.
     pub certificate: Option<Arc<PresentedCertificate>>,
+    /// When it was opened, by the monotonic clock.
+    pub opened: Instant,
 }
 
 impl Connection {
     /// A connection without a client certificate.
     pub fn plain(peer: SocketAddr) -> Self {
-        Self { peer, certificate: None }
+        Self { peer, certificate: None, opened: Instant::now() }
     }
 
     /// A connection with the chain that the client sent, its own certificate first; an empty chain is none.
     pub fn with_certificates(peer: SocketAddr, chain: Vec<CertificateDer<'static>>) -> Self {
         let certificate = (!chain.is_empty()).then(|| Arc::new(PresentedCertificate::new(chain)));
-        Self { peer, certificate }
+        Self { peer, certificate, opened: Instant::now() }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod limits;
 pub mod log_lock;
 pub mod permission;
 pub mod recorder;
+mod reuse;
 pub mod secrets;
 pub mod tls;
 mod unrecorded;

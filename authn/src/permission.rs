@@ -35,6 +35,8 @@ pub enum Permission {
     LogOut,
     /// Revoke anybody's admin tokens.
     ManageAdminTokens,
+    /// Prepare, activate and retire certificate authorities.
+    ManageAuthorities,
 }
 
 impl Permission {
@@ -49,6 +51,7 @@ impl Permission {
             Self::ManageCertificates => "manage_certificates",
             Self::LogOut => "log_out",
             Self::ManageAdminTokens => "manage_admin_tokens",
+            Self::ManageAuthorities => "manage_authorities",
         }
     }
 }
@@ -101,8 +104,8 @@ mod tests {
     #[test]
     fn an_auditor_only_looks_and_an_operator_touches_no_certificate() {
         use Permission::{
-            DecideDevices, LogOut, ManageAdminTokens, ManageApiKeys, ManageCertificates, ManageDevices,
-            ManageRegistrationTokens, Read,
+            DecideDevices, LogOut, ManageAdminTokens, ManageApiKeys, ManageAuthorities, ManageCertificates,
+            ManageDevices, ManageRegistrationTokens, Read,
         };
         let all = [
             Read,
@@ -113,6 +116,7 @@ mod tests {
             ManageDevices,
             ManageCertificates,
             ManageAdminTokens,
+            ManageAuthorities,
         ];
         let allowed = |role: Role| all.into_iter().filter(|p| role.may(*p)).collect::<Vec<_>>();
         assert_eq!(allowed(Role::Auditor), [Read, LogOut]);

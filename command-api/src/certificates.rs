@@ -1,8 +1,11 @@
 //! Certificates: issued, renewed, revoked.
 
+pub(crate) mod filter;
 pub(crate) mod issuance;
 pub(crate) mod issue;
 pub(crate) mod renew;
+pub(crate) mod renewal;
+pub(crate) mod request_renewal;
 pub(crate) mod revoke;
 
 use serde::Serialize;
@@ -57,10 +60,11 @@ impl ShownCertificate {
         private_key: Option<&PrivateKeyPem>,
     ) -> Self {
         let authorities = api.authorities.current();
-        let issuer = authorities.by_id(issued.authority_id).map(|issuer| issuer.authority.intermediates_pem());
+        let signed_by = authorities.by_id(issued.authority_id);
+        let intermediates = signed_by.map(|one| one.authority.intermediates_pem()).unwrap_or_default();
         Self {
             device_id: issued.intended.device_id,
-            certificate_pem: issued.certificate_pem + &issuer.unwrap_or_default(),
+            certificate_pem: issued.certificate_pem + &intermediates,
             private_key_pem: private_key.map(|key| key.expose().to_owned()),
             ca_certificate_pem: authorities.certificates_pem(),
             serial_number: issued.intended.serial_number,

@@ -2,6 +2,7 @@
 
 mod admin_tokens;
 mod api_keys;
+pub mod authorities;
 mod certificates;
 mod command;
 mod devices;
@@ -41,6 +42,10 @@ pub fn router(state: CommandApi) -> OpenApiRouter {
         .routes(routes!(certificates::issue::issue_certificate))
         .routes(routes!(certificates::renew::renew_certificate))
         .routes(routes!(certificates::revoke::revoke_certificate))
+        .routes(routes!(certificates::request_renewal::request_renewal))
         .routes(routes!(admin_tokens::revoke_admin_tokens))
+        .routes(routes!(authorities::prepare::prepare_certificate_authority))
+        .routes(routes!(authorities::activate::activate_certificate_authority))
+        .routes(routes!(authorities::retire::retire_certificate_authority))
         .with_state(state)
 }

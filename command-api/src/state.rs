@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use axum::extract::FromRef;
-use signalbeam_authn::Authenticator;
 use signalbeam_authn::secrets::SecretKeeper;
+use signalbeam_authn::{Authenticator, Problem};
 use signalbeam_domain::ValidityBounds;
 use signalbeam_event_store::{Clock, EventStore};
 use signalbeam_pki::{Authorities, DeviceKeyGenerator};
 use signalbeam_projections::{CredentialIndex, Freshness, ReadModel};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::authorities::{self, AuthorityKeeper};
 
 /// What an operator decides about commands.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +53,8 @@ pub struct Parts {
     pub keeper: Arc<SecretKeeper>,
     /// Sign certificates.
     pub authorities: Authorities,
+    /// Knows where the authorities' keys are.
+    pub keeper_of_authorities: Arc<AuthorityKeeper>,
     /// Makes keys for clients without one.
     pub device_keys: Arc<DeviceKeyGenerator>,
     /// Tells the time.
@@ -60,18 +65,35 @@ pub struct Parts {
 
 /// The routes' state: cheap to clone.
 #[derive(Clone)]
-pub struct CommandApi(Arc<Parts>);
+pub struct CommandApi(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    authority_changes: Mutex<()>,
+}
 
 impl CommandApi {
     /// Takes its parts.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Shared { parts, authority_changes: Mutex::default() }))
+    }
+
+    /// Changes of the authorities take their turn: each begins with what the one before it has left.
+    pub(crate) async fn authority_turn(&self) -> MutexGuard<'_, ()> {
+        self.0.authority_changes.lock().await
+    }
+
+    /// Puts in force what the log says of the authorities now.
+    pub(crate) async fn reload_authorities(&self) -> Result<(), Problem> {
+        let loaded = self.keeper_of_authorities.load(&*self.store).await;
+        self.authorities.replace(loaded.map_err(|error| authorities::unavailable(&error))?);
+        Ok(())
     }
 }
 
 impl std::fmt::Debug for CommandApi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CommandApi").field("policy", &self.0.policy).finish_non_exhaustive()
+        f.debug_struct("CommandApi").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
@@ -79,7 +101,7 @@ impl std::ops::Deref for CommandApi {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.0.parts
     }
 }
 

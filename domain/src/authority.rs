@@ -35,6 +35,9 @@ pub struct AuthorityCreated {
     /// Where among the installation's keys its own is; absent for the first authority's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_slot: Option<String>,
+    /// The certificates that lead from it to its root, where those are of somebody else: its issuer's first, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuers_pem: Option<String>,
 }
 
 /// The authority signs from here on.
@@ -102,6 +105,7 @@ events! {
 
 /// What can be asked of a certificate authority.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "commands are few and soon gone")]
 pub enum AuthorityCommand {
     /// Record that it came into being.
     Create(AuthorityCreated),

@@ -2,14 +2,18 @@
 //! is active.
 
 mod events;
+mod renewal;
+
+use std::net::IpAddr;
 
 pub use self::events::{
     AbandonCause, CertificateAbandoned, CertificateEvent, CertificateExpiryNoticed, CertificateFirstUsed,
-    CertificateIntended, CertificateIssued, CertificateRevoked, CertificateSuperseded,
+    CertificateIntended, CertificateIssued, CertificateRenewalRequested, CertificateReuseSuspected, CertificateRevoked,
+    CertificateSuperseded, ReuseSign,
 };
+pub use self::renewal::{RenewalRules, RenewalWindow, Sighting, renewable_from};
 
 use crate::aggregate::{Aggregate, Context};
-use crate::credential::Digest;
 use crate::serial::SerialNumber;
 use crate::text::Reason;
 use crate::timestamp::Timestamp;
@@ -21,8 +25,8 @@ pub enum CertificateCommand {
     Intend {
         /// What is about to be signed.
         intended: CertificateIntended,
-        /// How many days before its end a certificate may be renewed.
-        renewal_window_days: u16,
+        /// When the certificate that it renews may be.
+        rules: RenewalRules,
     },
     /// Record what was signed. Every other active certificate is superseded by it.
     Issue(CertificateIssued),
@@ -32,6 +36,8 @@ pub enum CertificateCommand {
     NoteFirstUse {
         /// Its serial number.
         serial_number: SerialNumber,
+        /// The address that it was used from.
+        used_from: Option<IpAddr>,
     },
     /// Revoke one.
     Revoke {
@@ -47,6 +53,15 @@ pub enum CertificateCommand {
     },
     /// Record that a threshold was reached.
     NoticeExpiry(CertificateExpiryNoticed),
+    /// Ask its device to renew one early.
+    RequestRenewal(CertificateRenewalRequested),
+    /// Record that a superseded one turned up.
+    SuspectReuse {
+        /// Its serial number.
+        serial_number: SerialNumber,
+        /// What was seen of it.
+        seen: Sighting,
+    },
 }
 
 /// Why a command on a device's certificates was refused.
@@ -91,6 +106,10 @@ pub struct Certificate {
     pub is_used: bool,
     /// The smallest threshold that was told, in days before the end.
     pub noticed_days: Option<u16>,
+    /// When its device was asked to renew it, where it was.
+    pub renewal_requested: Option<RenewalWindow>,
+    /// Whether it turned up after it had been superseded.
+    pub is_reuse_suspected: bool,
 }
 
 /// What became of an issued certificate, its expiry aside.
@@ -121,16 +140,6 @@ impl Certificate {
     pub fn serial_number(&self) -> SerialNumber {
         self.issued.intended.serial_number
     }
-
-    /// The moment from which it may be renewed.
-    pub fn renewable_from(&self, renewal_window_days: u16) -> Timestamp {
-        renewable_from(self.issued.intended.not_after, renewal_window_days)
-    }
-}
-
-/// The moment from which a certificate may be renewed that ends then.
-pub fn renewable_from(not_after: Timestamp, renewal_window_days: u16) -> Timestamp {
-    not_after.plus_days(-i64::from(renewal_window_days))
 }
 
 impl Certificates {
@@ -154,50 +163,17 @@ impl Certificates {
         self.issued.iter().find(|certificate| certificate.standing == Standing::Active)
     }
 
-    /// The successor of a superseded certificate, where a caller who asks once more to renew it, with the same public
-    /// key, must get that successor again: its answer was lost, and the successor is neither used nor revoked.
-    pub fn repeated_renewal(&self, of: SerialNumber, public_key_sha256: Digest) -> Option<&Certificate> {
-        let Standing::Superseded { by } = self.find(of)?.standing else { return None };
-        let successor = self.find(by)?;
-        let is_same_renewal = successor.issued.intended.renewal_of == Some(of)
-            && successor.issued.intended.public_key_sha256 == public_key_sha256;
-        (is_same_renewal && !successor.is_used && successor.standing == Standing::Active).then_some(successor)
-    }
-
-    /// Whether a certificate may be renewed at this moment: active, not past its end, in its window.
-    ///
-    /// # Errors
-    /// [`CertificateError`] says why not.
-    pub fn check_renewable(
-        &self,
-        serial_number: SerialNumber,
-        window_days: u16,
-        now: Timestamp,
-    ) -> Result<(), CertificateError> {
-        let certificate = self.find(serial_number).ok_or(CertificateError::Unknown)?;
-        let from = certificate.renewable_from(window_days);
-        // The last second of the validity belongs to it as a whole (RFC 5280, section 4.1.2.5).
-        let is_past = now.unix_seconds() > certificate.issued.intended.not_after.unix_seconds();
-        match certificate.standing {
-            Standing::Revoked => Err(CertificateError::Revoked),
-            Standing::Superseded { .. } => Err(CertificateError::NotRenewable { renewable_from: None }),
-            Standing::Active if is_past => Err(CertificateError::NotRenewable { renewable_from: None }),
-            Standing::Active if now < from => Err(CertificateError::NotRenewable { renewable_from: Some(from) }),
-            Standing::Active => Ok(()),
-        }
-    }
-
     fn intend(
         &self,
         intended: CertificateIntended,
-        window_days: u16,
+        rules: RenewalRules,
         now: Timestamp,
     ) -> Result<Vec<CertificateEvent>, CertificateError> {
         if self.is_taken(intended.serial_number) {
             return Err(CertificateError::SerialTaken);
         }
         if let Some(old) = intended.renewal_of {
-            self.check_renewable(old, window_days, now)?;
+            self.check_renewable(old, rules, now)?;
         }
         Ok(vec![intended.into()])
     }
@@ -256,19 +232,17 @@ impl Aggregate for Certificates {
     fn decide(&self, command: Self::Command, context: &Context) -> Result<Vec<Self::Event>, Self::Error> {
         let known = |serial_number| self.find(serial_number).ok_or(CertificateError::Unknown);
         match command {
-            CertificateCommand::Intend { intended, renewal_window_days } => {
-                self.intend(intended, renewal_window_days, context.now)
-            }
+            CertificateCommand::Intend { intended, rules } => self.intend(intended, rules, context.now),
             CertificateCommand::Issue(issued) => self.issue(issued),
             CertificateCommand::Abandon(abandoned) => {
                 let is_open = self.intents.iter().any(|intent| intent.serial_number == abandoned.serial_number);
                 Ok(if is_open { vec![abandoned.into()] } else { vec![] })
             }
-            CertificateCommand::NoteFirstUse { serial_number } => {
+            CertificateCommand::NoteFirstUse { serial_number, used_from } => {
                 let certificate = known(serial_number)?;
                 match certificate.standing {
                     Standing::Active if certificate.is_used => Ok(vec![]),
-                    Standing::Active => Ok(vec![CertificateFirstUsed { serial_number }.into()]),
+                    Standing::Active => Ok(vec![CertificateFirstUsed { serial_number, used_from }.into()]),
                     Standing::Superseded { .. } | Standing::Revoked => Err(CertificateError::Revoked),
                 }
             }
@@ -288,6 +262,8 @@ impl Aggregate for Certificates {
                 let is_due = certificate.standing == Standing::Active && !is_told;
                 Ok(if is_due { vec![noticed.into()] } else { vec![] })
             }
+            CertificateCommand::RequestRenewal(requested) => self.request_renewal(requested, context.now),
+            CertificateCommand::SuspectReuse { serial_number, seen } => self.suspect_reuse(serial_number, &seen),
         }
     }
 
@@ -302,6 +278,8 @@ impl Aggregate for Certificates {
                     standing: Standing::Active,
                     is_used: false,
                     noticed_days: None,
+                    renewal_requested: None,
+                    is_reuse_suspected: false,
                 });
             }
             CertificateEvent::Abandoned(abandoned) => {
@@ -318,6 +296,13 @@ impl Aggregate for Certificates {
             }
             CertificateEvent::ExpiryNoticed(noticed) => {
                 self.with_certificate(noticed.serial_number, |c| c.noticed_days = Some(noticed.threshold_days));
+            }
+            CertificateEvent::RenewalRequested(requested) => {
+                let window = RenewalWindow { start: requested.window_start, end: requested.window_end };
+                self.with_certificate(requested.serial_number, |c| c.renewal_requested = Some(window));
+            }
+            CertificateEvent::ReuseSuspected(suspected) => {
+                self.with_certificate(suspected.serial_number, |c| c.is_reuse_suspected = true);
             }
         }
         self

@@ -18,6 +18,7 @@ macro_rules! events {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize)]
         #[serde(untagged)]
+        #[allow(clippy::large_enum_variant, reason = "events are few at a time and soon gone")]
         pub enum $name {
             $($(#[$variant_doc])* $variant($payload),)+
         }

@@ -11,7 +11,9 @@
 
 mod targets;
 
-use targets::{addresses, certificates, contexts, forwarded_certificates, proxy_headers, requests, texts};
+use targets::{
+    addresses, certificates, contexts, forwarded_certificates, ocsp_requests, proxy_headers, requests, texts,
+};
 
 /// A target: its name, which is its folder under `corpus/`, and what panics where a promise is broken.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "cursor", run: texts::cursor, dictionary: &[".", "-", "0", "9223372036854775807", "+"] },
     Target { name: "hex", run: texts::hex, dictionary: &[":", "SHA256:", "0", "ff", "FF"] },
     Target { name: "moment", run: texts::moment, dictionary: texts::MOMENTS },
+    Target { name: "ocsp_request", run: ocsp_requests::run, dictionary: ocsp_requests::DICTIONARY },
     Target { name: "proxy_header", run: proxy_headers::run, dictionary: &["\r\n\r\n\0\r\nQUIT\n", "\0", "\x11", "!"] },
     Target { name: "xfcc", run: forwarded_certificates::xfcc, dictionary: forwarded_certificates::DICTIONARY },
 ];

@@ -14,7 +14,7 @@ use crate::key_store::{CaKeyStore, CaKeyType, CaMaterial, KeyStoreError};
 use crate::pem;
 use crate::profile::{self, ProfileError, PublishedUrls};
 use crate::public_key::{CaPublicKey, DevicePublicKey};
-use crate::signing::in_two_passes;
+use crate::signing::{holds, in_two_passes};
 use crate::spiffe::{DeviceIdentity, TrustDomain};
 use crate::validity::Validity;
 
@@ -309,6 +309,27 @@ impl CertificateAuthority {
     /// [`CertificateAuthority::intermediates`] in PEM.
     pub fn intermediates_pem(&self) -> String {
         self.intermediates().map(|der| pem::encode("CERTIFICATE", der)).collect()
+    }
+
+    /// The certificate of who signed its own, DER; `None` for a root.
+    pub fn issuer_der(&self) -> Option<&[u8]> {
+        self.issuers.first().map(AsRef::as_ref)
+    }
+
+    /// Whether its chain ends at a certificate that signed itself.
+    pub fn ends_at_root(&self) -> bool {
+        certificate::parse(self.root_der())
+            .is_some_and(|root| root.subject() == root.issuer() && root.verify_signature(None).is_ok())
+    }
+
+    /// Signs something with its key and checks the signature under the certificate's.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] where the store cannot sign, or with another key.
+    pub async fn prove_key(&self) -> Result<(), AuthorityError> {
+        let challenge = b"SignalBeam: does this key belong to this certificate?";
+        let signature = self.store.sign(challenge).await?;
+        if holds(&self.public_key, challenge, &signature) { Ok(()) } else { Err(AuthorityError::BadSignature) }
     }
 
     /// The root's certificate, DER: its own where it is the root.

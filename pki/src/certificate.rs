@@ -1,6 +1,8 @@
 //! What can be read from any certificate, trusted or not.
 
 use ring::digest;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use signalbeam_domain::{Fingerprint, SerialNumber};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -16,6 +18,11 @@ pub fn fingerprint(der: &[u8]) -> Fingerprint {
 /// Nothing else of an unverified certificate is worth believing.
 pub fn peek_validity(der: &[u8]) -> Option<Validity> {
     parse(der).map(|certificate| validity_of(&certificate))
+}
+
+/// The certificates in a PEM text, each in DER; `None` where one of them is no PEM.
+pub fn certificates_from_pem(text: &str) -> Option<Vec<Vec<u8>>> {
+    CertificateDer::pem_slice_iter(text.as_bytes()).map(|der| der.ok().map(|der| der.to_vec())).collect()
 }
 
 /// Reads a certificate that fills the whole input.

@@ -30,7 +30,7 @@ pub use authority::{
     NewAuthority,
 };
 pub use blocking::BlockingPool;
-pub use certificate::{fingerprint, peek_validity};
+pub use certificate::{certificates_from_pem, fingerprint, peek_validity};
 pub use chain::{AnchorError, ChainError, ChainVerifier, VerifiedDeviceCertificate};
 pub use csr::CsrError;
 pub use device_key::{DeviceKeyError, DeviceKeyGenerator, DeviceKeyType};

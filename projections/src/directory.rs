@@ -22,8 +22,8 @@ use signalbeam_event_store::Recorded;
 use sqlx::SqliteConnection;
 
 use self::rows::{
-    AdminTokenRow, ApiKeyPatch, ApiKeyRow, AuthorityEnd, CertificatePatch, CertificateRow, DevicePatch, DeviceRow,
-    ServiceCertificateRow, TokenPatch, TokenRow,
+    AdminTokenRow, ApiKeyPatch, ApiKeyRow, AuthorityEnd, AuthorityRotation, CertificatePatch, CertificateRow,
+    DevicePatch, DeviceRow, ServiceCertificateRow, TokenPatch, TokenRow,
 };
 use crate::progress::ProjectionFailure;
 use crate::standing::{CertificateType, StandingName};
@@ -42,6 +42,7 @@ pub(crate) struct Changes {
     certificates: Vec<CertificateRow>,
     certificate_patches: BTreeMap<SerialNumber, CertificatePatch>,
     service_certificates: Vec<ServiceCertificateRow>,
+    authority_rotations: Vec<AuthorityRotation>,
     authority_ends: Vec<AuthorityEnd>,
     admin_tokens: Vec<AdminTokenRow>,
 }
@@ -83,6 +84,7 @@ impl Changes {
         patch(connection, sql::PATCH_API_KEYS, &self.api_key_patches).await?;
         patch(connection, sql::PATCH_TOKENS, &self.token_patches).await?;
         patch(connection, sql::PATCH_CERTIFICATES, &self.certificate_patches).await?;
+        insert(connection, sql::ROTATE_AUTHORITIES, &self.authority_rotations).await?;
         insert(connection, sql::END_AUTHORITIES, &self.authority_ends).await
     }
 
@@ -156,6 +158,14 @@ impl Changes {
             CertificateEvent::ExpiryNoticed(noticed) => {
                 patches.entry(noticed.serial_number).or_default().noticed_days = Some(noticed.threshold_days);
             }
+            CertificateEvent::RenewalRequested(requested) => {
+                let patch = patches.entry(requested.serial_number).or_default();
+                patch.renewal_window_start = Some(requested.window_start);
+                patch.renewal_window_end = Some(requested.window_end);
+            }
+            CertificateEvent::ReuseSuspected(suspected) => {
+                patches.entry(suspected.serial_number).or_default().reuse_suspected_at.get_or_insert(moment.at);
+            }
         }
     }
 
@@ -181,8 +191,11 @@ impl Changes {
                     intended_at: moment.at,
                 });
             }
+            AuthorityEvent::Rotated(_) => self
+                .authority_rotations
+                .push(AuthorityRotation { authority_id: envelope.stream.id().to_owned(), rotated_at: moment.at }),
             // Which of the trusted authorities signs is no matter of its certificate.
-            AuthorityEvent::Activated(_) | AuthorityEvent::Rotated(_) => {}
+            AuthorityEvent::Activated(_) => {}
         }
     }
 }

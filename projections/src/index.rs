@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use signalbeam_domain::certificate::{RenewalWindow, renewable_from};
 use signalbeam_domain::{
-    AdminTokenId, DeviceId, Fingerprint, Position, Prefix, SerialNumber, TenantId, Timestamp, TokenIssuer,
+    AdminTokenId, AuthorityId, DeviceId, Fingerprint, Position, Prefix, SerialNumber, TenantId, Timestamp, TokenIssuer,
 };
 use signalbeam_event_store::{EventReader, Recorded, SubscriptionItem};
 use tokio::sync::watch;
@@ -32,6 +33,9 @@ const HEAD_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How many events are applied while the readers wait.
 const EVENTS_PER_LOCK: usize = 256;
+
+/// Over how many days the certificates of an authority are renewed once another one signs.
+const RENEWED_AFTER_ROTATION_DAYS: i64 = 7;
 
 /// The index was not ready in the time that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +127,33 @@ impl CredentialIndex {
     /// The device's certificate that is neither superseded nor revoked, whether or not it has expired.
     pub fn active_certificate(&self, id: DeviceId) -> Option<CertificateEntry> {
         self.shared.read().active_certificate(id)
+    }
+
+    /// Since when an authority does not sign any more, where it does not.
+    pub fn authority_rotated_at(&self, id: AuthorityId) -> Option<Timestamp> {
+        self.shared.read().authority_rotated_at(id)
+    }
+
+    /// When a certificate should be renewed earlier than its end demands, where it should: its device was asked to, or the
+    /// authority that signed it does not sign any more. The window that opens first counts.
+    pub fn early_renewal(&self, certificate: &CertificateEntry) -> Option<RenewalWindow> {
+        let state = self.shared.read();
+        let rotated_at = state.authority_rotated_at(certificate.authority_id);
+        let after_rotation =
+            rotated_at.map(|start| RenewalWindow { start, end: start.plus_days(RENEWED_AFTER_ROTATION_DAYS) });
+        let requested = state.requested_renewal(certificate.serial_number);
+        [requested, after_rotation].into_iter().flatten().min_by_key(|window| window.start)
+    }
+
+    /// Whether what took the place of a superseded certificate, or of its successor, has authenticated.
+    pub fn has_used_successor(&self, certificate: &CertificateEntry) -> bool {
+        self.shared.read().has_used_successor(certificate)
+    }
+
+    /// The moment from which a certificate may be renewed, whose window opens so many days before its end.
+    pub fn renewable_from(&self, certificate: &CertificateEntry, window_days: u16) -> Timestamp {
+        let before_its_end = renewable_from(certificate.not_after, window_days);
+        self.early_renewal(certificate).map_or(before_its_end, |early| early.start.min(before_its_end))
     }
 
     /// When the device's newest API key that is not revoked expires, or has expired.

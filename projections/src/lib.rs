@@ -1,5 +1,6 @@
 //! From the event log to read models: SQL tables and the in-memory credential index.
 
+pub mod authorities;
 mod checkpoint;
 mod columns;
 mod directory;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use signalbeam_domain::SerialNumber;
-use signalbeam_domain::certificate::Standing;
+use signalbeam_domain::certificate::{RenewalWindow, Standing};
 use x509_parser::pem::parse_x509_pem;
 
 use crate::columns::{Columns, ReadError};
@@ -49,6 +49,12 @@ impl CertificateType {
 pub(crate) enum StandingName {
     Superseded,
     Revoked,
+}
+
+/// When the device was asked to renew the certificate, out of its columns.
+pub(crate) fn renewal_window(row: &impl Columns) -> Result<Option<RenewalWindow>, ReadError> {
+    let start = row.optional_moment("renewal_window_start")?;
+    Ok(start.zip(row.optional_moment("renewal_window_end")?).map(|(start, end)| RenewalWindow { start, end }))
 }
 
 /// Puts a [`Standing`] together from its columns.

@@ -69,6 +69,15 @@ pub struct ListedCertificate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     renewal_of: Option<SerialNumber>,
+    /// From when on its device was asked to renew it, earlier than its end demands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    renewal_requested_from: Option<Timestamp>,
+    /// When it turned up although another one had taken its place: its key is probably held twice, by a cloned device or a
+    /// thief. Its device's history says from where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    reuse_suspected_at: Option<Timestamp>,
     /// Where it stands now: `active`, `superseded`, `revoked` or `expired`.
     #[schema(example = "active")]
     status: &'static str,
@@ -94,6 +103,8 @@ impl ListedCertificate {
             revocation_reason: row.revocation_reason,
             superseded_by: row.superseded_by,
             renewal_of: row.renewal_of,
+            renewal_requested_from: row.renewal_requested.map(|window| window.start),
+            reuse_suspected_at: row.reuse_suspected_at,
         }
     }
 }

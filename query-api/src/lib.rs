@@ -2,6 +2,7 @@
 
 pub mod admin_tokens;
 pub mod authentication_logs;
+pub mod certificate_authorities;
 pub mod certificates;
 pub mod devices;
 pub mod documentation;
@@ -49,4 +50,5 @@ fn all_routes() -> OpenApiRouter<QueryApi> {
         .routes(routes!(usage::by_day::get_usage))
         .routes(routes!(events::list::list_events))
         .routes(routes!(admin_tokens::list_admin_token_revocations))
+        .routes(routes!(certificate_authorities::list_certificate_authorities))
 }

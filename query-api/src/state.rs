@@ -5,8 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use signalbeam_authn::Authenticator;
 use signalbeam_domain::Timestamp;
-use signalbeam_domain::certificate::renewable_from;
-use signalbeam_projections::{AuditLog, Clock, CredentialIndex, EventReader, Freshness, ReadModel};
+use signalbeam_projections::{AuditLog, CertificateEntry, Clock, CredentialIndex, EventReader, Freshness, ReadModel};
 use tokio::sync::Semaphore;
 
 /// The certificates of the authorities that devices trust.
@@ -65,9 +64,9 @@ impl QueryApi {
         self.clock.now()
     }
 
-    /// When the renewal window of a certificate opens that ends then.
-    pub(crate) fn renewable_from(&self, not_after: Timestamp) -> Timestamp {
-        renewable_from(not_after, self.renewal_window_days)
+    /// The moment from which a certificate may be renewed.
+    pub(crate) fn renewable_from(&self, certificate: &CertificateEntry) -> Timestamp {
+        self.index.renewable_from(certificate, self.renewal_window_days)
     }
 }
 

@@ -107,6 +107,10 @@ const COUNTERS: &[Family] = &[
         "code",
         RENEWAL_FAILURE_CODES,
     ),
+    family(
+        "signalbeam_certificate_reuse_suspected_total",
+        "Superseded certificates that turned up: their keys are probably held twice.",
+    ),
     labelled(
         "signalbeam_authentication_failures_total",
         "Authentication attempts that failed, by code.",

@@ -2,7 +2,6 @@
 
 mod acceptors;
 mod audit_upkeep;
-mod authority;
 mod background;
 mod gauges;
 mod intents;
@@ -31,8 +30,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use acceptors::Acceptors;
-pub use authority::AuthorityStartError;
 use parts::Parts;
+pub use signalbeam_command_api::authorities::AuthorityStartError;
 
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};

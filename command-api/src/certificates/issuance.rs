@@ -7,7 +7,7 @@ use signalbeam_authn::device::{DeviceCredential, DevicePrincipal};
 use signalbeam_authn::{ErrorCode, Problem, draw};
 use signalbeam_domain::certificate::{
     AbandonCause, CertificateAbandoned, CertificateCommand, CertificateError, CertificateEvent, CertificateIntended,
-    CertificateIssued, Certificates,
+    CertificateIssued, Certificates, RenewalRules,
 };
 use signalbeam_domain::{
     Actor, Aggregate, ApiKeyId, Context, CorrelationId, Days, DeviceId, Event, Position, SerialNumber, StreamId,
@@ -37,9 +37,16 @@ pub(crate) const DEVICE_PROFILE: &str = "device";
 pub(crate) struct Issuance {
     pub(crate) public_key: DevicePublicKey,
     pub(crate) validity: Days,
-    pub(crate) renewal_of: Option<SerialNumber>,
+    pub(crate) renewing: Option<Renewing>,
     /// The device's API key, where it asks with that: what an admin revokes while the certificate is being signed gets none.
     pub(crate) asked_with: Option<ApiKeyId>,
+}
+
+/// The certificate that a renewal renews, and when it may be renewed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Renewing {
+    pub(crate) serial_number: SerialNumber,
+    pub(crate) rules: RenewalRules,
 }
 
 /// The API key that a device authenticated by, where it did by one.
@@ -150,6 +157,7 @@ async fn intend(
     let registered = &device.device.registered;
     let stream = StreamId::certificates(registered.device_id);
     let validity = authority.validity(api.now().to_offset_date_time(), issuance.validity.get().into());
+    let rules = issuance.renewing.map_or(RenewalRules::window(0), |renewing| renewing.rules);
     for _ in 0..MAX_DECISIONS {
         let intended = CertificateIntended {
             serial_number: draw::serial_number().map_err(|error| internal(&error))?,
@@ -159,11 +167,10 @@ async fn intend(
             public_key_sha256: issuance.public_key.sha256(),
             not_before: Timestamp::from_offset_date_time(validity.not_before),
             not_after: Timestamp::from_offset_date_time(validity.not_after),
-            renewal_of: issuance.renewal_of,
+            renewal_of: issuance.renewing.map(|renewing| renewing.serial_number),
         };
         let (certificates, version) = api.load::<Certificates>(&stream).await?;
-        let renewal_window_days = api.policy.renewal_window_days;
-        let command = CertificateCommand::Intend { intended: intended.clone(), renewal_window_days };
+        let command = CertificateCommand::Intend { intended: intended.clone(), rules };
         let events = certificates.decide(command, &Context { now: api.now() }).map_err(|error| refused(&error))?;
         let write = StreamWrite {
             stream: stream.clone(),

@@ -86,7 +86,7 @@ pub(crate) async fn issue_certificate(
         api.authenticator.limits().issuance(device.device_id)?;
     }
     let (private_key, public_key) = keys(&api, request.csr_pem.as_deref()).await?;
-    let outcome = issue(&api, &cause, device, Issuance { public_key, validity, renewal_of: None, asked_with }).await?;
+    let outcome = issue(&api, &cause, device, Issuance { public_key, validity, renewing: None, asked_with }).await?;
     if !outcome.is_repeat {
         metrics::counter!("signalbeam_certificates_issued_total").increment(1);
     }
@@ -95,7 +95,7 @@ pub(crate) async fn issue_certificate(
 
 /// The answer to an issuance. A key pair that was made for the first of several equal requests was shown to that one, and
 /// fits no other certificate.
-pub(super) fn answer(
+fn answer(
     api: &CommandApi,
     outcome: Outcome,
     has_csr: bool,
@@ -108,10 +108,7 @@ pub(super) fn answer(
 }
 
 /// The public key of the signing request; without one, a key pair made here.
-pub(super) async fn keys(
-    api: &CommandApi,
-    csr_pem: Option<&str>,
-) -> Result<(Option<PrivateKeyPem>, DevicePublicKey), Problem> {
+async fn keys(api: &CommandApi, csr_pem: Option<&str>) -> Result<(Option<PrivateKeyPem>, DevicePublicKey), Problem> {
     if let Some(csr_pem) = csr_pem {
         return Ok((None, public_key(csr_pem)?));
     }

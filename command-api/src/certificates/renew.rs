@@ -4,16 +4,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use signalbeam_authn::device::{DeviceCredential, DevicePrincipal};
+use signalbeam_authn::RequestContext;
+use signalbeam_authn::device::DevicePrincipal;
 use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
-use signalbeam_authn::{ErrorCode, RequestContext};
-use signalbeam_domain::certificate::{Certificate, Certificates};
-use signalbeam_domain::{Days, SerialNumber, StreamId};
+use signalbeam_domain::SerialNumber;
+use signalbeam_pki::PrivateKeyPem;
 use utoipa::ToSchema;
 
-use super::issuance::{Issuance, issue, issued_before, key_of};
-use super::issue::{answer, keys};
+use super::issuance::Issued;
+use super::renewal::{self, Applicant, NewKey, Renewal};
 use super::{ShownCertificate, public_key};
 use crate::command::{Cause, Changed};
 use crate::idempotency::IdempotencyKey;
@@ -61,104 +61,43 @@ pub(crate) async fn renew_certificate(
     key: IdempotencyKey,
     body: Result<JsonBody<RenewCertificate>, Problem>,
 ) -> Result<Answer, Problem> {
-    if let (Ok(PathParameter(serial)), Ok(body)) = (&serial_number, &body)
-        && let Some(answer) = repeat_by_superseded_certificate(&api, &context, *serial, &body.value).await?
-    {
-        return Ok(answer);
-    }
-    let device = api.authenticator.any_device(&context, &headers).await?;
-    let (PathParameter(serial_number), body) = (serial_number?, body?);
-    let renewed = renew(&api, context, device, serial_number, &key, &body).await;
-    if let Err(problem) = &renewed {
-        metrics::counter!("signalbeam_certificate_renewal_failures_total", "code" => problem.code().as_str())
-            .increment(1);
-    }
-    renewed
-}
-
-async fn renew(
-    api: &CommandApi,
-    context: RequestContext,
-    device: DevicePrincipal,
-    serial_number: SerialNumber,
-    key: &IdempotencyKey,
-    body: &JsonBody<RenewCertificate>,
-) -> Result<Answer, Problem> {
-    let request = &body.value;
-    let is_by_certificate = matches!(device.credential, DeviceCredential::Certificate { .. });
-    if is_by_certificate && request.csr_pem.is_none() {
-        return Err(Problem::new(ErrorCode::CsrRequired, "a renewal by certificate needs a signing request in csrPem"));
-    }
-    let validity = validity(api, request)?;
-    let (certificates, _) = api.load::<Certificates>(&StreamId::certificates(device.device_id)).await?;
-    if certificates.find(serial_number).is_none() {
-        return Err(Problem::not_found("certificate"));
-    }
-    let cause = Cause { idempotency: key.bind(&device.actor(), None, &body.bytes), actor: device.actor(), context };
-    if let Some(outcome) = api.repeated(&cause).await? {
-        return answer(api, outcome, request.csr_pem.is_some(), None);
-    }
-    if let Some(csr_pem) = &request.csr_pem
-        && let Some(successor) = certificates.repeated_renewal(serial_number, public_key(csr_pem)?.sha256())
-    {
-        return again(api, successor).await;
-    }
-    let loaded = api.device(device.device_id, Some(device.tenant_id)).await?;
-    certificates
-        .check_renewable(serial_number, api.policy.renewal_window_days, api.now())
-        .map_err(|error| super::refused(&error))?;
-    api.authenticator.limits().issuance(device.device_id)?;
-    let (private_key, public_key) = keys(api, request.csr_pem.as_deref()).await?;
-    let key_sha256 = public_key.sha256();
-    let issuance = Issuance { public_key, validity, renewal_of: Some(serial_number), asked_with: key_of(&device) };
-    let outcome = match issue(api, &cause, loaded, issuance).await {
-        Ok(outcome) => outcome,
-        Err(problem) => {
-            if let Some(outcome) = api.repeated(&cause).await? {
-                return answer(api, outcome, request.csr_pem.is_some(), None);
-            }
-            // A device that asked again before it was answered: its first request renewed meanwhile.
-            let (certificates, _) = api.load::<Certificates>(&StreamId::certificates(device.device_id)).await?;
-            let successor = certificates.repeated_renewal(serial_number, key_sha256).ok_or(problem)?;
-            return again(api, successor).await;
-        }
+    let key_asked_for = body.as_ref().ok().and_then(|body| public_key(body.value.csr_pem.as_deref()?).ok());
+    let serial_asked_for = serial_number.as_ref().ok().map(|PathParameter(serial)| *serial);
+    let asked_for = serial_asked_for.zip(key_asked_for.as_ref());
+    let device = match renewal::applicant(&api, &context, &headers, asked_for).await? {
+        Applicant::Device(device) => device,
+        Applicant::Repeating(issued) => return Ok(answer(&api, StatusCode::OK, *issued, None)),
     };
-    if !outcome.is_repeat {
-        metrics::counter!("signalbeam_certificates_issued_total").increment(1);
-        metrics::counter!("signalbeam_certificates_renewed_total").increment(1);
-    }
-    answer(api, outcome, request.csr_pem.is_some(), private_key.as_ref())
-}
-
-fn validity(api: &CommandApi, request: &RenewCertificate) -> Result<Days, Problem> {
-    let days = api.policy.certificate_validity.judge(request.validity_days);
-    days.map_err(|error| Problem::invalid("/validityDays", error.to_string()))
-}
-
-/// The one thing that a superseded certificate may still do: repeat the renewal that superseded it, because its answer was
-/// lost. Everything else about it must be in order.
-async fn repeat_by_superseded_certificate(
-    api: &CommandApi,
-    context: &RequestContext,
-    serial_number: SerialNumber,
-    request: &RenewCertificate,
-) -> Result<Option<Answer>, Problem> {
-    let (Some(device), Some(csr_pem)) = (api.authenticator.superseded_device(context).await?, &request.csr_pem) else {
-        return Ok(None);
+    let renewing = async {
+        let (PathParameter(serial_number), body) = (serial_number?, body?);
+        let idempotency = key.bind(&device.actor(), None, &body.bytes);
+        let cause = Cause { idempotency, actor: device.actor(), context };
+        let renewal = body.value.renewal(&api, device, serial_number)?;
+        renewal::renew(&api, &cause, renewal).await
     };
-    if device.credential != (DeviceCredential::Certificate { serial_number }) {
-        return Ok(None);
-    }
-    let Ok(public_key) = public_key(csr_pem) else { return Ok(None) };
-    let (certificates, _) = api.load::<Certificates>(&StreamId::certificates(device.device_id)).await?;
-    let Some(successor) = certificates.repeated_renewal(serial_number, public_key.sha256()) else { return Ok(None) };
-    api.authenticator.record_repeated_renewal(context, device).await?;
-    again(api, successor).await.map(Some)
+    let renewed = renewing.await.inspect_err(renewal::count_failure)?;
+    let status = if renewed.is_again { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(answer(&api, status, renewed.issued, renewed.private_key.as_ref()))
 }
 
-async fn again(api: &CommandApi, successor: &Certificate) -> Result<Answer, Problem> {
-    let issued = issued_before(api, &successor.issued).await?;
-    api.await_head().await?;
-    let shown = ShownCertificate::new(api, issued.certificate, issued.at, None);
-    Ok(Changed::new(StatusCode::OK, Json(shown), issued.position))
+impl RenewCertificate {
+    fn renewal(
+        &self,
+        api: &CommandApi,
+        device: DevicePrincipal,
+        serial_number: SerialNumber,
+    ) -> Result<Renewal, Problem> {
+        let validity = api.policy.certificate_validity.judge(self.validity_days);
+        let validity = validity.map_err(|error| Problem::invalid("/validityDays", error.to_string()))?;
+        let key = match &self.csr_pem {
+            Some(csr_pem) => NewKey::Given(public_key(csr_pem)?),
+            None => NewKey::MadeHere,
+        };
+        Ok(Renewal { device, serial_number, key, validity })
+    }
+}
+
+fn answer(api: &CommandApi, status: StatusCode, issued: Issued, private_key: Option<&PrivateKeyPem>) -> Answer {
+    let shown = ShownCertificate::new(api, issued.certificate, issued.at, private_key);
+    Changed::new(status, Json(shown), issued.position)
 }

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use signalbeam_authn::Device;
 use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
-use signalbeam_domain::certificate::renewable_from;
 use signalbeam_domain::{DeviceId, SerialNumber, Timestamp};
 use utoipa::ToSchema;
 
@@ -94,7 +93,7 @@ pub(crate) async fn heartbeat(
     let certificate = api.index.active_certificate(id).map(|entry| HeartbeatCertificate {
         serial_number: entry.serial_number,
         expires_at: entry.not_after,
-        renewal_required: now >= renewable_from(entry.not_after, api.policy.renewal_window_days),
+        renewal_required: now >= api.index.renewable_from(&entry, api.policy.renewal_window_days),
     });
     Ok(Json(HeartbeatReceived { received_at: now, certificate, api_key_expires_at: api.index.api_key_expiry(id) }))
 }

@@ -32,7 +32,10 @@ const OF_DEVICES: [&str; 15] = [
     "renew-certificate.response.json",
 ];
 /// What admins do that is answered.
-const ANSWERED: [&str; 9] = [
+const ANSWERED: &[&str] = &[
+    "activate-certificate-authority",
+    "prepare-certificate-authority",
+    "retire-certificate-authority",
     "create-registration-token",
     "approve-device",
     "reject-device",
@@ -41,10 +44,11 @@ const ANSWERED: [&str; 9] = [
     "decommission-device",
     "decide-devices",
     "rename-device",
+    "request-renewal",
     "rotate-api-key",
 ];
 /// What admins do that is answered with nothing.
-const DONE: [&str; 5] = [
+const DONE: &[&str] = &[
     "revoke-registration-token",
     "revoke-api-key",
     "revoke-certificate",
@@ -84,7 +88,7 @@ async fn registered(world: &World) -> (TestDevice, Value) {
 
 #[test]
 fn every_example_is_held_against_a_route() {
-    let requests = ANSWERED.iter().chain(&DONE).map(|name| format!("{name}.request.json"));
+    let requests = ANSWERED.iter().chain(DONE).map(|name| format!("{name}.request.json"));
     let responses = ANSWERED.iter().map(|name| format!("{name}.response.json"));
     let held: BTreeSet<_> = OF_DEVICES.map(ToOwned::to_owned).into_iter().chain(requests).chain(responses).collect();
     let names = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -176,12 +180,27 @@ async fn an_admin_decides_by_the_examples() {
 async fn an_admin_renews_and_withdraws_credentials_by_the_examples() {
     let world = World::new().await;
     let (device, certificate) = world.device_with_certificate(TENANT_A).await;
+    let filter = json!({"filter": {"tenantId": TENANT_A}});
+    let asked = follow(world.post("/api/certificates/request-renewal"), "request-renewal", filter).await;
+    assert_eq!(asked["requested"], 1);
     follow(world.post(device.route("rotate-api-key")), "rotate-api-key", json!({})).await;
     follow(world.post(device.route("revoke-api-key")), "revoke-api-key", json!({})).await;
     follow(world.delete(certificate.route()), "revoke-certificate", json!({})).await;
     let route = "/api/admin-tokens/revoke";
     follow(world.post(route), "revoke-admin-tokens.one", json!({})).await;
     follow(world.post(route), "revoke-admin-tokens.all", json!({})).await;
+}
+
+#[tokio::test]
+async fn an_authority_comes_and_goes_by_the_examples() {
+    let world = World::new().await;
+    let first = world.authorities.current().signing().id();
+    let all = || world.post("/api/certificate-authorities");
+    let prepared = follow(all(), "prepare-certificate-authority", json!({"hierarchy": "root"})).await;
+    let of = |id: &str, action: &str| world.post(format!("/api/certificate-authorities/{id}/{action}"));
+    let prepared = prepared["authorityId"].as_str().unwrap();
+    follow(of(prepared, "activate"), "activate-certificate-authority", json!({})).await;
+    follow(of(&first.to_string(), "retire"), "retire-certificate-authority", json!({})).await;
 }
 
 #[tokio::test]

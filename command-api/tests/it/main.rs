@@ -5,6 +5,7 @@
 mod admin_tokens;
 mod api_keys;
 mod authentication;
+mod authorities;
 mod bulk;
 mod certificates;
 mod decisions;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use signalbeam_authn::{ErrorCode, Role};
+use signalbeam_pki::{AuthorityStanding, TrustedAuthority};
 
 use crate::world::call::Call;
 use crate::world::fleet::{TestDevice, csr, new_claim_secret};
@@ -50,6 +51,18 @@ fn operations(document: &Value) -> Vec<(String, Value)> {
 
 fn of_device<'a>(world: &'a World, device: TestDevice, action: &'static str) -> impl Fn(&Value) -> Call<'a> + 'a {
     move |body| world.post(device.route(action)).admin(Role::Admin).json(body)
+}
+
+/// The route of an authority that waits; a waiting one that another recipe has left is retired first.
+async fn prepared_authority(world: &World) -> String {
+    let route = |id: &str| format!("/api/certificate-authorities/{id}");
+    let waiting = |one: &&TrustedAuthority| one.standing == AuthorityStanding::Prepared;
+    for one in world.authorities.current().trusted().iter().filter(waiting) {
+        let path = route(&one.authority.id().to_string()) + "/retire";
+        world.post(path).admin(Role::Admin).send().await.expect(200);
+    }
+    let prepared = world.post("/api/certificate-authorities").admin(Role::Admin).send().await.expect(201);
+    route(prepared["authorityId"].as_str().unwrap())
 }
 
 /// How an operation is asked for; a device, a token or a certificate of its own for each.
@@ -141,9 +154,33 @@ async fn recipe_for_credentials<'a>(world: &'a World, operation: &str) -> Recipe
             let (_, certificate) = world.device_with_certificate(TENANT_A).await;
             recipe(move |body| world.delete(certificate.route()).admin(Role::Admin).json(body), empty, because, Same)
         }
+        "requestRenewal" => {
+            let (device, _) = world.device_with_certificate(TENANT_A).await;
+            let call = |body: &Value| world.post("/api/certificates/request-renewal").admin(Role::Admin).json(body);
+            let body = move |hours: u16| json!({"filter": {"deviceIds": [device.id]}, "spreadHours": hours});
+            recipe(call, body(1), body(2), Same)
+        }
         "revokeAdminTokens" => {
             let call = |body: &Value| world.post("/api/admin-tokens/revoke").admin(Role::Admin).json(body);
             recipe(call, json!({"jti": "one"}), json!({"jti": "two"}), Same)
+        }
+        "prepareCertificateAuthority" => {
+            let call = |body: &Value| world.post("/api/certificate-authorities").admin(Role::Admin).json(body);
+            recipe(call, json!({"keyType": "ecdsa-p256"}), json!({"keyType": "ecdsa-p384"}), Same)
+        }
+        "activateCertificateAuthority" => {
+            let path = prepared_authority(world).await + "/activate";
+            // The route takes one body alone, which can be written in two ways.
+            let call = move |body: &Value| {
+                let call = world.post(path.clone()).admin(Role::Admin);
+                if body.is_null() { call.raw(" {} ") } else { call.json(body) }
+            };
+            recipe(call, empty, Value::Null, Same)
+        }
+        "retireCertificateAuthority" => {
+            let path = prepared_authority(world).await + "/retire";
+            let call = move |body: &Value| world.post(path.clone()).admin(Role::Admin).json(body);
+            recipe(call, empty, json!({"force": true}), Same)
         }
         other => panic!("{other} changes something, and nobody has said here how it is asked for"),
     }

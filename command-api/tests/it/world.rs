@@ -19,8 +19,9 @@ use signalbeam_authn::limits::headers::announce_limits;
 use signalbeam_authn::log_lock::LogLock;
 use signalbeam_authn::secrets::{KeyOctets, SecretKeeper};
 use signalbeam_authn::{AdminPrincipal, AdminTokens, AuthenticationPolicy, Authenticator, Limits, Role, authenticator};
+use signalbeam_command_api::authorities::{AuthorityKeeper, Hierarchy};
 use signalbeam_command_api::{CommandApi, CommandPolicy, Parts, router};
-use signalbeam_domain::{Event, Position, SerialNumber, StreamId, TenantId, Timestamp};
+use signalbeam_domain::{Event, Position, StreamId, TenantId, Timestamp};
 use signalbeam_event_store::{
     AttemptFilter, AuditLog, AuthenticationAttempt, Clock, EventReader, Filter, MemoryEventStore, Recorded,
 };
@@ -31,7 +32,7 @@ use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, T
 use tempfile::TempDir;
 
 use self::call::Call;
-use self::faults::{FaultyAudit, FaultyStore, GatedKeys};
+use self::faults::{FaultyAudit, FaultyStore, GatedKeys, GatedPlaces};
 
 /// Two customers.
 pub(crate) const TENANT_A: &str = "018f3c5e-7b1a-7cc2-9d3e-0000000000aa";
@@ -79,6 +80,7 @@ pub(crate) struct World {
     pub(crate) projector: Arc<Projector>,
     pub(crate) authority: Arc<CertificateAuthority>,
     pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) authorities: Authorities,
     pub(crate) log_lock: LogLock,
     pub(crate) limits: Arc<Limits>,
     pub(crate) router: Router,
@@ -108,11 +110,11 @@ impl World {
         let audit = Arc::new(FaultyAudit::default());
         let keys = Arc::new(GatedKeys::new(MemoryKeyStore::new(BlockingPool::new(2))));
         let settings = AuthoritySettings { key_type: CaKeyType::EcdsaP256, ..AuthoritySettings::default() };
-        let now = clock.now().to_offset_date_time();
-        let serial = SerialNumber::from_random([7; 20]);
-        let authority = CertificateAuthority::open_or_create(keys.clone(), settings, now, serial).await.unwrap();
-        let authority = Arc::new(authority);
-        let authorities = Authorities::of_one(authority.clone()).unwrap();
+        let places = Arc::new(GatedPlaces::new(keys.clone()));
+        let keeper_of_authorities = Arc::new(AuthorityKeeper::new(places, settings));
+        let opened = keeper_of_authorities.open(&*store, &*clock, Hierarchy::Root).await.unwrap();
+        let authority = opened.set.signing().clone();
+        let authorities = Authorities::new(opened.set);
 
         let folder = tempfile::tempdir().unwrap();
         let tables = Tables::open(&folder.path().join("projections.db"), &*store).await.unwrap();
@@ -141,7 +143,8 @@ impl World {
             freshness: Freshness::new(projector.clone()),
             authenticator: Arc::clone(&authenticator),
             keeper,
-            authorities,
+            authorities: authorities.clone(),
+            keeper_of_authorities,
             device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::new(2))),
             clock: clock.clone(),
             policy: CommandPolicy::default(),
@@ -157,6 +160,7 @@ impl World {
             index,
             projector,
             authority,
+            authorities,
             bare,
             limits,
             authenticator,
@@ -213,9 +217,9 @@ impl World {
         (result, described.collect())
     }
 
-    /// The whole event log.
+    /// The event log without what made the certificate authority.
     pub(crate) async fn log(&self) -> Vec<Recorded> {
-        self.store.read_all(Position(0), 1_000_000, &Filter::default()).await.unwrap().events
+        self.store.read_all(Position(2), 1_000_000, &Filter::default()).await.unwrap().events
     }
 
     /// The types of the events in a stream.

@@ -1,5 +1,7 @@
 //! What can happen to a device's certificates, as it is recorded.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::credential::Digest;
@@ -79,6 +81,9 @@ pub enum AbandonCause {
 pub struct CertificateFirstUsed {
     /// Its serial number.
     pub serial_number: SerialNumber,
+    /// The address that it was used from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_from: Option<IpAddr>,
 }
 
 /// Another certificate took its place.
@@ -112,6 +117,46 @@ pub struct CertificateExpiryNoticed {
     pub threshold_days: u16,
 }
 
+/// The device was asked to renew a certificate earlier than its end demands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRenewalRequested {
+    /// Its serial number.
+    pub serial_number: SerialNumber,
+    /// From when on it may and should be renewed.
+    pub window_start: Timestamp,
+    /// By when it should be.
+    pub window_end: Timestamp,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// A superseded certificate turned up in a way that its device gives no reason for: its key is probably held twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateReuseSuspected {
+    /// The serial number of the superseded one.
+    pub serial_number: SerialNumber,
+    /// The serial number of the one that is in its place.
+    pub successor: SerialNumber,
+    /// The address that it was seen from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_from: Option<IpAddr>,
+    /// What its holder did.
+    pub how: ReuseSign,
+}
+
+/// What the holder of a superseded certificate did that its device would not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReuseSign {
+    /// It showed the certificate although what took its place has been in use for a while.
+    PresentedAfterSuccession,
+    /// It asked to renew the certificate for another key than the one that the successor was issued for.
+    AskedForAnotherKey,
+}
+
 events! {
     /// What can happen to a device's set of certificates.
     CertificateEvent {
@@ -129,5 +174,9 @@ events! {
         Revoked(CertificateRevoked) = ("certificate.revoked", 1),
         /// One is about to expire.
         ExpiryNoticed(CertificateExpiryNoticed) = ("certificate.expiry_noticed", 1),
+        /// One should be renewed early.
+        RenewalRequested(CertificateRenewalRequested) = ("certificate.renewal_requested", 1),
+        /// One seems to be held twice.
+        ReuseSuspected(CertificateReuseSuspected) = ("certificate.reuse_suspected", 1),
     }
 }

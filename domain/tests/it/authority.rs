@@ -24,6 +24,7 @@ fn creation() -> AuthorityCreated {
         certificate_pem: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".into(),
         issuer_id: None,
         key_slot: None,
+        issuers_pem: None,
     }
 }
 

@@ -1,18 +1,24 @@
 //! A device has one active certificate. It is recorded before it is signed, and a lost answer strands nobody.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use signalbeam_domain::certificate::{
     AbandonCause, Certificate, CertificateAbandoned, CertificateCommand as Command, CertificateError as Error,
     CertificateEvent as Event, CertificateExpiryNoticed, CertificateFirstUsed, CertificateIntended, CertificateRevoked,
-    CertificateSuperseded, Certificates, Standing,
+    CertificateSuperseded, Certificates, RenewalRules, Standing,
 };
 use signalbeam_domain::{SerialNumber, Timestamp};
 
 use crate::fixtures::{day, digest, intended, reason, serial, signed};
 use crate::given::given;
 
+mod early_renewal;
 mod issuing;
 mod renewal;
+mod reuse;
 mod revocation;
+
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 
 /// The certificate that renews another one.
 fn renewing(number: u8, old: u8) -> CertificateIntended {
@@ -20,7 +26,7 @@ fn renewing(number: u8, old: u8) -> CertificateIntended {
 }
 
 fn intend(intended: CertificateIntended) -> Command {
-    Command::Intend { intended, renewal_window_days: 30 }
+    Command::Intend { intended, rules: RenewalRules::window(30) }
 }
 
 fn issue(intended: CertificateIntended) -> Command {
@@ -62,11 +68,11 @@ fn abandoned(number: u8) -> CertificateAbandoned {
 }
 
 fn used(number: u8) -> Event {
-    CertificateFirstUsed { serial_number: serial(number) }.into()
+    CertificateFirstUsed { serial_number: serial(number), used_from: Some(ADDRESS) }.into()
 }
 
 fn use_certificate(number: u8) -> Command {
-    Command::NoteFirstUse { serial_number: serial(number) }
+    Command::NoteFirstUse { serial_number: serial(number), used_from: Some(ADDRESS) }
 }
 
 fn notice(number: u8, threshold_days: u16) -> CertificateExpiryNoticed {

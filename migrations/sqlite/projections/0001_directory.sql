@@ -129,6 +129,10 @@ CREATE TABLE device_certificates (
     revoked_by        TEXT,
     first_used_at     TEXT,
     noticed_days      INTEGER,                 -- the last expiry threshold that was told, in days before the end
+    renewal_window_start TEXT,                 -- from when on its device was asked to renew it
+    renewal_window_end TEXT,                   -- and by when
+    reuse_suspected_at TEXT,                   -- when it turned up although it was superseded
+    rotated_at        TEXT,                    -- in an authority's own row: when another one began to sign in its place
     certificate_pem   TEXT NOT NULL            -- last, so that the columns before it are read without it
 );
 

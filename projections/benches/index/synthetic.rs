@@ -167,7 +167,7 @@ pub(crate) fn of_device(number: usize) -> Vec<Recorded> {
         (&keys, ApiKeyEvent::from(KeyFirstUsed { key_id }).into()),
         (&certificates, CertificateEvent::from(intended).into()),
         (&certificates, CertificateEvent::from(certificate).into()),
-        (&certificates, CertificateEvent::from(CertificateFirstUsed { serial_number }).into()),
+        (&certificates, CertificateEvent::from(CertificateFirstUsed { serial_number, used_from: None }).into()),
     ];
     let first = number * EVENTS_PER_DEVICE + 1;
     let all = all.into_iter().enumerate();

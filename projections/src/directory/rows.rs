@@ -258,6 +258,9 @@ pub(super) struct CertificatePatch {
     pub(super) superseded_by: Option<SerialNumber>,
     pub(super) first_used_at: Option<Timestamp>,
     pub(super) noticed_days: Option<u16>,
+    pub(super) renewal_window_start: Option<Timestamp>,
+    pub(super) renewal_window_end: Option<Timestamp>,
+    pub(super) reuse_suspected_at: Option<Timestamp>,
     standing: Option<StandingName>,
     /// The first end counts: what was superseded and then revoked authenticated nothing in between.
     revoked_at: Option<Timestamp>,
@@ -273,6 +276,13 @@ impl CertificatePatch {
         self.revocation_reason = reason;
         self.revoked_by = Some(moment.by);
     }
+}
+
+/// Another authority signs in the place of one.
+#[derive(Debug, Serialize)]
+pub(super) struct AuthorityRotation {
+    pub(super) authority_id: String,
+    pub(super) rotated_at: Timestamp,
 }
 
 /// An authority is trusted no longer, and so is its certificate.

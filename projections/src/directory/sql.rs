@@ -63,12 +63,21 @@ UPDATE device_certificates SET
     superseded_by = coalesce(patch ->> 'superseded_by', superseded_by),
     first_used_at = coalesce(first_used_at, patch ->> 'first_used_at'),
     noticed_days = coalesce(patch ->> 'noticed_days', noticed_days),
+    renewal_window_start = coalesce(patch ->> 'renewal_window_start', renewal_window_start),
+    renewal_window_end = coalesce(patch ->> 'renewal_window_end', renewal_window_end),
+    reuse_suspected_at = coalesce(reuse_suspected_at, patch ->> 'reuse_suspected_at'),
     standing = coalesce(patch ->> 'standing', standing),
     revoked_at = coalesce(revoked_at, patch ->> 'revoked_at'),
     revoked_by = coalesce(patch ->> 'revoked_by', revoked_by),
     revocation_reason = iif(patch ->> 'standing' IS NULL, revocation_reason, patch ->> 'revocation_reason')
 FROM (SELECT key AS patched, value AS patch FROM jsonb_each($1))
 WHERE serial_number = patched";
+
+/// Takes a JSON array of authorities in whose place others sign.
+pub(super) const ROTATE_AUTHORITIES: &str = "
+UPDATE device_certificates SET rotated_at = coalesce(device_certificates.rotated_at, rotated ->> 'rotated_at')
+FROM (SELECT value AS rotated FROM jsonb_each($1))
+WHERE authority_id = rotated ->> 'authority_id' AND type <> 'Device'";
 
 /// Takes a JSON array of authorities that are trusted no longer.
 pub(super) const END_AUTHORITIES: &str = "

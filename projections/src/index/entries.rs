@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use signalbeam_domain::certificate::Standing;
 use signalbeam_domain::{
-    ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SecretVerifier, SerialNumber, TenantId, Timestamp,
+    ApiKeyId, AuthorityId, DeviceId, DeviceStatus, Fingerprint, Prefix, SecretVerifier, SerialNumber, TenantId,
+    Timestamp,
 };
 
 /// A device.
@@ -31,8 +32,12 @@ pub struct CertificateEntry {
     pub not_after: Timestamp,
     /// What became of it.
     pub standing: Standing,
+    /// Who signed it.
+    pub authority_id: AuthorityId,
     /// Whether it has authenticated.
     pub is_used: bool,
+    /// Whether it turned up after it had been superseded.
+    pub is_reuse_suspected: bool,
 }
 
 /// A device's API key.

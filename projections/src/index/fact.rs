@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use signalbeam_domain::admin_token::{AdminTokenRevoked, AllAdminTokensRevoked};
-use signalbeam_domain::certificate::Standing;
+use signalbeam_domain::certificate::{RenewalWindow, Standing};
 use signalbeam_domain::{
-    AdminTokenId, AllowedNetworks, ApiKeyId, DecodeError, DeviceId, DeviceStatus, Envelope, Fingerprint, Prefix,
-    SecretVerifier, SerialNumber, TenantId, Timestamp, TokenIssuer,
+    AdminTokenId, AllowedNetworks, ApiKeyId, AuthorityId, DecodeError, DeviceId, DeviceStatus, Envelope, Fingerprint,
+    Prefix, SecretVerifier, SerialNumber, TenantId, Timestamp, TokenIssuer,
 };
 use signalbeam_event_store::Recorded;
 
@@ -26,6 +26,9 @@ pub(super) enum Fact {
     CertificateIssued(CertificateEntry),
     CertificateUsed(SerialNumber),
     CertificateEnded(SerialNumber, Standing),
+    RenewalRequested(SerialNumber, RenewalWindow),
+    ReuseSuspected(SerialNumber),
+    AuthorityRotated(AuthorityId),
     /// And when it expires anyway, where that is known.
     AdminTokenRevoked(TokenIssuer, AdminTokenId, Option<Timestamp>),
     AdminTokensRevokedBefore(Timestamp),
@@ -34,7 +37,7 @@ pub(super) enum Fact {
 }
 
 /// The types that change nothing in here. A type that stands neither here nor in [`Fact::read`] stops the index.
-const OF_NO_CONCERN: [(&str, u16); 16] = [
+const OF_NO_CONCERN: [(&str, u16); 15] = [
     ("device.renamed", 1),
     ("registration_token.issued", 1),
     ("registration_token.consumed", 1),
@@ -45,7 +48,6 @@ const OF_NO_CONCERN: [(&str, u16); 16] = [
     ("certificate.expiry_noticed", 1),
     ("certificate_authority.created", 1),
     ("certificate_authority.activated", 1),
-    ("certificate_authority.rotated", 1),
     ("certificate_authority.retired", 1),
     ("certificate_authority.service_certificate_intended", 1),
     ("event_log.rollback_acknowledged", 1),
@@ -89,6 +91,15 @@ struct CertificateIssued {
     not_before: Timestamp,
     not_after: Timestamp,
     fingerprint: Fingerprint,
+    authority_id: AuthorityId,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RenewalRequested {
+    serial_number: SerialNumber,
+    window_start: Timestamp,
+    window_end: Timestamp,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +148,16 @@ impl Fact {
                 let Certificate { serial_number } = payload(recorded)?;
                 Ok(Self::CertificateEnded(serial_number, Standing::Revoked))
             }
+            ("certificate.renewal_requested", 1) => {
+                let RenewalRequested { serial_number, window_start: start, window_end: end } = payload(recorded)?;
+                Ok(Self::RenewalRequested(serial_number, RenewalWindow { start, end }))
+            }
+            ("certificate.reuse_suspected", 1) => {
+                Ok(Self::ReuseSuspected(payload::<Certificate>(recorded)?.serial_number))
+            }
+            ("certificate_authority.rotated", 1) => AuthorityId::parse(stream.id())
+                .map(Self::AuthorityRotated)
+                .map_err(|_| ProjectionFailure::nameless(&recorded.envelope)),
             ("admin_token.revoked", 1) => {
                 let AdminTokenRevoked { jti, issuer, expires_at, .. } = payload(recorded)?;
                 Ok(Self::AdminTokenRevoked(issuer, jti, expires_at))
@@ -173,7 +194,9 @@ impl From<CertificateIssued> for Fact {
             not_before: issued.not_before,
             not_after: issued.not_after,
             standing: Standing::Active,
+            authority_id: issued.authority_id,
             is_used: false,
+            is_reuse_suspected: false,
         })
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use signalbeam_domain::{
-    AdminTokenId, ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SecretVerifier, SerialNumber, TenantId,
-    Timestamp, TokenIssuer,
+    AdminTokenId, ApiKeyId, AuthorityId, DeviceId, DeviceStatus, Fingerprint, Prefix, SecretVerifier, SerialNumber,
+    TenantId, Timestamp, TokenIssuer,
 };
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
@@ -14,7 +14,7 @@ use super::entries::{ApiKeyEntry, CertificateEntry, DeviceEntry};
 use super::state::{State, forgotten_before};
 use crate::checkpoint::Checkpoint;
 use crate::columns::{Columns, ReadError, digest};
-use crate::standing::standing;
+use crate::standing::{renewal_window, standing};
 use crate::tables::Tables;
 
 /// The state of the index at the tables' checkpoint.
@@ -31,6 +31,7 @@ pub(super) async fn load(tables: &Tables) -> Result<(State, Checkpoint), ReadErr
     load_devices(&mut state, &mut snapshot).await?;
     load_api_keys(&mut state, &mut snapshot, &kept_from).await?;
     load_certificates(&mut state, &mut snapshot, &kept_from).await?;
+    load_authorities(&mut state, &mut snapshot).await?;
     load_admin_tokens(&mut state, &mut snapshot, &kept_from).await?;
     snapshot.commit().await?;
     Ok((state, checkpoint))
@@ -94,6 +95,7 @@ async fn load_certificates(
 ) -> Result<(), ReadError> {
     let mut rows = sqlx::query(
         "SELECT fingerprint, serial_number, device_id, not_before, expires_at, standing, superseded_by, \
+             authority_id, renewal_window_start, renewal_window_end, reuse_suspected_at IS NOT NULL AS is_suspected, \
              first_used_at IS NOT NULL AS is_used \
          FROM device_certificates \
          WHERE type = 'Device' AND (revoked_at IS NULL OR expires_at >= $1) ORDER BY rowid",
@@ -101,7 +103,12 @@ async fn load_certificates(
     .bind(kept_from)
     .fetch(connection);
     while let Some(row) = rows.try_next().await? {
-        state.add_certificate(certificate(&row)?);
+        let certificate = certificate(&row)?;
+        let serial_number = certificate.serial_number;
+        state.add_certificate(certificate);
+        if let Some(window) = renewal_window(&row)? {
+            state.request_renewal(serial_number, window);
+        }
     }
     Ok(())
 }
@@ -114,8 +121,20 @@ fn certificate(row: &SqliteRow) -> Result<CertificateEntry, ReadError> {
         not_before: row.moment("not_before")?,
         not_after: row.moment("expires_at")?,
         standing: standing(row)?,
+        authority_id: row.required("authority_id", AuthorityId::parse)?,
         is_used: row.flag("is_used")?,
+        is_reuse_suspected: row.flag("is_suspected")?,
     })
+}
+
+async fn load_authorities(state: &mut State, connection: &mut SqliteConnection) -> Result<(), ReadError> {
+    let query =
+        "SELECT authority_id, rotated_at FROM device_certificates WHERE type <> 'Device' AND rotated_at IS NOT NULL";
+    let mut rows = sqlx::query(query).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        state.rotate_authority(row.required("authority_id", AuthorityId::parse)?, row.moment("rotated_at")?);
+    }
+    Ok(())
 }
 
 async fn load_admin_tokens(

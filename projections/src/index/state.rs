@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::IpAddr;
 
-use signalbeam_domain::certificate::Standing;
+use signalbeam_domain::certificate::{RenewalWindow, Standing};
 use signalbeam_domain::{
-    AdminTokenId, AllowedNetworks, ApiKeyId, DeviceId, DeviceStatus, Fingerprint, Prefix, SerialNumber, TenantId,
-    Timestamp, TokenIssuer,
+    AdminTokenId, AllowedNetworks, ApiKeyId, AuthorityId, DeviceId, DeviceStatus, Fingerprint, Prefix, SerialNumber,
+    TenantId, Timestamp, TokenIssuer,
 };
 
 use super::admin_tokens::RevokedTokens;
@@ -30,6 +30,10 @@ pub(super) struct State {
     in_service: HashMap<TenantId, usize>,
     certificates: HashMap<Fingerprint, CertificateEntry>,
     serial_numbers: HashMap<SerialNumber, Fingerprint>,
+    /// When active certificates should be renewed earlier than their ends demand.
+    requested_renewals: HashMap<SerialNumber, RenewalWindow>,
+    /// Since when authorities do not sign any more.
+    rotated_authorities: HashMap<AuthorityId, Timestamp>,
     api_keys: HashMap<Prefix, Vec<ApiKeyEntry>>,
     pub(super) admin_tokens: RevokedTokens,
     /// What has ended, by its expiry.
@@ -61,6 +65,8 @@ impl State {
             in_service: HashMap::new(),
             certificates: HashMap::with_capacity(certificates),
             serial_numbers: HashMap::with_capacity(certificates),
+            requested_renewals: HashMap::new(),
+            rotated_authorities: HashMap::new(),
             api_keys: HashMap::with_capacity(api_keys),
             admin_tokens: RevokedTokens::default(),
             ended: BinaryHeap::new(),
@@ -90,6 +96,28 @@ impl State {
 
     pub(super) fn active_certificate(&self, id: DeviceId) -> Option<CertificateEntry> {
         self.certificate(self.devices.get(&id)?.active_certificate.as_ref()?)
+    }
+
+    pub(super) fn requested_renewal(&self, serial_number: SerialNumber) -> Option<RenewalWindow> {
+        self.requested_renewals.get(&serial_number).copied()
+    }
+
+    pub(super) fn has_used_successor(&self, certificate: &CertificateEntry) -> bool {
+        let mut standing = certificate.standing;
+        // Nothing is superseded by what it superseded itself; the bound is for a log that says so all the same.
+        for _ in 0..self.certificates.len() {
+            let Standing::Superseded { by } = standing else { return false };
+            match self.certificate_by_serial(by) {
+                Some(successor) if successor.is_used => return true,
+                Some(successor) => standing = successor.standing,
+                None => return false,
+            }
+        }
+        false
+    }
+
+    pub(super) fn authority_rotated_at(&self, id: AuthorityId) -> Option<Timestamp> {
+        self.rotated_authorities.get(&id).copied()
     }
 
     pub(super) fn newest_api_key(&self, id: DeviceId) -> Option<&ApiKeyEntry> {
@@ -122,6 +150,11 @@ impl State {
                 self.with_certificate(serial_number, |certificate| certificate.is_used = true);
             }
             Fact::CertificateEnded(serial_number, standing) => self.end_certificate(serial_number, standing),
+            Fact::RenewalRequested(serial_number, window) => self.request_renewal(serial_number, window),
+            Fact::ReuseSuspected(serial_number) => {
+                self.with_certificate(serial_number, |certificate| certificate.is_reuse_suspected = true);
+            }
+            Fact::AuthorityRotated(id) => self.rotate_authority(id, moment),
             Fact::AdminTokenRevoked(issuer, jti, expires_at) => self.revoke_admin_token(issuer, jti, expires_at),
             Fact::AdminTokensRevokedBefore(moment) => self.admin_tokens.revoke_before(moment),
             Fact::Nothing => {}
@@ -215,12 +248,26 @@ impl State {
             (before == Standing::Active).then_some(*certificate)
         });
         let Some(certificate) = ended.flatten() else { return };
+        self.requested_renewals.remove(&serial_number);
         if let Some(device) = self.devices.get_mut(&certificate.device_id)
             && device.active_certificate == Some(certificate.fingerprint)
         {
             device.active_certificate = None;
         }
         self.ended.push(Reverse((certificate.not_after, Ended::Certificate(certificate.fingerprint))));
+    }
+
+    /// What has ended is not renewed.
+    pub(super) fn request_renewal(&mut self, serial_number: SerialNumber, window: RenewalWindow) {
+        let standing = self.with_certificate(serial_number, |certificate| certificate.standing);
+        if standing == Some(Standing::Active) {
+            self.requested_renewals.insert(serial_number, window);
+        }
+    }
+
+    /// The first moment counts.
+    pub(super) fn rotate_authority(&mut self, id: AuthorityId, moment: Timestamp) {
+        self.rotated_authorities.entry(id).or_insert(moment);
     }
 
     pub(super) fn revoke_admin_token(&mut self, issuer: TokenIssuer, jti: AdminTokenId, expires_at: Option<Timestamp>) {

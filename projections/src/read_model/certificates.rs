@@ -1,6 +1,6 @@
 //! Certificates: the inventory, a device's, one by its serial number, and what a CRL lists.
 
-use signalbeam_domain::certificate::Standing;
+use signalbeam_domain::certificate::{RenewalWindow, Standing};
 use signalbeam_domain::{AuthorityId, DeviceId, Digest, EventId, Fingerprint, SerialNumber, TenantId, Timestamp};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -9,7 +9,7 @@ use super::ReadModel;
 use super::cursor::Cursor;
 use super::listing::{Listable, Listed, Listing};
 use crate::columns::{Columns, ReadError, digest};
-use crate::standing::{CertificateType, standing};
+use crate::standing::{CertificateType, renewal_window, standing};
 
 /// A certificate, without its PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,10 @@ pub struct CertificateRow {
     pub first_used_at: Option<Timestamp>,
     /// The last expiry threshold that was told, in days before the end.
     pub noticed_days: Option<u16>,
+    /// When its device was asked to renew it, where it was.
+    pub renewal_requested: Option<RenewalWindow>,
+    /// When it turned up although it had been superseded.
+    pub reuse_suspected_at: Option<Timestamp>,
 }
 
 /// Where a certificate stands at a moment.
@@ -90,6 +94,10 @@ pub struct CertificateFilter {
     pub issued_before: Option<Timestamp>,
     /// Only these devices'; empty: every device's.
     pub device_ids: Vec<DeviceId>,
+    /// Only those that this authority signed.
+    pub authority_id: Option<AuthorityId>,
+    /// Only those that were neither superseded nor revoked, whether or not their validity is over.
+    pub unrevoked: bool,
 }
 
 /// A certificate that a CRL lists.
@@ -109,7 +117,8 @@ pub struct Revocation {
 
 const COLUMNS: &str = "SELECT id, serial_number, device_id, tenant_id, fingerprint, subject, type, profile, issued_at, \
     not_before, expires_at, standing, revoked_at, revoked_by, revocation_reason, superseded_by, renewal_of, \
-    public_key_sha256, authority_id, first_used_at, noticed_days FROM device_certificates WHERE true";
+    public_key_sha256, authority_id, first_used_at, noticed_days, renewal_window_start, \
+    renewal_window_end, reuse_suspected_at FROM device_certificates WHERE true";
 
 const NEWEST_FIRST: (&str, &str) = ("issued_at", "id");
 
@@ -233,6 +242,12 @@ impl CertificateFilter {
         if let Some(before) = self.issued_before {
             listing.and("issued_at < ", before.to_string());
         }
+        if let Some(authority_id) = self.authority_id {
+            listing.and("authority_id = ", authority_id.to_string());
+        }
+        if self.unrevoked {
+            listing.and_that("revoked_at IS NULL");
+        }
         listing.and_one_of("device_id", self.device_ids.iter().map(ToString::to_string));
     }
 }
@@ -281,6 +296,8 @@ impl Listable for CertificateRow {
             authority_id: row.required("authority_id", AuthorityId::parse)?,
             first_used_at: row.optional_moment("first_used_at")?,
             noticed_days: row.optional_integer("noticed_days")?,
+            renewal_requested: renewal_window(row)?,
+            reuse_suspected_at: row.optional_moment("reuse_suspected_at")?,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Counts for the metrics.
 
-use signalbeam_domain::{DeviceStatus, TenantId, Timestamp};
+use signalbeam_domain::{AuthorityId, DeviceStatus, TenantId, Timestamp};
 
 use super::ReadModel;
 use crate::columns::{Columns, ReadError};
@@ -65,6 +65,17 @@ impl ReadModel {
             }
         }
         Ok(counts)
+    }
+
+    /// How many device certificates that an authority signed have neither ended nor expired.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the tables do not answer.
+    pub async fn live_certificates_of_authority(&self, id: AuthorityId, now: Timestamp) -> Result<u64, ReadError> {
+        let query = "SELECT count(*) AS number FROM device_certificates \
+                     WHERE revoked_at IS NULL AND type = 'Device' AND expires_at >= $1 AND authority_id = $2";
+        let query = sqlx::query(query).bind(now.to_string()).bind(id.to_string());
+        query.fetch_one(self.tables.readers()).await?.integer("number")
     }
 
     /// How many device certificates have neither ended nor expired and will expire within so many days, for each threshold.

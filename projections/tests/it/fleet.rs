@@ -11,7 +11,7 @@ use signalbeam_domain::authority::{
 };
 use signalbeam_domain::certificate::{
     AbandonCause, CertificateAbandoned, CertificateCommand, CertificateExpiryNoticed, CertificateIntended,
-    CertificateIssued, Certificates,
+    CertificateIssued, CertificateRenewalRequested, Certificates, RenewalRules, ReuseSign, Sighting,
 };
 use signalbeam_domain::device::{DecisionReason, Device, DeviceCommand, DeviceRegistered, DeviceRenamed};
 use signalbeam_domain::registration_token::{RegistrationToken, RegistrationTokenCommand, TokenConsumed, TokenIssued};
@@ -67,8 +67,11 @@ pub(crate) enum Step {
     UseCertificates(usize),
     RevokeCertificate(usize, usize),
     NoticeExpiry(usize),
+    RequestRenewal(usize),
+    SuspectReuse(usize, usize),
     CreateAuthority,
     IntendServiceCertificate,
+    RotateAuthority,
     RetireAuthority,
     RevokeAdminToken(usize),
     RevokeAllAdminTokens,
@@ -78,9 +81,9 @@ pub(crate) enum Step {
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     use Step::{
         AbandonCertificate, Approve, CreateAuthority, Decommission, IntendServiceCertificate, IssueCertificate,
-        IssueKey, IssueToken, NoticeExpiry, Register, Reinstate, Reject, Rename, Restrict, RetireAuthority,
-        RevokeAdminToken, RevokeAllAdminTokens, RevokeCertificate, RevokeKeys, RevokeToken, Suspend, UseCertificates,
-        UseKeys, Wait,
+        IssueKey, IssueToken, NoticeExpiry, Register, Reinstate, Reject, Rename, RequestRenewal, Restrict,
+        RetireAuthority, RevokeAdminToken, RevokeAllAdminTokens, RevokeCertificate, RevokeKeys, RevokeToken,
+        RotateAuthority, SuspectReuse, Suspend, UseCertificates, UseKeys, Wait,
     };
     let one = || 0..6usize;
     let origin = prop_oneof![Just(KeyOrigin::Claim), Just(KeyOrigin::AdminRotation), Just(KeyOrigin::DeviceRotation)];
@@ -103,6 +106,9 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => one().prop_map(UseCertificates),
         2 => (one(), one()).prop_map(|(i, nth)| RevokeCertificate(i, nth)),
         1 => one().prop_map(NoticeExpiry),
+        2 => one().prop_map(RequestRenewal),
+        2 => (one(), one()).prop_map(|(i, nth)| SuspectReuse(i, nth)),
+        1 => Just(RotateAuthority),
         1 => Just(CreateAuthority),
         1 => Just(IntendServiceCertificate),
         1 => Just(RetireAuthority),
@@ -237,6 +243,9 @@ impl Fleet {
             Step::NoticeExpiry(nth) => self.notice_expiry(nth).await,
             Step::CreateAuthority => self.create_authority().await,
             Step::IntendServiceCertificate => self.intend_service_certificate().await,
+            Step::RequestRenewal(nth) => self.request_renewal(nth).await,
+            Step::SuspectReuse(nth, which) => self.suspect_reuse(nth, which).await,
+            Step::RotateAuthority => self.rotate_authority().await,
             Step::RetireAuthority => self.retire_authority().await,
             Step::RevokeAdminToken(nth) => {
                 let (jti, issuer, expires_at) = admin_token(nth);
@@ -355,7 +364,7 @@ impl Fleet {
             not_after: now.plus_days(45),
             renewal_of: None,
         };
-        let command = CertificateCommand::Intend { intended: intended.clone(), renewal_window_days: 30 };
+        let command = CertificateCommand::Intend { intended: intended.clone(), rules: RenewalRules::window(30) };
         self.decide_certificates(nth, command).await;
         let serial_number = intended.serial_number;
         let command = if is_signed {
@@ -376,7 +385,7 @@ impl Fleet {
         let Some(device_id) = self.devices.get(nth).copied() else { return };
         if let Some(active) = self.certificates(device_id).await.active() {
             let serial_number = active.serial_number();
-            self.decide_certificates(nth, CertificateCommand::NoteFirstUse { serial_number }).await;
+            self.decide_certificates(nth, CertificateCommand::NoteFirstUse { serial_number, used_from: None }).await;
         }
     }
 
@@ -397,6 +406,37 @@ impl Fleet {
         }
     }
 
+    async fn request_renewal(&mut self, nth: usize) {
+        let Some(device_id) = self.devices.get(nth).copied() else { return };
+        if let Some(active) = self.certificates(device_id).await.active() {
+            let now = self.clock.now();
+            let requested = CertificateRenewalRequested {
+                serial_number: active.serial_number(),
+                window_start: now,
+                window_end: now.plus_days(1),
+                reason: Some(reason("a new authority")),
+            };
+            self.decide_certificates(nth, CertificateCommand::RequestRenewal(requested)).await;
+        }
+    }
+
+    async fn suspect_reuse(&mut self, nth: usize, which: usize) {
+        let Some(device_id) = self.devices.get(nth).copied() else { return };
+        if let Some(certificate) = self.certificates(device_id).await.issued().get(which) {
+            let serial_number = certificate.serial_number();
+            let seen = Sighting { sign: ReuseSign::AskedForAnotherKey, from: None };
+            self.decide_certificates(nth, CertificateCommand::SuspectReuse { serial_number, seen }).await;
+        }
+    }
+
+    async fn rotate_authority(&mut self) {
+        let [.., old, new] = self.authorities[..] else { return };
+        for (id, command) in [(old, AuthorityCommand::Activate), (old, AuthorityCommand::Rotate { successor_id: new })]
+        {
+            self.decide_untenanted::<Authority>(StreamId::certificate_authority(id), command).await;
+        }
+    }
+
     async fn create_authority(&mut self) {
         let authority_id = AuthorityId::from_uuid(Uuid::from_u128(0xcccc_0000 + self.draw()));
         let mut octets = [0x42; 20];
@@ -412,6 +452,7 @@ impl Fleet {
             certificate_pem: "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n".into(),
             issuer_id: None,
             key_slot: None,
+            issuers_pem: None,
         };
         self.authorities.push(authority_id);
         let stream = StreamId::certificate_authority(authority_id);

@@ -85,10 +85,16 @@ fn assert_is_fold_of(index: &CredentialIndex, log: &[Recorded], devices: &[Devic
                 not_before: intended.not_before,
                 not_after: intended.not_after,
                 standing: certificate.standing,
+                authority_id: certificate.issued.authority_id,
                 is_used: certificate.is_used,
+                is_reuse_suspected: certificate.is_reuse_suspected,
             });
             assert_eq!(index.certificate(&certificate.issued.fingerprint), entry);
             assert_eq!(index.certificate_by_serial(intended.serial_number), entry);
+            if let Some(entry) = entry {
+                let requested = certificate.renewal_requested.filter(|_| certificate.standing == Standing::Active);
+                assert_eq!(index.early_renewal(&entry), requested, "no authority signed them that rotates here");
+            }
         }
         let active = certificates.active().map(|certificate| certificate.issued.fingerprint);
         assert_eq!(index.active_certificate(id).map(|entry| entry.fingerprint), active);

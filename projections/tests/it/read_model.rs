@@ -2,7 +2,7 @@
 
 use signalbeam_domain::api_key::KeyOrigin;
 use signalbeam_domain::certificate::Standing;
-use signalbeam_domain::{DeviceId, DeviceStatus, SerialNumber, Tag, Tags, Timestamp};
+use signalbeam_domain::{AuthorityId, DeviceId, DeviceStatus, SerialNumber, Tag, Tags, Timestamp};
 use signalbeam_event_store::Clock;
 use signalbeam_projections::{
     CertificateFilter, CertificateStatus, CertificateType, Cursor, DeviceFilter, ReadModel, RevokedTokens, TokenFilter,
@@ -308,6 +308,11 @@ async fn certificates_are_listed_by_where_they_stand_now() {
         ..CertificateFilter::default()
     };
     assert_eq!(list(between, now).await, serials[1..2]);
+    let unrevoked = CertificateFilter { unrevoked: true, ..device_only.clone() };
+    assert_eq!(list(unrevoked, later).await, serials[2..], "whether or not it has expired");
+    let signed_by = |authority_id| CertificateFilter { authority_id: Some(authority_id), ..device_only.clone() };
+    assert_eq!(list(signed_by(third.authority_id), now).await.len(), 3);
+    assert!(list(signed_by(AuthorityId::from_uuid(uuid::Uuid::nil())), now).await.is_empty());
 }
 
 #[tokio::test]

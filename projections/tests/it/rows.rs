@@ -194,7 +194,9 @@ async fn a_certificate_is_superseded_and_then_revoked() {
         Step::IssueCertificate(0),
         Step::UseCertificates(0),
         Step::NoticeExpiry(0),
+        Step::RequestRenewal(0),
         Step::IssueCertificate(0),
+        Step::SuspectReuse(0, 0),
         Step::AbandonCertificate(0),
         Step::RevokeCertificate(0, 0),
     ] {
@@ -208,7 +210,10 @@ async fn a_certificate_is_superseded_and_then_revoked() {
         "issued_at=2026-01-31T12:00:04.000000Z".into(),
         "expires_at=2026-03-17T12:00:04.000000Z".into(),
         "not_before=2026-01-31T11:55:04.000000Z".into(),
-        "revoked_at=2026-01-31T12:00:07.000000Z".into(),
+        "revoked_at=2026-01-31T12:00:08.000000Z".into(),
+        "renewal_window_start=2026-01-31T12:00:07.000000Z".into(),
+        "renewal_window_end=2026-02-01T12:00:07.000000Z".into(),
+        "reuse_suspected_at=2026-01-31T12:00:09.000000Z".into(),
         "revocation_reason=key compromise".into(),
         "first_used_at=2026-01-31T12:00:05.000000Z".into(),
         "noticed_days=7".into(),
@@ -229,10 +234,17 @@ async fn an_authority_has_a_row_until_it_retires() {
     let projected = Projected::of(&fleet).await;
     let row = projected.only_row("SELECT type, device_id, tenant_id, subject, standing FROM device_certificates").await;
     assert_eq!(row, "type=RootCA\nsubject=CN=SignalBeam Root CA, O=SignalBeam, C=US\nstanding=active");
+    fleet.perform(Step::CreateAuthority).await;
+    fleet.perform(Step::RotateAuthority).await;
+    projected.catch_up(&fleet).await;
+    let row = projected.only_row("SELECT rotated_at FROM device_certificates WHERE rotated_at IS NOT NULL").await;
+    assert_eq!(row, "rotated_at=2026-01-31T12:00:03.000000Z");
     fleet.perform(Step::RetireAuthority).await;
     projected.catch_up(&fleet).await;
-    let row = projected.only_row("SELECT standing, revoked_at, revoked_by FROM device_certificates").await;
-    assert_eq!(row, format!("standing=revoked\nrevoked_at=2026-01-31T12:00:02.000000Z\nrevoked_by={ADMIN}"));
+    let row = projected
+        .only_row("SELECT standing, revoked_at, revoked_by FROM device_certificates WHERE standing = 'revoked'")
+        .await;
+    assert_eq!(row, format!("standing=revoked\nrevoked_at=2026-01-31T12:00:04.000000Z\nrevoked_by={ADMIN}"));
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ pub async fn get_registration_status(
     let certificate = api.index.active_certificate(id).map(|entry| StatusCertificate {
         serial_number: entry.serial_number,
         expires_at: entry.not_after,
-        renewal_required: api.now() >= api.renewable_from(entry.not_after),
+        renewal_required: api.now() >= api.renewable_from(&entry),
     });
     Ok(Json(RegistrationStatus {
         device_id: id,

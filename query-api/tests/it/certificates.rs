@@ -127,3 +127,74 @@ async fn a_certificate_is_to_be_renewed_in_its_window_with_time_to_spare() {
     let unknown = world.get(&format!("/api/certificates/{}/renewal-info", "4a".repeat(20)), &As::Nobody).await;
     assert_eq!(unknown.refusal(), (404, "NOT_FOUND".to_owned()));
 }
+
+#[tokio::test]
+async fn what_was_asked_for_earlier_than_the_end_demands_is_the_window_then() {
+    let world = World::new().await;
+    let (device, _) = world.enrol(tenant(1), "one").await;
+    let serial = world.certify(&device, 90, None).await;
+    world.request_renewal(&device, serial, day(3), day(4)).await;
+    assert_eq!(window(&world, serial).await, (Value::from(day(3).to_string()), Value::from(day(4).to_string())));
+    let shown = world.get(&format!("/api/certificates/{serial}"), &world.admin()).await.ok();
+    assert_eq!(shown["renewalRequestedFrom"], day(3).to_string());
+    let (other, _) = world.enrol(tenant(1), "two").await;
+    let late = world.certify(&other, 90, None).await;
+    world.request_renewal(&other, late, day(70), day(71)).await;
+    let regular = (Value::from(day(60).to_string()), Value::from(day(80).to_string()));
+    assert_eq!(window(&world, late).await, regular, "its end demands it earlier");
+    world.request_renewal(&other, late, day(-9), day(99)).await;
+    let bounded = (Value::from(day(0).to_string()), Value::from(day(80).to_string()));
+    assert_eq!(window(&world, late).await, bounded, "within its own time");
+}
+
+#[tokio::test]
+async fn certificates_of_an_authority_that_signs_no_more_are_renewed_within_days() {
+    let world = World::new().await;
+    let (device, key) = world.enrol(tenant(1), "one").await;
+    let serial = world.certify(&device, 90, None).await;
+    let status = format!("/api/devices/{}/registration-status", device.id);
+    assert_eq!(world.get(&status, &key).await.ok()["certificate"]["renewalRequired"], false);
+    world.set_time(day(10));
+    world.rotate_authority().await;
+    let (start, end) = window(&world, serial).await;
+    assert_eq!((start, end), (Value::from(day(10).to_string()), Value::from(day(17).to_string())));
+    assert_eq!(world.get(&status, &key).await.ok()["certificate"]["renewalRequired"], true);
+}
+
+#[tokio::test]
+async fn every_certificate_has_renewal_information_also_long_after_its_end() {
+    let world = World::new().await;
+    let (device, _) = world.enrol(tenant(1), "one").await;
+    let first = world.certify(&device, 5, None).await;
+    let second = world.certify(&device, 10, Some(first)).await;
+    world.revoke_certificate(&device, second, "stolen").await;
+    let (other, _) = world.enrol(tenant(1), "two").await;
+    let expired = world.certify(&other, 5, None).await;
+    world.set_time(day(400));
+    let (last, _) = world.enrol(tenant(1), "three").await;
+    world.certify(&last, 5, None).await;
+    assert!(world.index.certificate_by_serial(first).is_none(), "forgotten by now");
+    assert_eq!(serials(&world, "").await.len(), 4, "the tables hold them");
+    for serial in [first, second, expired] {
+        let (_, end) = window(&world, serial).await;
+        assert!(end.as_str().unwrap() < day(20).to_string().as_str(), "renew at once");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_turned_up_after_its_time_is_shown_with_the_device_and_in_its_history() {
+    let world = World::new().await;
+    let (device, key) = world.enrol(tenant(1), "one").await;
+    let first = world.certify(&device, 90, None).await;
+    let second = world.certify(&device, 90, Some(first)).await;
+    world.suspect_reuse(&device, first, second).await;
+    let of_device = world.get(&format!("/api/certificates/device/{}", device.id), &key).await.items();
+    let suspected: Vec<_> = of_device.iter().filter(|shown| !shown["reuseSuspectedAt"].is_null()).collect();
+    assert_eq!(suspected.len(), 1);
+    assert_eq!(suspected[0]["serialNumber"], first.to_string());
+    let one = world.get(&format!("/api/certificates/{first}"), &world.admin()).await.ok();
+    assert_eq!(one["reuseSuspectedAt"], suspected[0]["reuseSuspectedAt"]);
+    let history = world.get(&format!("/api/devices/{}/history", device.id), &world.admin()).await.items();
+    let event = history.iter().find(|event| event["type"] == "certificate.reuse_suspected").unwrap();
+    assert_eq!(event["data"]["successor"], second.to_string());
+}

@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use signalbeam_domain::Timestamp;
 use signalbeam_domain::admin_token::{AdminTokenEvent, AdminTokenRevoked, AllAdminTokensRevoked};
+use signalbeam_domain::authority::{AuthorityActivated, AuthorityCreated, AuthorityEvent};
+use signalbeam_domain::event::NoDetails;
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenConsumed};
 use signalbeam_domain::{
     AdminTokenId, DeviceName, Digest, Metadata, Reason, SerialNumber, StreamId, Tags, TokenIssuer,
@@ -18,7 +21,7 @@ use crate::world::facts::Registered;
 use crate::world::{As, World, correlation_id, day, tenant};
 
 /// The examples of answers to admins.
-const TO_ADMINS: [&str; 12] = [
+const TO_ADMINS: [&str; 13] = [
     "get-certificate",
     "get-device-history",
     "get-device-usage",
@@ -27,6 +30,7 @@ const TO_ADMINS: [&str; 12] = [
     "get-usage",
     "list-admin-token-revocations",
     "list-authentication-logs",
+    "list-certificate-authorities",
     "list-certificates",
     "list-devices",
     "list-events",
@@ -58,6 +62,7 @@ impl Fleet {
             claim_secret_sha256: Digest([7; 32]),
         });
         world.record(Some(tenant(1)), StreamId::registration_token(prefix), [consumed]).await;
+        record_authority(&world).await;
         world.approve(&device).await;
         let key = world.give_key(&device).await;
         let own = format!("/api/devices/{}", device.id);
@@ -99,6 +104,28 @@ impl World {
     }
 }
 
+/// What the first start of a server records.
+async fn record_authority(world: &World) {
+    let authority = &world.authority;
+    let validity = authority.own_validity();
+    let created = AuthorityCreated {
+        authority_id: authority.id(),
+        subject: authority.subject().to_owned(),
+        serial_number: authority.serial_number(),
+        fingerprint: authority.fingerprint(),
+        key_type: authority.public_key().key_type().to_string(),
+        not_before: Timestamp::from_offset_date_time(validity.not_before),
+        not_after: Timestamp::from_offset_date_time(validity.not_after),
+        certificate_pem: authority.certificate_pem(),
+        issuer_id: None,
+        key_slot: None,
+        issuers_pem: None,
+    };
+    let activated = AuthorityEvent::from(AuthorityActivated(NoDetails {}));
+    let stream = StreamId::certificate_authority(authority.id());
+    world.record(None, stream, [AuthorityEvent::from(created), activated]).await;
+}
+
 #[test]
 fn every_example_is_held_against_a_route() {
     let to_admins = TO_ADMINS.iter().map(|name| format!("{name}.response.json"));
@@ -133,6 +160,7 @@ async fn admins_are_answered_in_the_shape_of_the_examples() {
             "get-usage" => "/api/usage".to_owned(),
             "list-admin-token-revocations" => "/api/admin-tokens/revocations".to_owned(),
             "list-authentication-logs" => "/api/authentication-logs?startDate=2026-01-03".to_owned(),
+            "list-certificate-authorities" => "/api/certificate-authorities".to_owned(),
             "list-certificates" => format!("/api/certificates/device/{id}"),
             "list-devices" => "/api/devices?limit=1".to_owned(),
             "list-events" => format!("/api/events?after={before_approval}&limit=1"),
@@ -142,8 +170,8 @@ async fn admins_are_answered_in_the_shape_of_the_examples() {
         let expected = example(&format!("{name}.response.json"));
         assert_same_shape(&fleet.answer(&path).await, &expected);
     }
-    for (path, name) in
-        [("/api/devices/by-status/Approved", "list-devices"), ("/api/certificates", "list-certificates")]
+    let of_tenant = format!("/api/certificates?tenantId={}", tenant(1));
+    for (path, name) in [("/api/devices/by-status/Approved", "list-devices"), (of_tenant.as_str(), "list-certificates")]
     {
         let expected = &example(&format!("{name}.response.json"))["items"];
         assert_same_shape(&fleet.answer(path).await["items"], expected);

@@ -110,7 +110,7 @@ pub(crate) struct World {
     pub(crate) keeper: Arc<SecretKeeper>,
     pub(crate) authority: Arc<CertificateAuthority>,
     clock: Arc<SetClock>,
-    index: Arc<CredentialIndex>,
+    pub(crate) index: Arc<CredentialIndex>,
     router: Router,
     _usage: JoinSet<()>,
     _folder: TempDir,

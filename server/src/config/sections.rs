@@ -130,6 +130,8 @@ pub enum Hierarchy {
     /// One root that signs devices' certificates itself.
     #[default]
     Root,
+    /// An issuing authority under a root, whose key is then needed only to follow it up.
+    Intermediate,
 }
 
 /// `[ca]`: the certificate authority. Key store, key type, hierarchy and trust domain are read when it is made and
@@ -142,7 +144,8 @@ pub struct CertificateAuthority {
     /// Its key type: `rsa-2048`, `rsa-3072`, `rsa-4096`, `ecdsa-p256` or `ecdsa-p384`.
     /// `SIGNALBEAM__CA__KEY_TYPE`, default `rsa-2048`.
     pub key_type: KeyType,
-    /// Its shape: `root`. `SIGNALBEAM__CA__HIERARCHY`, default `root`.
+    /// Its shape when it is made: `root` signs devices' certificates itself, `intermediate` puts an issuing authority under
+    /// it. `SIGNALBEAM__CA__HIERARCHY`, default `root`.
     pub hierarchy: Hierarchy,
     /// The SPIFFE trust domain in devices' certificates: lower-case letters, digits, `.`, `-` and `_`.
     /// `SIGNALBEAM__CA__TRUST_DOMAIN`, default `signalbeam.local`.

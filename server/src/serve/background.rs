@@ -34,6 +34,7 @@ pub(super) fn start(
     config: &Config,
 ) -> Vec<Supervised> {
     let (for_gauges, for_intents, for_guard) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(parts));
+    let for_authorities = Arc::clone(parts);
     let (for_counts, for_days, for_usage) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(parts));
     let (certificate, acceptors) = (Arc::clone(certificate), Arc::clone(acceptors));
     let authorities = parts.authorities.clone();
@@ -49,10 +50,17 @@ pub(super) fn start(
             let Parts { guard, store, clock, .. } = &*for_guard;
             log_guard::keep(Arc::clone(guard), Arc::clone(store), Arc::clone(clock))
         }),
+        supervise("authorities", move || follow_authorities(Arc::clone(&for_authorities))),
         supervise("open_intents", move || abandon_open_intents(Arc::clone(&for_intents))),
     ];
     running.extend(monitors::start(parts, config));
     running
+}
+
+/// What another node does to the authorities holds here too.
+async fn follow_authorities(parts: Arc<Parts>) {
+    let Parts { keeper_of_authorities, store, authorities, .. } = &*parts;
+    keeper_of_authorities.follow(&**store, parts.head_at_start, authorities).await;
 }
 
 async fn count_usage(parts: Arc<Parts>) {

@@ -8,6 +8,7 @@ use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
 use signalbeam_authn::secrets::SecretKeeper;
 use signalbeam_authn::{AuthenticationPolicy, Authenticator, Limits};
+use signalbeam_command_api::authorities::{AuthorityKeeper, Hierarchy};
 use signalbeam_command_api::{
     CommandApi, CommandPolicy, OcspParts, OcspResponder, OcspSettings, Parts as CommandParts, ocsp_routes,
 };
@@ -16,7 +17,8 @@ use signalbeam_event_store::audit::AuditDurability;
 use signalbeam_event_store::{Clock, EventReader, FloodGuard, OcspAnswerRecorder, SqliteAuditLog, SqliteEventStore};
 use signalbeam_pki::profile::PublishedUrls;
 use signalbeam_pki::{
-    Authorities, AuthoritySettings, BlockingPool, CaKeyType, DeviceKeyGenerator, PublishedUrl, TrustDomain,
+    Authorities, AuthoritySettings, BlockingPool, CaKeyType, DeviceKeyGenerator, FileKeyStores, PublishedUrl,
+    TrustDomain,
 };
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables};
 use signalbeam_query_api::{CaCertificates, Parts as QueryParts, QueryApi, documentation};
@@ -26,7 +28,7 @@ use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::secrets::Secrets;
 use super::{AUDIT_FILE, AUTHORITY_FOLDER, EVENTS_FILE, PROJECTIONS_FILE};
-use super::{StartError, audit_upkeep, authority, limits};
+use super::{StartError, audit_upkeep, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::oidc;
@@ -46,6 +48,7 @@ pub(super) struct Parts {
     pub(super) projector: Arc<Projector>,
     pub(super) index: Arc<CredentialIndex>,
     pub(super) authorities: Authorities,
+    pub(super) keeper_of_authorities: Arc<AuthorityKeeper>,
     /// Whether this start made them.
     pub(super) authorities_are_new: bool,
     pub(super) clock: Arc<dyn Clock>,
@@ -92,9 +95,14 @@ impl Parts {
         let ocsp_answers = Arc::new(OcspAnswerRecorder::new(Arc::clone(&audit) as _));
         let settings = authority_settings(&config.ca)?;
         Secrets::make_for_new_log(data_dir, head_found)?;
-        let authority = authority::open(data_dir.join(AUTHORITY_FOLDER), settings, &*store, &*clock).await?;
-        let authorities_are_new = authority.is_new();
-        let authorities = Authorities::of_one(authority)?;
+        let keys = Arc::new(FileKeyStores::new(data_dir.join(AUTHORITY_FOLDER), BlockingPool::per_processor()));
+        let keeper_of_authorities = Arc::new(AuthorityKeeper::new(keys, settings));
+        let hierarchy = match config.ca.hierarchy {
+            config::Hierarchy::Root => Hierarchy::Root,
+            config::Hierarchy::Intermediate => Hierarchy::Intermediate,
+        };
+        let opened = keeper_of_authorities.open(&*store, &*clock, hierarchy).await?;
+        let (authorities, authorities_are_new) = (Authorities::new(opened.set), opened.is_new);
         // After all that may fail: secrets that are made for a server that does not start hide that others are missing.
         let secrets = Secrets::obtain(data_dir, head_found)?;
         let keeper = Arc::new(secrets.keeper(config.authentication.bcrypt_cost));
@@ -126,6 +134,7 @@ impl Parts {
             projector,
             index,
             authorities,
+            keeper_of_authorities,
             authorities_are_new,
             clock,
             guard,
@@ -186,6 +195,7 @@ impl Parts {
             authenticator: Arc::clone(&self.authenticator),
             keeper: Arc::clone(&self.keeper),
             authorities: self.authorities.clone(),
+            keeper_of_authorities: Arc::clone(&self.keeper_of_authorities),
             device_keys: Arc::new(DeviceKeyGenerator::new(BlockingPool::per_processor())),
             clock: Arc::clone(&self.clock),
             policy: self.policy,

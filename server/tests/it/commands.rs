@@ -136,7 +136,7 @@ fn a_log_whose_authority_is_gone_or_another_is_not_served() {
     std::fs::rename(data_dir.join("ca"), &kept).unwrap();
     let missing = run(signalbeam(&data_dir).arg("serve"));
     assert_eq!(missing.status.code(), Some(1));
-    assert!(text(&missing.stderr).contains("restore that folder from a backup"), "{}", text(&missing.stderr));
+    assert!(text(&missing.stderr).contains("restore them from a backup"), "{}", text(&missing.stderr));
     assert!(!data_dir.join("ca/ca-key.pem").exists(), "no other authority was made");
 
     let (_other_parent, other) = folder();

@@ -91,6 +91,7 @@ async fn record(store: &MemoryEventStore, authority: &CertificateAuthority, now:
         certificate_pem: authority.certificate_pem(),
         issuer_id: None,
         key_slot: None,
+        issuers_pem: None,
     };
     let metadata = CommandMetadata {
         actor: Actor::system("server"),

@@ -112,6 +112,7 @@ async fn record(world: &World) {
         certificate_pem: authority.certificate_pem(),
         issuer_id: None,
         key_slot: None,
+        issuers_pem: None,
     };
     let metadata = CommandMetadata {
         actor: Actor::system("tests"),

@@ -1,5 +1,6 @@
 //! A store, an audit log and a key store that do their work until a test tells them to fail, or to wait.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
@@ -9,7 +10,10 @@ use signalbeam_event_store::{
     AuthenticationAttempt, Batch, EventReader, EventStore, Filter, MemoryAuditLog, MemoryEventStore, Page, Recorded,
     RecordedCommand, StoreError, Subscription, UsageSummary,
 };
-use signalbeam_pki::{CaKeyStore, CaKeyType, CaMaterial, CaPublicKey, KeyStoreError, MemoryKeyStore};
+use signalbeam_pki::{
+    BlockingPool, CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, CaPublicKey, KeySlot, KeyStoreError, MemoryKeyStore,
+    MemoryKeyStores,
+};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Something that can be broken and mended.
@@ -208,6 +212,25 @@ impl GatedKeys {
     /// Waits until somebody wants a signature.
     pub(crate) async fn arrival(&self) {
         self.arrivals.acquire().await.unwrap().forget();
+    }
+}
+
+/// The gated keys in the main slot, and keys that nothing holds up in every other.
+#[derive(Debug)]
+pub(crate) struct GatedPlaces {
+    main: Arc<GatedKeys>,
+    others: MemoryKeyStores,
+}
+
+impl GatedPlaces {
+    pub(crate) fn new(main: Arc<GatedKeys>) -> Self {
+        Self { main, others: MemoryKeyStores::new(BlockingPool::new(2)) }
+    }
+}
+
+impl CaKeyStores for GatedPlaces {
+    fn open(&self, slot: &KeySlot) -> Result<Arc<dyn CaKeyStore>, KeyStoreError> {
+        if slot.is_main() { Ok(self.main.clone()) } else { self.others.open(slot) }
     }
 }
 

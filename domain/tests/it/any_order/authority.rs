@@ -20,6 +20,7 @@ fn created(number: u8) -> AuthorityCreated {
         certificate_pem: String::new(),
         issuer_id: None,
         key_slot: None,
+        issuers_pem: None,
     }
 }
 

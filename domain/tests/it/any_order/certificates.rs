@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use signalbeam_domain::certificate::{
     AbandonCause, Certificate, CertificateAbandoned, CertificateCommand as Command, CertificateEvent as Event,
-    CertificateExpiryNoticed, CertificateIntended, Certificates, Standing,
+    CertificateExpiryNoticed, CertificateIntended, CertificateRenewalRequested, Certificates, RenewalRules, ReuseSign,
+    Sighting, Standing,
 };
 use signalbeam_domain::{SerialNumber, Timestamp};
 
@@ -28,6 +29,8 @@ enum Step {
     Revoke(u8),
     RevokeAll,
     Notice { number: u8, days: u16 },
+    AskToRenew { number: u8, from: i64 },
+    Suspect { number: u8, sign: ReuseSign },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -42,7 +45,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..SERIALS).prop_map(Step::Revoke),
         1 => Just(Step::RevokeAll),
         1 => (0..SERIALS, 0_u16..90).prop_map(|(number, days)| Step::Notice { number, days }),
+        1 => (0..SERIALS, -10_i64..100).prop_map(|(number, from)| Step::AskToRenew { number, from }),
+        1 => (0..SERIALS, signs()).prop_map(|(number, sign)| Step::Suspect { number, sign }),
     ]
+}
+
+fn signs() -> impl Strategy<Value = ReuseSign> {
+    prop_oneof![Just(ReuseSign::PresentedAfterSuccession), Just(ReuseSign::AskedForAnotherKey)]
 }
 
 fn intent(number: u8, key: u8, renews: Option<u8>, now: Timestamp) -> CertificateIntended {
@@ -60,9 +69,10 @@ fn command(step: &Step, life: &Life<Certificates>) -> Option<Command> {
     let open = life.state.open_intents();
     let issued = life.state.issued();
     Some(match *step {
-        Step::Intend { number, key, renews } => {
-            Command::Intend { intended: intent(number, key, renews, life.now), renewal_window_days: WINDOW_DAYS }
-        }
+        Step::Intend { number, key, renews } => Command::Intend {
+            intended: intent(number, key, renews, life.now),
+            rules: RenewalRules::window(WINDOW_DAYS),
+        },
         Step::IssueOpen(index) if !open.is_empty() => Command::Issue(signed(index.get(open).clone())),
         Step::RepeatIssue(index) if !issued.is_empty() => Command::Issue(index.get(issued).issued.clone()),
         Step::IssueOpen(_) | Step::RepeatIssue(_) => return None,
@@ -70,11 +80,20 @@ fn command(step: &Step, life: &Life<Certificates>) -> Option<Command> {
         Step::Abandon(number) => {
             Command::Abandon(CertificateAbandoned { serial_number: serial(number), cause: AbandonCause::Interrupted })
         }
-        Step::Use(number) => Command::NoteFirstUse { serial_number: serial(number) },
+        Step::Use(number) => Command::NoteFirstUse { serial_number: serial(number), used_from: None },
         Step::Revoke(number) => Command::Revoke { serial_number: serial(number), reason: None },
         Step::RevokeAll => Command::RevokeAll { reason: None },
         Step::Notice { number, days } => {
             Command::NoticeExpiry(CertificateExpiryNoticed { serial_number: serial(number), threshold_days: days })
+        }
+        Step::AskToRenew { number, from } => Command::RequestRenewal(CertificateRenewalRequested {
+            serial_number: serial(number),
+            window_start: life.now.plus_days(from),
+            window_end: life.now.plus_days(from + 1),
+            reason: None,
+        }),
+        Step::Suspect { number, sign } => {
+            Command::SuspectReuse { serial_number: serial(number), seen: Sighting { sign, from: None } }
         }
     })
 }
@@ -105,6 +124,12 @@ fn moves_forward(before: &Certificates, after: &Certificates) -> Result<(), Test
         prop_assert!(is.is_used || !was.is_used, "used stays used");
         prop_assert!(is.is_used == was.is_used || was.standing == Standing::Active, "only an active one is used");
         let is_smaller = was.noticed_days.is_none_or(|was| is.noticed_days.is_some_and(|is| is <= was));
+        let is_earlier =
+            was.renewal_requested.is_none_or(|was| is.renewal_requested.is_some_and(|is| is.start <= was.start));
+        prop_assert!(is_earlier, "a window that was asked for opens no later: {was:?} -> {is:?}");
+        prop_assert!(is.is_reuse_suspected || !was.is_reuse_suspected, "suspected stays suspected");
+        let is_news = is.is_reuse_suspected && !was.is_reuse_suspected;
+        prop_assert!(!is_news || matches!(was.standing, Standing::Superseded { .. }), "only a superseded one");
         prop_assert!(is_smaller, "thresholds are told downwards: {was:?} -> {is:?}");
     }
     Ok(())
@@ -121,7 +146,9 @@ fn renewals_are_in_time(
             let old = before.find(*old).expect("a renewed certificate exists");
             let end = old.issued.intended.not_after;
             prop_assert_eq!(old.standing, Standing::Active);
-            prop_assert!(life.now >= end.plus_days(-i64::from(WINDOW_DAYS)) && life.now < end.plus_seconds(1));
+            let window = end.plus_days(-i64::from(WINDOW_DAYS));
+            let opens = old.renewal_requested.map_or(window, |requested| requested.start.min(window));
+            prop_assert!(life.now >= opens && life.now < end.plus_seconds(1));
         }
     }
     Ok(())

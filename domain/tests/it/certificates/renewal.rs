@@ -36,7 +36,7 @@ fn the_window_closes_after_the_whole_of_the_last_second() {
 
 #[test]
 fn a_window_longer_than_the_certificates_life_is_open_from_the_start() {
-    let command = Command::Intend { intended: renewing(2, 1), renewal_window_days: u16::MAX };
+    let command = Command::Intend { intended: renewing(2, 1), rules: RenewalRules::window(u16::MAX) };
     given::<Certificates>(active(1)).at(day(0)).when(command).then([renewing(2, 1).into()]);
 }
 
@@ -128,7 +128,8 @@ fn whether_a_certificate_is_renewable_can_be_asked_before_a_serial_number_is_dra
         .iter()
         .flat_map(|history| [day(0), window_start(), day(90), day(91)].map(|now| (history, now)))
     {
-        let answer = given::<Certificates>(history.clone()).state().check_renewable(serial(1), 30, now);
+        let answer =
+            given::<Certificates>(history.clone()).state().check_renewable(serial(1), RenewalRules::window(30), now);
         let outcome = given::<Certificates>(history.clone()).at(now).when(intend(renewing(9, 1)));
         match answer {
             Ok(()) => outcome.then([renewing(9, 1).into()]),

@@ -3,8 +3,10 @@
 use signalbeam_authn::draw;
 use signalbeam_authn::secrets::claim_secret_sha256;
 use signalbeam_domain::api_key::{ApiKeyEvent, KeyIssued, KeyOrigin};
+use signalbeam_domain::authority::{AuthorityEvent, AuthorityRotated};
 use signalbeam_domain::certificate::{
-    CertificateEvent, CertificateIntended, CertificateIssued, CertificateRevoked, CertificateSuperseded,
+    CertificateEvent, CertificateIntended, CertificateIssued, CertificateRenewalRequested, CertificateReuseSuspected,
+    CertificateRevoked, CertificateSuperseded, ReuseSign,
 };
 use signalbeam_domain::device::{
     DecisionReason, DeviceApproved, DeviceEvent, DeviceNetworksRestricted, DeviceRegistered, DeviceRejected,
@@ -19,6 +21,9 @@ use signalbeam_domain::{
 use uuid::Uuid;
 
 use super::{As, World};
+
+/// The id of the authority that signs every certificate.
+const AUTHORITY: u128 = 7;
 
 /// A device, and the claim secret that it registered with.
 #[derive(Debug, Clone)]
@@ -165,7 +170,7 @@ impl World {
             intended: intended.clone(),
             fingerprint: Fingerprint::from_digest(digest),
             subject: format!("CN=device-{}, O=SignalBeam", device.id),
-            authority_id: AuthorityId::from_uuid(Uuid::from_u128(7)),
+            authority_id: AuthorityId::from_uuid(Uuid::from_u128(AUTHORITY)),
             certificate_pem: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_owned(),
         };
         let mut events = vec![CertificateEvent::Intended(intended), CertificateEvent::Issued(issued)];
@@ -180,5 +185,43 @@ impl World {
         let revoked = CertificateRevoked { serial_number, reason: Some(Reason::parse(why).unwrap()) };
         let stream = StreamId::certificates(device.id);
         self.record(Some(device.tenant_id), stream, [CertificateEvent::Revoked(revoked)]).await;
+    }
+
+    /// Asks for a renewal in a window.
+    pub(crate) async fn request_renewal(
+        &self,
+        device: &Registered,
+        of: SerialNumber,
+        start: Timestamp,
+        end: Timestamp,
+    ) {
+        let requested = CertificateRenewalRequested {
+            serial_number: of,
+            window_start: start,
+            window_end: end,
+            reason: Some(Reason::parse("now").unwrap()),
+        };
+        let stream = StreamId::certificates(device.id);
+        self.record(Some(device.tenant_id), stream, [CertificateEvent::RenewalRequested(requested)]).await;
+    }
+
+    /// A superseded certificate turns up.
+    pub(crate) async fn suspect_reuse(
+        &self,
+        device: &Registered,
+        serial_number: SerialNumber,
+        successor: SerialNumber,
+    ) {
+        let how = ReuseSign::PresentedAfterSuccession;
+        let suspected = CertificateReuseSuspected { serial_number, successor, seen_from: None, how };
+        let stream = StreamId::certificates(device.id);
+        self.record(Some(device.tenant_id), stream, [CertificateEvent::ReuseSuspected(suspected)]).await;
+    }
+
+    /// Another authority signs from now on than the one that signed every certificate so far.
+    pub(crate) async fn rotate_authority(&self) {
+        let old = AuthorityId::from_uuid(Uuid::from_u128(AUTHORITY));
+        let rotated = AuthorityRotated { successor_id: AuthorityId::from_uuid(Uuid::from_u128(AUTHORITY + 1)) };
+        self.record(None, StreamId::certificate_authority(old), [AuthorityEvent::Rotated(rotated)]).await;
     }
 }
