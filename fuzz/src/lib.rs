@@ -40,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "est_body", run: est_bodies::run, dictionary: est_bodies::DICTIONARY },
     Target { name: "hex", run: texts::hex, dictionary: &[":", "SHA256:", "0", "ff", "FF"] },
     Target { name: "moment", run: texts::moment, dictionary: texts::MOMENTS },
+    Target { name: "ocsp_request", run: ocsp_requests::run, dictionary: ocsp_requests::DICTIONARY },
     Target { name: "proxy_header", run: proxy_headers::run, dictionary: &["\r\n\r\n\0\r\nQUIT\n", "\0", "\x11", "!"] },
     Target { name: "xfcc", run: forwarded_certificates::xfcc, dictionary: forwarded_certificates::DICTIONARY },
 ];

@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod contexts;
 pub(crate) mod est_bodies;
 pub(crate) mod forwarded_certificates;
+pub(crate) mod ocsp_requests;
 pub(crate) mod proxy_headers;
 pub(crate) mod requests;
 pub(crate) mod texts;

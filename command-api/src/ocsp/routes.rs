@@ -65,7 +65,7 @@ pub fn ocsp_routes(responder: OcspResponder) -> OpenApiRouter {
 /// `malformedRequest` where it cannot be read, `unauthorized` where it is about another authority's certificates,
 /// `tryLater` where nothing can be vouched for at the moment or the client has had too many answers signed.
 #[utoipa::path(
-    post, path = "/ocsp", tag = "Revocation", operation_id = "postOcsp",
+    post, path = "/ocsp", tag = "Certificates", operation_id = "postOcsp",
     request_body(content = Vec<u8>, content_type = "application/ocsp-request"),
     responses(
         (status = 200, description = "An `OCSPResponse`", content_type = "application/ocsp-response", body = Vec<u8>,
@@ -99,7 +99,7 @@ pub(crate) async fn post_ocsp(
 /// padding, in the usual or the URL-safe alphabet. An answer without nonce about a certificate that exists may be kept by
 /// caches for 60 seconds, and is told again by its `ETag`.
 #[utoipa::path(
-    get, path = "/ocsp/{request}", tag = "Revocation", operation_id = "getOcsp",
+    get, path = "/ocsp/{request}", tag = "Certificates", operation_id = "getOcsp",
     params(("request" = String, Path, description = "The `OCSPRequest` in base64; it may contain slashes")),
     responses(
         (status = 200, description = "An `OCSPResponse`", content_type = "application/ocsp-response", body = Vec<u8>,

@@ -47,7 +47,7 @@ impl House {
         let serial = draw::serial_number().unwrap();
         let authority = CertificateAuthority::open_or_create(keys, settings, now, serial).await.unwrap();
         let store = Arc::new(MemoryEventStore::new(Arc::clone(&clock) as _));
-        record(&*store, &authority, clock.now()).await;
+        record(&store, &authority, clock.now()).await;
         Self { folder: tempfile::tempdir().unwrap(), authority: Arc::new(authority), store, clock }
     }
 
