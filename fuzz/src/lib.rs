@@ -11,7 +11,10 @@
 
 mod targets;
 
-use targets::{addresses, certificates, contexts, est_bodies, forwarded_certificates, proxy_headers, requests, texts};
+use targets::{
+    addresses, certificates, contexts, est_bodies, forwarded_certificates, ocsp_requests, proxy_headers, requests,
+    texts,
+};
 
 /// A target: its name, which is its folder under `corpus/`, and what panics where a promise is broken.
 #[derive(Debug, Clone, Copy)]
