@@ -98,7 +98,7 @@ impl ForeignCertificate {
         let common_name = read.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
         Ok(Self {
             fingerprint: fingerprint(&der),
-            serial_number: serial.iter().map(|octet| format!("{octet:02x}")).collect(),
+            serial_number: serial.iter().fold(String::new(), |text, octet| text + &format!("{octet:02x}")),
             issuer: name(read.issuer())?,
             issuer_sha256: sha256(read.issuer().as_raw()),
             subject: name(read.subject())?,

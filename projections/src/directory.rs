@@ -334,13 +334,13 @@ fn new_imported_certificate(imported: CertificateImported, envelope: &Envelope, 
         origin: CertificateOrigin::Imported,
         foreign_serial_number: Some(imported.foreign_serial_number),
         issuer: Some(imported.issuer),
-        issuer_der: issuer_der.map(hex),
+        issuer_der: issuer_der.as_deref().map(hex),
         certificate_pem: imported.certificate_pem,
     }
 }
 
-fn hex(octets: Vec<u8>) -> String {
-    octets.into_iter().map(|octet| format!("{octet:02x}")).collect()
+fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::with_capacity(2 * octets.len()), |text, octet| text + &format!("{octet:02x}"))
 }
 
 fn new_authority_certificate(created: AuthorityCreated, envelope: &Envelope, moment: Moment) -> CertificateRow {

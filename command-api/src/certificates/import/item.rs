@@ -78,7 +78,7 @@ impl Import {
         }
         self.require_foreign_and_in_time(&certificate)?;
         match asked.device_id {
-            Some(device_id) => self.into_device(&certificate, device_id).await,
+            Some(device_id) => self.for_device(&certificate, device_id).await,
             None => self.with_new_device(&certificate, asked).await,
         }
     }
@@ -101,7 +101,7 @@ impl Import {
         Ok(())
     }
 
-    async fn into_device(&self, certificate: &ForeignCertificate, device_id: DeviceId) -> Result<Taken, Problem> {
+    async fn for_device(&self, certificate: &ForeignCertificate, device_id: DeviceId) -> Result<Taken, Problem> {
         for _ in 0..MAX_DECISIONS {
             let device = self.api.device(device_id, Some(self.tenant_id)).await?;
             device.require_approved()?;
