@@ -20,7 +20,11 @@ use crate::world::fleet::{DeviceCertificate, csr};
 use crate::world::{PATIENCE, TENANT_A, World};
 
 async fn revoke(world: &World, certificate: &DeviceCertificate) -> u64 {
-    let answer = world.delete(certificate.route()).admin(Role::Admin).json(&json!({"reason": "lost"})).send().await;
+    let answer = world
+        .delete(certificate.route())
+        .admin(Role::Admin)
+        .json(&json!({"reason": "lost", "reasonCode": "keyCompromise"}));
+    let answer = answer.send().await;
     let position = answer.position().unwrap().0;
     assert!(answer.status.is_success());
     position
@@ -39,12 +43,12 @@ async fn a_certificate_is_good_until_the_very_answer_after_its_revocation() {
     let revoked_at = revoke(&world, &certificate).await;
     for asked in [asked.clone(), asked.with_nonce(), asked.clone()] {
         let answer = responder.post(&asked).await;
-        assert_eq!(answer.says(&asked), [Said::Revoked { reason: None }]);
+        assert_eq!(answer.says(&asked), [Said::Revoked { reason: Some(1) }]);
         assert!(answer.position() >= revoked_at, "it is complete to the revocation");
     }
     let expired = world.clock.clone();
     expired.advance_days(500);
-    assert_eq!(responder.post(&asked).await.says(&asked), [Said::Revoked { reason: None }], "known beyond its end");
+    assert_eq!(responder.post(&asked).await.says(&asked), [Said::Revoked { reason: Some(1) }], "known beyond its end");
 }
 
 #[tokio::test]
@@ -129,7 +133,7 @@ async fn several_certificates_are_answered_together_and_foreign_ones_are_unknown
         Asked::about(&responder, bad.serial_number()),
         Asked::about(&responder, SerialNumber::from_random([9; 20])),
     ]);
-    let expected = [Said::Unknown, Said::Good, Said::Revoked { reason: None }, Said::Unknown];
+    let expected = [Said::Unknown, Said::Good, Said::Revoked { reason: Some(1) }, Said::Unknown];
     assert_eq!(responder.post(&mixed).await.says(&mixed), expected);
     assert_eq!(responder.post(&mixed.with_nonce()).await.says(&mixed), expected);
 }
@@ -174,7 +178,7 @@ async fn caches_keep_an_answer_for_a_minute_and_ask_by_its_tag() {
     assert_eq!((again.status, again.body.len()), (304, 0));
     revoke(&world, &certificate).await;
     let now = responder.get(&path, Some(tag)).await;
-    assert_eq!(now.says(&asked), [Said::Revoked { reason: None }], "the tag is another answer's");
+    assert_eq!(now.says(&asked), [Said::Revoked { reason: Some(1) }], "the tag is another answer's");
     for shared_with_nobody in [asked.with_nonce(), Asked::about(&responder, SerialNumber::from_random([5; 20]))] {
         let path = format!("/ocsp/{}", URL_SAFE_NO_PAD.encode(&shared_with_nobody.der));
         assert_eq!(responder.get(&path, None).await.headers["cache-control"], "no-store");
