@@ -215,6 +215,6 @@ fn operators_see_how_fresh_the_list_is() {
     let made = value(&metrics, "signalbeam_crl_this_update_timestamp_seconds");
     let ends = value(&metrics, "signalbeam_crl_next_update_timestamp_seconds");
     assert!((ends - made - 86_400.0).abs() < 1.0, "{made} to {ends}");
-    assert_eq!(value(&metrics, "signalbeam_crl_entries"), 0.0);
+    assert!(value(&metrics, "signalbeam_crl_entries").abs() < 0.5, "nothing has ended yet");
     server.stop();
 }
