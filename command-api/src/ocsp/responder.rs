@@ -179,7 +179,10 @@ impl Inner {
             etag: HeaderValue::from_str(&etag).map_err(|_| OcspFailure::InternalError)?,
         };
         let delivery = signed.delivery(assignment.position);
-        self.cache.keep(id.der, signed);
+        // The index knows devices' certificates alone: whether another one ended meanwhile only the tables tell.
+        if seen.is_some() || status != CertificateStatus::Good {
+            self.cache.keep(id.der, signed);
+        }
         Ok(delivery)
     }
 
@@ -274,7 +277,7 @@ fn status_of(state: &CertificateState, now: Timestamp) -> CertificateStatus {
     let reason = match state.standing {
         Standing::Active => return CertificateStatus::Good,
         Standing::Superseded { .. } => Some(ReasonCode::SUPERSEDED),
-        Standing::Revoked => None,
+        Standing::Revoked => ReasonCode::from_number(state.reason.code()),
     };
     CertificateStatus::Revoked { at: state.revoked_at.unwrap_or(now).to_offset_date_time(), reason }
 }

@@ -532,7 +532,7 @@ impl Fleet {
     async fn retire_authority(&mut self) {
         let Some(authority_id) = self.authorities.first().copied() else { return };
         let stream = StreamId::certificate_authority(authority_id);
-        self.decide_untenanted::<Authority>(stream, AuthorityCommand::Retire).await;
+        self.decide_untenanted::<Authority>(stream, AuthorityCommand::Retire { reason_code: None }).await;
     }
 
     async fn decide_device(&mut self, nth: usize, command: DeviceCommand) {

@@ -14,9 +14,9 @@ use signalbeam_command_api::{
 };
 use signalbeam_domain::Position;
 use signalbeam_event_store::{Clock, EventReader, FloodGuard, OcspAnswerRecorder, SqliteAuditLog, SqliteEventStore};
-use signalbeam_pki::{Authorities, DeviceKeyGenerator, Profiles};
+use signalbeam_pki::{Authorities, CertificateAuthority, DeviceKeyGenerator, Profiles};
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables};
-use signalbeam_query_api::{CaCertificates, Parts as QueryParts, QueryApi, documentation};
+use signalbeam_query_api::{AuthorityCertificate, CaCertificates, Parts as QueryParts, QueryApi, documentation};
 use tokio::sync::watch;
 
 use super::key_stores::{WatchedKeyStores, key_stores};
@@ -246,8 +246,18 @@ fn renewal_windows(profiles: Profiles, others: u16) -> Arc<dyn Fn(&str) -> u16 +
 fn ca_certificates(authorities: Authorities) -> Arc<dyn Fn() -> CaCertificates + Send + Sync> {
     Arc::new(move || {
         let current = authorities.current();
-        CaCertificates { pem: current.certificates_pem(), root_der: current.signing().root_der().to_vec() }
+        let trusted = current.trusted().iter().map(|one| &one.authority);
+        let all = trusted.chain(current.retired());
+        CaCertificates {
+            pem: current.certificates_pem(),
+            root_der: current.signing().root_der().to_vec(),
+            by_authority: all.map(|one| (one.id(), certificate_of(one))).collect(),
+        }
     })
+}
+
+fn certificate_of(authority: &Arc<CertificateAuthority>) -> AuthorityCertificate {
+    AuthorityCertificate { der: authority.certificate_der().to_vec(), pem: authority.certificate_pem() }
 }
 
 /// The logs and what is derived from them, before anything is decided by what they hold.
