@@ -48,9 +48,13 @@ impl ReasonCode {
     /// It is on the complete list no longer; only in deltas.
     pub const REMOVE_FROM_CRL: Self = Self(8);
 
-    /// The code of a reason; none where nothing is said, which is left out.
+    /// The code of a reason; none where nothing is said, which is left out (RFC 5280, section 5.3.1).
     pub fn of(reason: RevocationReason) -> Option<Self> {
         (reason != RevocationReason::Unspecified).then(|| Self(reason.code()))
+    }
+
+    pub(crate) fn number(self) -> u8 {
+        self.0
     }
 }
 
@@ -181,7 +185,7 @@ fn entries(listed: &[CrlEntry]) -> Vec<u8> {
         entry.clear();
         push_unsigned(&mut entry, certificate.serial_number.as_octets());
         push_time(&mut entry, certificate.revoked_at);
-        if let Some(ReasonCode(code)) = certificate.reason {
+        if let Some(code) = certificate.reason.map(ReasonCode::number) {
             let mut extension = Vec::with_capacity(16);
             push_extension(&mut extension, REASON_CODE, false, &element(ENUMERATED, &[code]));
             push(&mut entry, SEQUENCE, &extension);

@@ -11,7 +11,7 @@ mod signer;
 
 pub use issuer::{HashAlgorithm, OcspIssuer};
 pub use request::{CertId, MalformedRequest, OcspRequest};
-pub use response::{CertificateStatus, OcspAnswer, OcspFailure, ReasonCode, SingleAnswer};
+pub use response::{CertificateStatus, OcspAnswer, OcspFailure, SingleAnswer};
 pub use signer::{OcspSigner, OcspSigningError};
 
 /// The contents of the object identifier id-pkix-ocsp-nonce (1.3.6.1.5.5.7.48.1.2).

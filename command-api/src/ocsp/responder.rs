@@ -11,10 +11,8 @@ use signalbeam_authn::limits::Limits;
 use signalbeam_domain::certificate::Standing;
 use signalbeam_domain::{Position, Timestamp};
 use signalbeam_event_store::{Clock, EventStore, OcspAnswerRecorder, OcspAnswerRow};
-use signalbeam_pki::Authorities;
-use signalbeam_pki::ocsp::{
-    CertId, CertificateStatus, OcspAnswer, OcspFailure, OcspRequest, OcspSigner, ReasonCode, SingleAnswer,
-};
+use signalbeam_pki::ocsp::{CertId, CertificateStatus, OcspAnswer, OcspFailure, OcspRequest, OcspSigner, SingleAnswer};
+use signalbeam_pki::{Authorities, ReasonCode};
 use signalbeam_projections::{CertificateState, CredentialIndex, Freshness, ReadModel};
 
 use super::OcspSettings;
@@ -277,7 +275,7 @@ fn status_of(state: &CertificateState, now: Timestamp) -> CertificateStatus {
     let reason = match state.standing {
         Standing::Active => return CertificateStatus::Good,
         Standing::Superseded { .. } => Some(ReasonCode::SUPERSEDED),
-        Standing::Revoked => ReasonCode::from_number(state.reason.code()),
+        Standing::Revoked => ReasonCode::of(state.reason),
     };
     CertificateStatus::Revoked { at: state.revoked_at.unwrap_or(now).to_offset_date_time(), reason }
 }

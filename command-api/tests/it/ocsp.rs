@@ -20,7 +20,11 @@ use crate::world::fleet::{DeviceCertificate, csr};
 use crate::world::{PATIENCE, TENANT_A, World};
 
 async fn revoke(world: &World, certificate: &DeviceCertificate) -> u64 {
-    let answer = world.delete(certificate.route()).admin(Role::Admin).json(&json!({"reason": "lost"})).send().await;
+    let answer = world
+        .delete(certificate.route())
+        .admin(Role::Admin)
+        .json(&json!({"reason": "lost", "reasonCode": "keyCompromise"}));
+    let answer = answer.send().await;
     let position = answer.position().unwrap().0;
     assert!(answer.status.is_success());
     position
@@ -29,7 +33,7 @@ async fn revoke(world: &World, certificate: &DeviceCertificate) -> u64 {
 #[tokio::test]
 async fn a_certificate_is_good_until_the_very_answer_after_its_revocation() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, certificate.serial_number());
     for _ in 0..3 {
@@ -39,18 +43,18 @@ async fn a_certificate_is_good_until_the_very_answer_after_its_revocation() {
     let revoked_at = revoke(&world, &certificate).await;
     for asked in [asked.clone(), asked.with_nonce(), asked.clone()] {
         let answer = responder.post(&asked).await;
-        assert_eq!(answer.says(&asked), [Said::Revoked { reason: None }]);
+        assert_eq!(answer.says(&asked), [Said::Revoked { reason: Some(1) }]);
         assert!(answer.position() >= revoked_at, "it is complete to the revocation");
     }
     let expired = world.clock.clone();
     expired.advance_days(500);
-    assert_eq!(responder.post(&asked).await.says(&asked), [Said::Revoked { reason: None }], "known beyond its end");
+    assert_eq!(responder.post(&asked).await.says(&asked), [Said::Revoked { reason: Some(1) }], "known beyond its end");
 }
 
 #[tokio::test]
 async fn what_was_replaced_is_revoked_as_superseded() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (device, old) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, old.serial_number());
     assert_eq!(responder.post(&asked).await.says(&asked), [Said::Good]);
@@ -64,7 +68,7 @@ async fn what_was_replaced_is_revoked_as_superseded() {
 #[tokio::test]
 async fn what_was_never_issued_is_unknown() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (device, certificate) = world.device_with_certificate(TENANT_A).await;
     let never = Asked::about(&responder, SerialNumber::from_random([0x55; 20]));
     for asked in [&never, &never.with_nonce(), &never] {
@@ -97,7 +101,7 @@ async fn what_was_never_issued_is_unknown() {
 #[tokio::test]
 async fn our_own_certificates_are_known_too() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let own = Asked::about(&responder, world.authority.serial_number());
     assert_eq!(responder.post(&own).await.says(&own), [Said::Good], "the root signed itself");
     let key = ServiceKey::generate().unwrap();
@@ -116,7 +120,7 @@ async fn our_own_certificates_are_known_too() {
 #[tokio::test]
 async fn several_certificates_are_answered_together_and_foreign_ones_are_unknown() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, good) = world.device_with_certificate(TENANT_A).await;
     let (_, bad) = world.device_with_certificate(TENANT_A).await;
     revoke(&world, &bad).await;
@@ -129,7 +133,7 @@ async fn several_certificates_are_answered_together_and_foreign_ones_are_unknown
         Asked::about(&responder, bad.serial_number()),
         Asked::about(&responder, SerialNumber::from_random([9; 20])),
     ]);
-    let expected = [Said::Unknown, Said::Good, Said::Revoked { reason: None }, Said::Unknown];
+    let expected = [Said::Unknown, Said::Good, Said::Revoked { reason: Some(1) }, Said::Unknown];
     assert_eq!(responder.post(&mixed).await.says(&mixed), expected);
     assert_eq!(responder.post(&mixed.with_nonce()).await.says(&mixed), expected);
 }
@@ -137,7 +141,7 @@ async fn several_certificates_are_answered_together_and_foreign_ones_are_unknown
 #[tokio::test]
 async fn a_request_in_the_path_is_read_in_every_spelling() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, certificate.serial_number());
     let plain = STANDARD.encode(&asked.der);
@@ -161,7 +165,7 @@ async fn a_request_in_the_path_is_read_in_every_spelling() {
 #[tokio::test]
 async fn caches_keep_an_answer_for_a_minute_and_ask_by_its_tag() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, certificate.serial_number());
     let path = format!("/ocsp/{}", URL_SAFE_NO_PAD.encode(&asked.der));
@@ -174,7 +178,7 @@ async fn caches_keep_an_answer_for_a_minute_and_ask_by_its_tag() {
     assert_eq!((again.status, again.body.len()), (304, 0));
     revoke(&world, &certificate).await;
     let now = responder.get(&path, Some(tag)).await;
-    assert_eq!(now.says(&asked), [Said::Revoked { reason: None }], "the tag is another answer's");
+    assert_eq!(now.says(&asked), [Said::Revoked { reason: Some(1) }], "the tag is another answer's");
     for shared_with_nobody in [asked.with_nonce(), Asked::about(&responder, SerialNumber::from_random([5; 20]))] {
         let path = format!("/ocsp/{}", URL_SAFE_NO_PAD.encode(&shared_with_nobody.der));
         assert_eq!(responder.get(&path, None).await.headers["cache-control"], "no-store");

@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 
 use super::NONCE;
 use super::der::{ENUMERATED, GENERALIZED_TIME, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, element};
+use crate::crl::ReasonCode;
 
 /// id-pkix-ocsp-basic, whole.
 const BASIC: &[u8] = &[0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01];
@@ -53,25 +54,6 @@ impl OcspFailure {
     }
 }
 
-/// Why a certificate was revoked (`CRLReason`, RFC 5280, section 5.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ReasonCode(u8);
-
-impl ReasonCode {
-    /// Another certificate took its place.
-    pub const SUPERSEDED: Self = Self(4);
-    /// The authority or the holder went out of service.
-    pub const CESSATION_OF_OPERATION: Self = Self(5);
-
-    /// The reason with this number; `None` where there is none, and for `unspecified`, which is said by saying nothing.
-    pub const fn from_number(number: u8) -> Option<Self> {
-        match number {
-            1..=6 | 8..=10 => Some(Self(number)),
-            _ => None,
-        }
-    }
-}
-
 /// What is known of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateStatus {
@@ -103,7 +85,7 @@ impl CertificateStatus {
             Self::Good => GOOD.to_vec(),
             Self::Unknown => UNKNOWN.to_vec(),
             Self::Revoked { at, reason } => {
-                let reason = reason.map(|reason| element(CONTEXT_0, &[&[ENUMERATED, 1, reason.0]]));
+                let reason = reason.map(|reason| element(CONTEXT_0, &[&[ENUMERATED, 1, reason.number()]]));
                 element(CONTEXT_1, &[&generalized_time(*at), reason.as_deref().unwrap_or_default()])
             }
         }
@@ -184,14 +166,6 @@ fn generalized_time(moment: OffsetDateTime) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reasons_are_those_of_the_standard() {
-        assert_eq!(ReasonCode::from_number(4), Some(ReasonCode::SUPERSEDED));
-        for none in [0, 7, 11, 255] {
-            assert_eq!(ReasonCode::from_number(none), None);
-        }
-    }
 
     #[test]
     fn a_moment_loses_its_fraction() {

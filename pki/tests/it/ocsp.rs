@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use proptest::prelude::*;
+use signalbeam_pki::ReasonCode;
 use signalbeam_pki::ocsp::{
-    CertificateStatus, HashAlgorithm, MalformedRequest, OcspAnswer, OcspFailure, OcspRequest, OcspSigner, ReasonCode,
-    SingleAnswer,
+    CertificateStatus, HashAlgorithm, MalformedRequest, OcspAnswer, OcspFailure, OcspRequest, OcspSigner, SingleAnswer,
 };
 use signalbeam_pki::{CaKeyType, CertificateAuthority, DeviceKeyType, ServiceKey};
 use time::Duration;

@@ -23,7 +23,7 @@ fn checker(site: &Site) -> Client {
     Client::plain(plain_address(site))
 }
 
-fn plain_address(site: &Site) -> SocketAddr {
+pub(crate) fn plain_address(site: &Site) -> SocketAddr {
     let marker = "; revocation lists: http://";
     let first = "revocation lists       http://";
     eventually("the plain listener is told of", || {
@@ -139,7 +139,7 @@ fn the_plain_listener_serves_what_is_signed_and_nothing_else() {
 }
 
 /// Runs a command in a folder: what it says, on both of its outputs.
-fn said(folder: &Path, program: &str, arguments: &[&str]) -> String {
+pub(crate) fn said(folder: &Path, program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).current_dir(folder).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("the command {program} is needed: {error}"));
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
