@@ -54,6 +54,8 @@ impl Default for AuthoritySettings {
 pub struct CertificateAuthority {
     store: Arc<dyn CaKeyStore>,
     settings: AuthoritySettings,
+    /// What it writes into certificates of authorities under it.
+    urls_for_authorities: PublishedUrls,
     public_key: CaPublicKey,
     certificate: CertificateDer<'static>,
     /// Who signed its certificate, and so on, up to and including the root; empty for a root.
@@ -205,7 +207,12 @@ impl CertificateAuthority {
         };
         let wanted =
             Validity::new(new.now.saturating_sub(settings.backdating), years_after(new.now, INTERMEDIATE_YEARS));
-        let params = profile::intermediate(new.common_name, &new.serial, issuer.within_own(wanted)?)?;
+        let params = profile::intermediate(
+            new.common_name,
+            &new.serial,
+            issuer.within_own(wanted)?,
+            &issuer.urls_for_authorities,
+        )?;
         let signed = issuer.issue(&params, &public_key, public_key.spki_der(), new.serial).await?;
         let stored = store.store_certificate(&signed.der).await?;
         let is_new = stored == signed.der;
@@ -238,7 +245,8 @@ impl CertificateAuthority {
             validity = validity.intersect(&validity_of(&above));
             below = above;
         }
-        settings.urls.crl = settings.urls.crl.map(|url| url.for_authority(id_of(&certificate)));
+        let urls_for_authorities = settings.urls.for_authorities_under(id_of(&certificate));
+        settings.urls = settings.urls.for_authority(id_of(&certificate));
         Ok(Self {
             subject_der: parsed.subject().as_raw().to_vec(),
             subject: parsed.subject().to_string(),
@@ -249,6 +257,7 @@ impl CertificateAuthority {
             issuers: issuers.clone(),
             store,
             settings,
+            urls_for_authorities,
             public_key,
             is_new: false,
         })

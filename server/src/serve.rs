@@ -15,6 +15,7 @@ mod profiles_in_use;
 mod proxies;
 mod readiness;
 mod secrets;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,4 +1,5 @@
-//! The plain-HTTP listener for those who check certificates: revocation lists, the authority's certificate, nothing else.
+//! The plain-HTTP listener for those who check certificates: revocation lists, OCSP, the authority's certificate, nothing
+//! else.
 //!
 //! What it serves is signed, so TLS would add nothing, and whoever checks certificates cannot check this server's before it
 //! has the list (RFC 5280, section 8).

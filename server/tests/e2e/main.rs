@@ -38,6 +38,7 @@ mod profiles;
 mod proxies;
 mod race;
 mod renewals;
+mod retired_authorities;
 mod revocation;
 mod rollback;
 mod secrecy;
