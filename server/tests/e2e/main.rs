@@ -40,6 +40,7 @@ mod race;
 mod renewals;
 mod revocation;
 mod rollback;
+mod rollover;
 mod secrecy;
 mod simulator;
 mod starts;
