@@ -41,6 +41,7 @@ mod renewals;
 mod retired_authorities;
 mod revocation;
 mod rollback;
+mod rollover;
 mod secrecy;
 mod simulator;
 mod starts;
