@@ -1,5 +1,6 @@
 //! Looking a data directory over: files, authority, logs, settings, and the server that runs on it. Only reads.
 
+mod authorities;
 mod certificates;
 mod files;
 mod live;
@@ -123,6 +124,7 @@ pub async fn examine(request: Request<'_>) -> Report {
     if data_dir.is_dir() && !is_denied {
         checks.extend(certificates::checks(&subject));
         checks.extend(logs::checks(&subject).await);
+        checks.extend(authorities::checks(&subject).await);
         checks.extend(live::checks(&subject));
     }
     // A file in a directory that cannot be read has not been looked for.

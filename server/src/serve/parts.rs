@@ -84,10 +84,8 @@ impl Parts {
         let profiles = Profiles::new(profile_set(config)?);
         let Logs { stores, projector, freshness, head_found, finding } = Logs::open(data_dir, config, &clock).await?;
         let store = Arc::clone(&stores.store);
-        let settings = authority_settings(&config.ca)?;
+        let (key_stores, keeper_of_authorities) = keeper_of_authorities(config, data_dir)?;
         Secrets::make_for_new_log(data_dir, head_found)?;
-        let key_stores = key_stores(config, data_dir).map_err(AuthorityStartError::from)?;
-        let keeper_of_authorities = Arc::new(AuthorityKeeper::new(Arc::clone(&key_stores) as _, settings));
         let opened = keeper_of_authorities.open(&*store, &*clock, hierarchy(&config.ca)).await?;
         let (authorities, authorities_are_new) = (Authorities::new(opened.set), opened.is_new);
         // After all that may fail: secrets that are made for a server that does not start hide that others are missing.
@@ -254,6 +252,16 @@ fn ca_certificates(authorities: Authorities) -> Arc<dyn Fn() -> CaCertificates +
             by_authority: all.map(|one| (one.id(), certificate_of(one))).collect(),
         }
     })
+}
+
+fn keeper_of_authorities(
+    config: &Config,
+    data_dir: &DataDir,
+) -> Result<(Arc<WatchedKeyStores>, Arc<AuthorityKeeper>), StartError> {
+    let settings = authority_settings(&config.ca)?;
+    let key_stores = key_stores(config, data_dir).map_err(AuthorityStartError::from)?;
+    let keeper = AuthorityKeeper::new(Arc::clone(&key_stores) as _, settings);
+    Ok((key_stores, Arc::new(keeper)))
 }
 
 fn certificate_of(authority: &Arc<CertificateAuthority>) -> AuthorityCertificate {
