@@ -93,7 +93,9 @@ impl Extension {
 }
 
 fn object_identifier(text: &str) -> Option<ObjectIdentifier> {
-    let id = ObjectIdentifier::new(text).ok()?;
+    // The library computes beyond its numbers where an arc is larger than it can hold.
+    let fits = text.split('.').all(|arc| arc.len() <= 9 && arc.bytes().all(|digit| digit.is_ascii_digit()));
+    let id = fits.then(|| ObjectIdentifier::new(text).ok())??;
     // One spelling each.
     (id.to_string() == text).then_some(id)
 }
@@ -107,4 +109,17 @@ fn octets(hex: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = digits.as_chunks::<2>();
     let octets = pairs.iter().map(|[high, low]| u8::try_from(high << 4 | low).ok()).collect::<Option<Vec<_>>>()?;
     (rest.is_empty() && !octets.is_empty()).then_some(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arc_beyond_what_can_be_held_is_no_object_identifier() {
+        assert!(object_identifier("1.3.6.1.4.1.99999.1").is_some());
+        for bad in ["1.2.3.4.18446744073709551616", "1.3.6.1.4.1.4294967296", "1..2", "1.2.-3", "", "."] {
+            assert_eq!(object_identifier(bad), None, "{bad}");
+        }
+    }
 }

@@ -97,6 +97,8 @@ struct CertificateIssued {
     not_before: Timestamp,
     not_after: Timestamp,
     fingerprint: Fingerprint,
+    /// Of a certificate of ours; what was imported has none.
+    #[serde(default)]
     profile: String,
     authority_id: AuthorityId,
 }

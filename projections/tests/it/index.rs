@@ -88,7 +88,11 @@ fn assert_is_fold_of(index: &CredentialIndex, log: &[Recorded], devices: &[Devic
                 standing: certificate.standing,
                 authority_id: certificate.issued.authority_id,
                 is_used: certificate.is_used,
-                profile: if intended.profile == "sensor" { "sensor" } else { "device" },
+                profile: match intended.profile.as_str() {
+                    _ if certificate.is_imported => "",
+                    "sensor" => "sensor",
+                    _ => "device",
+                },
                 is_reuse_suspected: certificate.is_reuse_suspected,
             });
             assert_eq!(index.certificate(&certificate.issued.fingerprint), entry);
