@@ -23,11 +23,12 @@ use crate::backup::{BackupError, digest, io_error};
 use crate::data_dir::{DataDir, DataDirError, LOCK_FILE, RESTORE_FILE, make_private_dir, sync_folder, write_private};
 use crate::rollback::witness::WITNESS_FILE;
 use crate::rollback::{RecordError, Rollback, evidence};
-use crate::serve::{ADMIN_KEY_FILE, EVENTS_FILE, MAC_KEY_FILE};
+use crate::serve::{ADMIN_KEY_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE};
 
 /// What the folders begin with into which a restore moves what was there before.
 pub const REPLACED_PREFIX: &str = "replaced-";
 const AUTHORITY_CERTIFICATE: &str = "ca/ca-cert.pem";
+const CERTIFICATE_FILE: &str = "ca-cert.pem";
 /// Without these a server does not serve the devices that know it.
 const KEYS: [&str; 3] = ["ca/ca-key.pem", ADMIN_KEY_FILE, MAC_KEY_FILE];
 
@@ -281,8 +282,9 @@ fn put(backup: &Path, folder: &Path, file: &FileEntry) -> Result<(), RestoreErro
     {
         return Err(io_error("remove", &draft)(error).into());
     }
-    // The one file that everybody may have, as it was made.
-    let mode = if file.path == AUTHORITY_CERTIFICATE { 0o644 } else { 0o600 };
+    // Authorities' certificates everybody may have, as they were made.
+    let is_certificate = Path::new(&file.path).file_name().is_some_and(|name| name == CERTIFICATE_FILE);
+    let mode = if is_certificate { 0o644 } else { 0o600 };
     let mut options = OpenOptions::new();
     let mut output =
         options.write(true).create_new(true).mode(mode).open(&draft).map_err(io_error("create", &draft))?;
@@ -290,7 +292,25 @@ fn put(backup: &Path, folder: &Path, file: &FileEntry) -> Result<(), RestoreErro
     compare(file, copied)?;
     output.sync_all().map_err(io_error("sync", &draft))?;
     fs::rename(&draft, &to).map_err(io_error("replace", &to))?;
-    Ok(sync_folder(parent)?)
+    sync_folder(parent)?;
+    Ok(sync_folder(parent.parent().unwrap_or(folder))?)
+}
+
+/// What the keys of the authorities after the first one consist of, each in a folder of its own.
+fn slots_of(replaced: &Path) -> Result<Vec<String>, RestoreError> {
+    let authority = replaced.join(AUTHORITY_FOLDER);
+    let entries = match fs::read_dir(&authority) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error("read", &authority)(error).into()),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let slot = entry.map_err(io_error("read", &authority))?.file_name().to_string_lossy().into_owned();
+        let of_slot = ["ca-key.pem", CERTIFICATE_FILE].map(|name| format!("{AUTHORITY_FOLDER}/{slot}/{name}"));
+        files.extend(of_slot.into_iter().filter(|file| replaced.join(file).is_file()));
+    }
+    Ok(files)
 }
 
 /// Where the backup came without keys, those of the same installation that was replaced are still good. Gives the ones that
@@ -298,19 +318,27 @@ fn put(backup: &Path, folder: &Path, file: &FileEntry) -> Result<(), RestoreErro
 fn take_over_keys(folder: &Path, replaced: Option<&Path>) -> Result<Vec<&'static str>, RestoreError> {
     let mut missing = Vec::new();
     for key in KEYS {
-        let target = folder.join(key);
-        if target.exists() {
-            continue;
-        }
-        let Some(old) = replaced.map(|replaced| replaced.join(key)).filter(|old| old.exists()) else {
+        if !take_over(folder, replaced, key)? {
             missing.push(key);
-            continue;
-        };
-        let content = zeroize::Zeroizing::new(fs::read(&old).map_err(io_error("read", &old))?);
-        make_private_dir(target.parent().unwrap_or(folder))?;
-        write_private(&target, &content)?;
+        }
+    }
+    for file in replaced.map(slots_of).transpose()?.unwrap_or_default() {
+        take_over(folder, replaced, &file)?;
     }
     Ok(missing)
+}
+
+/// Whether a file is there, if need be from what was replaced.
+fn take_over(folder: &Path, replaced: Option<&Path>, file: &str) -> Result<bool, RestoreError> {
+    let target = folder.join(file);
+    if target.exists() {
+        return Ok(true);
+    }
+    let Some(old) = replaced.map(|replaced| replaced.join(file)).filter(|old| old.exists()) else { return Ok(false) };
+    let content = zeroize::Zeroizing::new(fs::read(&old).map_err(io_error("read", &old))?);
+    make_private_dir(target.parent().unwrap_or(folder))?;
+    write_private(&target, &content)?;
+    Ok(true)
 }
 
 fn rollback(plan: &Plan, manifest: &Manifest, now: Timestamp) -> Rollback {

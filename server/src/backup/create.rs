@@ -3,7 +3,7 @@
 //! The authentication log is copied before the event log: whatever an attempt refers to was recorded before it, so nothing
 //! in the copy of the one points beyond the copy of the other. The keys are read before both and compared after both.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -96,8 +96,10 @@ fn check(data_dir: &Path, output: &Path) -> Result<PathBuf, BackupError> {
 fn small_files(data_dir: &Path, with_secrets: bool) -> Result<Vec<SmallFile>, BackupError> {
     let mut paths = vec![format!("{AUTHORITY_FOLDER}/{AUTHORITY_CERTIFICATE}")];
     if with_secrets {
-        for folder in [AUTHORITY_FOLDER, TLS_FOLDER] {
-            paths.extend(names_in(&data_dir.join(folder))?.into_iter().map(|name| format!("{folder}/{name}")));
+        let slots = entries_in(&data_dir.join(AUTHORITY_FOLDER), FileType::is_dir)?;
+        let slots = slots.into_iter().map(|slot| format!("{AUTHORITY_FOLDER}/{slot}"));
+        for folder in [AUTHORITY_FOLDER, TLS_FOLDER].map(str::to_owned).into_iter().chain(slots) {
+            paths.extend(names_in(&data_dir.join(&folder))?.into_iter().map(|name| format!("{folder}/{name}")));
         }
         paths.extend([ADMIN_KEY_FILE, MAC_KEY_FILE, config::FILE_NAME].map(str::to_owned));
         let keys = names_in(data_dir)?;
@@ -118,6 +120,11 @@ fn small_files(data_dir: &Path, with_secrets: bool) -> Result<Vec<SmallFile>, Ba
 
 /// The plain files of a folder that are no drafts; none where there is no such folder.
 fn names_in(folder: &Path) -> Result<Vec<String>, BackupError> {
+    entries_in(folder, FileType::is_file)
+}
+
+/// What of one kind stands in a folder and is no draft; nothing where there is no such folder.
+fn entries_in(folder: &Path, is_of_kind: fn(&FileType) -> bool) -> Result<Vec<String>, BackupError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -126,10 +133,10 @@ fn names_in(folder: &Path) -> Result<Vec<String>, BackupError> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(io_error("read", folder))?;
-        let is_file = entry.file_type().map_err(io_error("inspect", folder))?.is_file();
+        let kind = entry.file_type().map_err(io_error("inspect", folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_draft = Path::new(&name).extension().is_some_and(|kind| kind == "new") || name.starts_with('.');
-        if is_file && !is_draft {
+        if is_of_kind(&kind) && !is_draft {
             names.push(name);
         }
     }
@@ -206,7 +213,9 @@ impl Draft {
     }
 
     fn publish(mut self, output: &Path, folder: &Path) -> Result<(), BackupError> {
-        for inner in [AUTHORITY_FOLDER, TLS_FOLDER].map(|name| self.path.join(name)) {
+        let authority = self.path.join(AUTHORITY_FOLDER);
+        let slots = entries_in(&authority, FileType::is_dir)?.into_iter().map(|slot| authority.join(slot));
+        for inner in slots.chain([authority.clone(), self.path.join(TLS_FOLDER)]) {
             if inner.is_dir() {
                 sync_folder(&inner)?;
             }

@@ -123,14 +123,14 @@ impl Manifest {
     }
 }
 
-/// A name, or a name in a folder: a manifest may come from anywhere and must not write anywhere.
+/// A name, a name in a folder, or in a key slot's folder in that: a manifest may come from anywhere and must not write anywhere.
 fn stays_inside(path: &str) -> bool {
     let mut count = 0;
     let is_plain = Path::new(path).components().all(|part| {
         count += 1;
         matches!(part, Component::Normal(_))
     });
-    is_plain && (1..=2).contains(&count) && path != MANIFEST_FILE
+    is_plain && (1..=3).contains(&count) && path != MANIFEST_FILE
 }
 
 #[cfg(test)]
@@ -139,10 +139,11 @@ mod tests {
 
     #[test]
     fn a_manifest_names_files_of_a_data_directory_and_no_others() {
-        for good in ["events.db", "ca/ca-key.pem"] {
+        for good in ["events.db", "ca/ca-key.pem", "ca/root-2/ca-key.pem"] {
             assert!(stays_inside(good), "{good}");
         }
-        for bad in ["", "/etc/passwd", "../events.db", "ca/../../x", "a/b/c", ".", "manifest.json"] {
+        for bad in ["", "/etc/passwd", "../events.db", "ca/../../x", "ca/root-2/../x", "a/b/c/d", ".", "manifest.json"]
+        {
             assert!(!stays_inside(bad), "{bad}");
         }
     }
