@@ -14,6 +14,7 @@ mod memory;
 mod pkcs11;
 mod secret;
 mod slots;
+mod transfer;
 
 use std::fmt;
 use std::io;
@@ -32,6 +33,7 @@ pub use memory::MemoryKeyStore;
 pub use pkcs11::{Pkcs11KeyStore, Pkcs11KeyStores, Pkcs11Token, Pkcs11TokenSettings};
 pub use secret::KeyStoreSecret;
 pub use slots::{CaKeyStores, FileKeyStores, InvalidKeySlot, KeySlot, MemoryKeyStores};
+pub use transfer::{PortableKey, UnreadableKey};
 
 /// The types of key that a certificate authority can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
