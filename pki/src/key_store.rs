@@ -159,8 +159,8 @@ pub enum KeyStoreError {
     },
     /// There is a certificate but no key to it; making a new key would orphan every device.
     #[error(
-        "{} is missing although {} exists; put the key back from a backup, or, to start over with a new certificate \
-         authority (every device then needs a new certificate), move the certificate away",
+        "{} is missing although {} exists; put the key back from a backup (`signalbeam ca import`), or, to start over with a \
+         new certificate authority (every device then needs a new certificate), move the certificate away",
         key.display(), certificate.display()
     )]
     KeyMissing {
