@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 use signalbeam_domain::{AuthorityId, DeviceId, Digest, Fingerprint, SerialNumber, TenantId};
 use time::{Duration, OffsetDateTime};
 use uuid::Builder;
+use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_KEY_IDENTIFIER;
 use x509_parser::prelude::X509Certificate;
 
 use crate::certificate::{self, fingerprint, sha256, validity_of};
@@ -261,6 +262,20 @@ impl CertificateAuthority {
             public_key,
             is_new: false,
         })
+    }
+
+    /// What a certificate that others made lacks of an authority's that strict checkers accept (RFC 5280, sections 4.2.1.2
+    /// and 4.2.1.3): they ask for more than [`CertificateAuthority::from_certificates`].
+    pub fn lacks(&self) -> Option<&'static str> {
+        let Some(parsed) = certificate::parse(&self.certificate) else { return Some("it cannot be read") };
+        let usage = parsed.key_usage().ok().flatten().map(|usage| usage.value);
+        let has_key_id = parsed.iter_extensions().any(|one| one.oid == OID_X509_EXT_SUBJECT_KEY_IDENTIFIER);
+        match usage {
+            None => Some("it has no keyUsage; it needs keyCertSign and cRLSign"),
+            Some(usage) if !usage.crl_sign() => Some("its keyUsage does not allow signing revocation lists (cRLSign)"),
+            Some(_) if !has_key_id => Some("it has no subjectKeyIdentifier"),
+            Some(_) => None,
+        }
     }
 
     /// The id, derived from the fingerprint: the same authority has the same id on every node.

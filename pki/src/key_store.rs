@@ -14,6 +14,7 @@ mod memory;
 mod pkcs11;
 mod secret;
 mod slots;
+mod transfer;
 
 use std::fmt;
 use std::io;
@@ -32,6 +33,7 @@ pub use memory::MemoryKeyStore;
 pub use pkcs11::{Pkcs11KeyStore, Pkcs11KeyStores, Pkcs11Token, Pkcs11TokenSettings};
 pub use secret::KeyStoreSecret;
 pub use slots::{CaKeyStores, FileKeyStores, InvalidKeySlot, KeySlot, MemoryKeyStores};
+pub use transfer::{PortableKey, UnreadableKey};
 
 /// The types of key that a certificate authority can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -157,8 +159,8 @@ pub enum KeyStoreError {
     },
     /// There is a certificate but no key to it; making a new key would orphan every device.
     #[error(
-        "{} is missing although {} exists; put the key back from a backup, or, to start over with a new certificate \
-         authority (every device then needs a new certificate), move the certificate away",
+        "{} is missing although {} exists; put the key back from a backup (`signalbeam ca import`), or, to start over with a \
+         new certificate authority (every device then needs a new certificate), move the certificate away",
         key.display(), certificate.display()
     )]
     KeyMissing {

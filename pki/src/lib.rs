@@ -45,7 +45,7 @@ pub use foreign::{ForeignCertificate, ForeignCertificateError};
 pub use key_store::{
     CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, FileKeyStore, FileKeyStores, InvalidKeySlot, KeySlot,
     KeyStoreError, KeyStoreSecret, MemoryKeyStore, MemoryKeyStores, Pkcs11KeyStore, Pkcs11KeyStores, Pkcs11Token,
-    Pkcs11TokenSettings,
+    Pkcs11TokenSettings, PortableKey, UnreadableKey,
 };
 #[cfg(feature = "azure")]
 pub use key_store::{KeyVault, KeyVaultIdentity, KeyVaultKeyStore, KeyVaultKeyStores, KeyVaultSettings};

@@ -62,7 +62,7 @@ enum Command {
     /// Look at or rebuild what is derived from the event log
     #[command(subcommand)]
     Projections(projections::ProjectionsCommand),
-    /// Show the certificate authorities, and let one take over from another
+    /// Show the certificate authorities, let one take over from another, bring one in, or write one out
     #[command(subcommand)]
     Ca(ca::CaCommand),
     /// Make a verified copy of the data directory, also beside a running server

@@ -34,6 +34,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use acceptors::Acceptors;
+pub(crate) use key_stores::file_key_stores;
 use parts::Parts;
 use pki_listener::{PkiListener, PkiSocket};
 pub use signalbeam_command_api::authorities::AuthorityStartError;

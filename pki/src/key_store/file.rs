@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 
 use super::encryption::{self, CannotDecrypt};
 use super::files::{self, Access};
-use super::local_key::LocalKey;
+use super::local_key::{LocalKey, Pkcs8};
 use super::secret::KeyStoreSecret;
+use super::transfer::{ENCRYPTED, PLAIN, PortableKey};
 use super::{CaKeyStore, CaKeyType, CaMaterial, KeyStoreError};
 use crate::blocking::BlockingPool;
 use crate::pem::{self, PrivateKeyPem};
@@ -22,8 +23,6 @@ use crate::public_key::CaPublicKey;
 
 const KEY_FILE: &str = "ca-key.pem";
 const CERTIFICATE_FILE: &str = "ca-cert.pem";
-const PLAIN: &str = "PRIVATE KEY";
-const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 
 /// A key store in a folder (mode 0700) with `ca-key.pem` (PKCS#8, mode 0600) and `ca-cert.pem`.
 ///
@@ -53,6 +52,27 @@ impl FileKeyStore {
     /// A key that is there in the clear keeps working, with a word in the log on how to encrypt it.
     pub fn with_passphrase(folder: impl Into<PathBuf>, passphrase: Option<KeyStoreSecret>, pool: BlockingPool) -> Self {
         Self { folder: Arc::new(Folder { path: folder.into(), passphrase, key: OnceLock::new() }), pool }
+    }
+
+    /// Puts a key that was made elsewhere where there is none yet. Where there is one, that one stays: compare what is
+    /// answered with what was given.
+    ///
+    /// # Errors
+    /// [`KeyStoreError`]
+    pub async fn put_key(&self, key: PortableKey) -> Result<CaPublicKey, KeyStoreError> {
+        self.run(move |folder| folder.keep_or_make(|| Ok(key.pkcs8))).await
+    }
+
+    /// The key, to be taken elsewhere.
+    ///
+    /// # Errors
+    /// [`KeyStoreError::NoKey`] where there is none, and as [`CaKeyStore::load`].
+    pub async fn take_out(&self) -> Result<PortableKey, KeyStoreError> {
+        self.run(|folder| {
+            let pkcs8 = folder.pkcs8()?.ok_or(KeyStoreError::NoKey)?;
+            PortableKey::from_pkcs8(pkcs8).map_err(|_| folder.not_supported())
+        })
+        .await
     }
 
     async fn run<T: Send + 'static>(
@@ -102,9 +122,13 @@ impl Folder {
     }
 
     fn create_key(&self, key_type: CaKeyType) -> Result<CaPublicKey, KeyStoreError> {
+        self.keep_or_make(|| LocalKey::generate(key_type))
+    }
+
+    fn keep_or_make(&self, make: impl FnOnce() -> Result<Pkcs8, KeyStoreError>) -> Result<CaPublicKey, KeyStoreError> {
         files::create_folder(&self.path)?;
         if self.key()?.is_none() {
-            let pkcs8 = LocalKey::generate(key_type)?;
+            let pkcs8 = make()?;
             match &self.passphrase {
                 None => files::publish(&self.path, KEY_FILE, 0o600, PrivateKeyPem::from_pkcs8_der(&pkcs8).expose())?,
                 Some(passphrase) => {
@@ -130,15 +154,24 @@ impl Folder {
         if let Some(key) = self.key.get() {
             return Ok(Some(Arc::clone(key)));
         }
+        let Some(pkcs8) = self.pkcs8()? else { return Ok(None) };
+        let key = LocalKey::from_pkcs8(&pkcs8).ok_or_else(|| self.not_supported())?;
+        Ok(Some(Arc::clone(self.key.get_or_init(|| Arc::new(key)))))
+    }
+
+    fn pkcs8(&self) -> Result<Option<Pkcs8>, KeyStoreError> {
         let Some(text) = files::read(&self.file(KEY_FILE), Access::Private)? else { return Ok(None) };
         let not_a_key = |_| self.malformed(KEY_FILE, "not one PKCS#8 key in PEM (`BEGIN PRIVATE KEY`)");
-        let pkcs8 = match pem::decode_one(&text, &[ENCRYPTED]) {
-            Ok(encrypted) => Zeroizing::new(self.decrypt(&encrypted)?.as_bytes().to_vec()),
-            Err(_) => pem::decode_one(&text, &[PLAIN]).map_err(not_a_key).inspect(|_| self.warn_of_plain_key())?,
-        };
-        let key = LocalKey::from_pkcs8(&pkcs8)
-            .ok_or_else(|| self.malformed(KEY_FILE, "not an RSA key of 2048, 3072 or 4096 bits, nor P-256 or P-384"))?;
-        Ok(Some(Arc::clone(self.key.get_or_init(|| Arc::new(key)))))
+        match pem::decode_one(&text, &[ENCRYPTED]) {
+            Ok(encrypted) => Ok(Some(Zeroizing::new(self.decrypt(&encrypted)?.as_bytes().to_vec()))),
+            Err(_) => {
+                pem::decode_one(&text, &[PLAIN]).map(Some).map_err(not_a_key).inspect(|_| self.warn_of_plain_key())
+            }
+        }
+    }
+
+    fn not_supported(&self) -> KeyStoreError {
+        self.malformed(KEY_FILE, "not an RSA key of 2048, 3072 or 4096 bits, nor P-256 or P-384")
     }
 
     fn certificate(&self) -> Result<Option<Vec<u8>>, KeyStoreError> {

@@ -99,10 +99,16 @@ impl FileKeyStores {
     }
 }
 
+impl FileKeyStores {
+    /// The store of one slot, with what only files can do.
+    pub fn file(&self, slot: &KeySlot) -> FileKeyStore {
+        FileKeyStore::with_passphrase(self.folder(slot), self.passphrase.clone(), self.pool.clone())
+    }
+}
+
 impl CaKeyStores for FileKeyStores {
     fn open(&self, slot: &KeySlot) -> Result<Arc<dyn CaKeyStore>, KeyStoreError> {
-        let passphrase = self.passphrase.clone();
-        Ok(Arc::new(FileKeyStore::with_passphrase(self.folder(slot), passphrase, self.pool.clone())))
+        Ok(Arc::new(self.file(slot)))
     }
 }
 

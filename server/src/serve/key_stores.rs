@@ -1,7 +1,7 @@
 //! Where the authorities' keys live, as the configuration says, and how they did when they were last asked.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -23,13 +23,7 @@ const CERTIFICATE_COPY: &str = "ca-cert.pem";
 /// [`KeyStoreError`] where a passphrase or PIN cannot be read, or this program was built without what is configured.
 pub(super) fn key_stores(config: &Config, data_dir: &DataDir) -> Result<Arc<WatchedKeyStores>, KeyStoreError> {
     let stores: Arc<dyn CaKeyStores> = match config.ca.key_store {
-        config::KeyStore::File => {
-            let files = FileKeyStores::new(data_dir.join(AUTHORITY_FOLDER), BlockingPool::per_processor());
-            match secret(config.ca.key_passphrase.as_ref(), config.ca.key_passphrase_file.as_ref())? {
-                None => Arc::new(files),
-                Some(passphrase) => Arc::new(files.encrypted(passphrase)),
-            }
-        }
+        config::KeyStore::File => Arc::new(file_key_stores(config, data_dir.path())?),
         config::KeyStore::Pkcs11 => {
             let token = &config.ca.pkcs11;
             Arc::new(Pkcs11KeyStores::new(Pkcs11Token::new(token_settings(token)?), &token.key_label))
@@ -38,6 +32,18 @@ pub(super) fn key_stores(config: &Config, data_dir: &DataDir) -> Result<Arc<Watc
     };
     let copies = (config.ca.key_store != config::KeyStore::File).then(|| data_dir.join(AUTHORITY_FOLDER));
     Ok(Arc::new(WatchedKeyStores { stores, copies, failure: Arc::default() }))
+}
+
+/// The files in which a data directory keeps its authorities' keys, encrypted where a passphrase is configured.
+///
+/// # Errors
+/// [`KeyStoreError`] where the passphrase cannot be read.
+pub(crate) fn file_key_stores(config: &Config, data_dir: &Path) -> Result<FileKeyStores, KeyStoreError> {
+    let files = FileKeyStores::new(data_dir.join(AUTHORITY_FOLDER), BlockingPool::per_processor());
+    Ok(match secret(config.ca.key_passphrase.as_ref(), config.ca.key_passphrase_file.as_ref())? {
+        None => files,
+        Some(passphrase) => files.encrypted(passphrase),
+    })
 }
 
 fn secret(told: Option<&config::Secret>, file: Option<&PathBuf>) -> Result<Option<KeyStoreSecret>, KeyStoreError> {

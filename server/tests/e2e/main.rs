@@ -16,6 +16,7 @@ mod wire;
 
 mod admin_tokens;
 mod authentication_log;
+mod authority_files;
 mod backups;
 mod certificates;
 mod codes;

@@ -287,3 +287,26 @@ fn without_a_server_the_authorities_are_shown_and_nothing_is_changed() {
     fs::remove_file(site.data_dir().join("projections.db")).unwrap();
     assert!(text(done(site.run(&["ca", "status"])).stdout).contains("unknown"));
 }
+
+#[test]
+fn a_backup_holds_the_keys_of_all_authorities() {
+    let site = Site::new().with("ca.key_type", "ecdsa-p256");
+    let mut scene = Scene::new(&site);
+    scene.rotate(&["prepare"]);
+    scene.rotate(&["activate", "--yes"]);
+    for more in [&[][..], &["--no-secrets"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let backup = folder.path().join("backup");
+        done(site.run(&[&["backup", "--output", backup.to_str().unwrap()], more].concat()));
+        assert_eq!(backup.join("ca/root-2/ca-key.pem").exists(), more.is_empty());
+        scene.server.take().unwrap().stop();
+        done(site.run(&["restore", "--replace", "--from", backup.to_str().unwrap()]));
+        let shown: Value = serde_json::from_slice(&fs::read(site.data_dir().join("rollback.json")).unwrap()).unwrap();
+        let position = shown["foundPosition"].to_string();
+        done(site.run(&["restore", "acknowledge", "--position", &position]));
+        scene.serve_again();
+        scene.agent.run(&["request-certificate"]).expect(0);
+        assert!(signer(&scene.agent.certs().join("client-cert.pem")).contains("SignalBeam Root CA 2"));
+        scene.holds();
+    }
+}

@@ -10,7 +10,7 @@ use super::survey::{Survey, Surveyed};
 use super::{Failure, PlaceArgs};
 use crate::cli::print;
 
-const ROUTE: &str = "/api/certificate-authorities";
+pub(super) const ROUTE: &str = "/api/certificate-authorities";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -159,8 +159,7 @@ async fn heard(survey: &Survey, one: &Surveyed) -> String {
     if is_root_known {
         return "It is under the root that devices trust already: they need to learn nothing.".to_owned();
     }
-    let learn =
-        "Devices learn to trust it when they renew, and when they ask what to trust, which the agent does once a day.";
+    let learn = "Devices learn to trust it when they renew, and when they ask what to trust, which the agent does every 12 hours.";
     match survey.live_since(one.known.created_at).await {
         Some((live, fresh)) => format!(
             "Of {live} live certificates {fresh} were issued since it was prepared ({}), and it came with them. {learn}",
