@@ -97,6 +97,8 @@ struct CertificateIssued {
     not_before: Timestamp,
     not_after: Timestamp,
     fingerprint: Fingerprint,
+    /// Empty where none of ours decided its contents: an imported one names none.
+    #[serde(default)]
     profile: String,
     authority_id: AuthorityId,
 }
