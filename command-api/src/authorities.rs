@@ -4,6 +4,8 @@ pub(crate) mod activate;
 mod keeper;
 pub(crate) mod prepare;
 pub(crate) mod retire;
+pub(crate) mod signing;
+mod slots;
 
 pub use keeper::{AuthorityKeeper, AuthorityStartError, Hierarchy, Opened};
 

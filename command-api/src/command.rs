@@ -155,6 +155,13 @@ impl CommandApi {
         Ok(&self.read_model)
     }
 
+    /// The tables, once they hold everything up to a position.
+    pub(crate) async fn tables_at(&self, position: Position) -> Result<&ReadModel, Problem> {
+        let awaited = self.freshness.wait_for(position, TABLES_TIMEOUT).await;
+        awaited.map_err(|_| Problem::new(ErrorCode::ProjectionBehind, "the tables are behind; try again"))?;
+        Ok(&self.read_model)
+    }
+
     /// What was recorded under the cause's name before, if anything was; known to this node's index by now.
     pub(crate) async fn repeated(&self, cause: &Cause) -> Result<Option<Outcome>, Problem> {
         let Some(named) = cause.idempotency else { return Ok(None) };

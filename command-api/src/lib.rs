@@ -19,7 +19,7 @@ mod withdrawals;
 pub use certificates::issuance::abandon_open_intents;
 pub use crl::{CrlError, CrlPolicy, CrlPublisher, CrlStatus, PublishedCrls};
 pub use ocsp::{OcspParts, OcspResponder, OcspSettings, ocsp_routes};
-pub use service_certificates::{IntentError, ServiceIntent, intend_service_certificate};
+pub use service_certificates::{IntentError, ServiceCertificate, ServiceIntent, intend_service_certificate};
 pub use state::{CommandApi, CommandPolicy, Parts};
 
 use axum::Router;

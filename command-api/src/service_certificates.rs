@@ -4,9 +4,9 @@ use signalbeam_authn::draw;
 use signalbeam_domain::authority::{
     Authority, AuthorityCommand, AuthorityError, ServiceCertificateIntended, ServicePurpose,
 };
-use signalbeam_domain::{Actor, CorrelationId, Position, SerialNumber, StreamId, Timestamp};
-use signalbeam_event_store::{CommandMetadata, EventStore, ExecuteError, execute};
-use signalbeam_pki::{CertificateAuthority, ServiceKey, Validity};
+use signalbeam_domain::{Actor, AuthorityId, CorrelationId, Position, SerialNumber, StreamId, Timestamp};
+use signalbeam_event_store::{Appended, CommandMetadata, EventStore, ExecuteError, execute};
+use signalbeam_pki::{CertificateAuthority, IntermediateDraft, ServiceKey, Validity};
 use uuid::Uuid;
 
 /// A certificate of our own could not be recorded, so it must not be signed.
@@ -18,6 +18,15 @@ pub enum IntentError {
     /// The log did not take it.
     #[error("the certificate could not be recorded before it is signed")]
     Record(#[from] ExecuteError<AuthorityError>),
+}
+
+/// Which certificate of our own is issued for a key that was made for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceCertificate {
+    /// For signing OCSP answers.
+    OcspSigner,
+    /// For the listener's TLS.
+    TlsServer,
 }
 
 /// A certificate of our own that may be signed now.
@@ -39,36 +48,69 @@ pub struct ServiceIntent {
 pub async fn intend_service_certificate(
     store: &(impl EventStore + ?Sized),
     authority: &CertificateAuthority,
-    purpose: ServicePurpose,
+    certificate: ServiceCertificate,
     key: &ServiceKey,
     days: u32,
     now: Timestamp,
 ) -> Result<ServiceIntent, IntentError> {
+    let (purpose, subject) = match certificate {
+        ServiceCertificate::OcspSigner => (ServicePurpose::OcspSigner, CertificateAuthority::OCSP_SIGNER_SUBJECT),
+        ServiceCertificate::TlsServer => (ServicePurpose::TlsServer, CertificateAuthority::SERVER_SUBJECT),
+    };
     let serial_number = draw::serial_number()?;
     let validity = authority.validity(now.to_offset_date_time(), days);
     let intended = ServiceCertificateIntended {
         serial_number,
         purpose,
-        subject: subject(purpose).to_owned(),
+        subject: subject.to_owned(),
         public_key_sha256: key.public_key_sha256(),
         not_before: Timestamp::from_offset_date_time(validity.not_before),
         not_after: Timestamp::from_offset_date_time(validity.not_after),
     };
+    let appended = record(store, authority.id(), &intended, now).await?;
+    Ok(ServiceIntent { serial_number, validity, position: appended.map(|appended| appended.position) })
+}
+
+/// Records an issuing authority that an authority of ours is about to sign.
+///
+/// # Errors
+/// [`IntentError`]; nothing may be signed then.
+pub(crate) async fn intend_intermediate(
+    store: &(impl EventStore + ?Sized),
+    issuer: AuthorityId,
+    draft: &IntermediateDraft,
+    now: Timestamp,
+) -> Result<(), IntentError> {
+    record(store, issuer, &intended_intermediate(draft), now).await?;
+    Ok(())
+}
+
+/// What is recorded of an issuing authority before it is signed.
+pub(crate) fn intended_intermediate(draft: &IntermediateDraft) -> ServiceCertificateIntended {
+    let validity = draft.validity();
+    ServiceCertificateIntended {
+        serial_number: draft.serial_number(),
+        purpose: ServicePurpose::IntermediateCa,
+        subject: draft.subject(),
+        public_key_sha256: draft.public_key_sha256(),
+        not_before: Timestamp::from_offset_date_time(validity.not_before),
+        not_after: Timestamp::from_offset_date_time(validity.not_after),
+    }
+}
+
+async fn record(
+    store: &(impl EventStore + ?Sized),
+    issuer: AuthorityId,
+    intended: &ServiceCertificateIntended,
+    now: Timestamp,
+) -> Result<Option<Appended>, ExecuteError<AuthorityError>> {
     let metadata = CommandMetadata {
         actor: Actor::system("server"),
         correlation_id: CorrelationId::from_uuid(Uuid::now_v7()),
         causation_id: None,
         idempotency: None,
     };
-    let stream = StreamId::certificate_authority(authority.id());
+    let stream = StreamId::certificate_authority(issuer);
     let command = || AuthorityCommand::IntendServiceCertificate(intended.clone());
-    let appended = execute::<Authority>(store, &stream, None, &metadata, now, command).await?;
-    Ok(ServiceIntent { serial_number, validity, position: appended.map(|appended| appended.position) })
-}
-
-const fn subject(purpose: ServicePurpose) -> &'static str {
-    match purpose {
-        ServicePurpose::OcspSigner => CertificateAuthority::OCSP_SIGNER_SUBJECT,
-        ServicePurpose::TlsServer => CertificateAuthority::SERVER_SUBJECT,
-    }
+    execute::<Authority>(store, &stream, None, &metadata, now, command).await
 }

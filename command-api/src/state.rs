@@ -11,8 +11,8 @@ use signalbeam_pki::{Authorities, DeviceKeyGenerator, Profiles};
 use signalbeam_projections::{CredentialIndex, Freshness, ReadModel};
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::authorities::signing::LastSeen;
 use crate::authorities::{self, AuthorityKeeper};
-
 use crate::crl::PublishedCrls;
 
 /// What an operator decides about commands.
@@ -76,12 +76,13 @@ pub struct CommandApi(Arc<Shared>);
 struct Shared {
     parts: Parts,
     authority_changes: Mutex<()>,
+    last_seen_signing: LastSeen,
 }
 
 impl CommandApi {
     /// Takes its parts.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared { parts, authority_changes: Mutex::default() }))
+        Self(Arc::new(Shared { parts, authority_changes: Mutex::default(), last_seen_signing: LastSeen::default() }))
     }
 
     /// Changes of the authorities take their turn: each begins with what the one before it has left.
@@ -89,11 +90,14 @@ impl CommandApi {
         self.0.authority_changes.lock().await
     }
 
+    pub(crate) fn last_seen_signing(&self) -> &LastSeen {
+        &self.0.last_seen_signing
+    }
+
     /// Puts in force what the log says of the authorities now.
     pub(crate) async fn reload_authorities(&self) -> Result<(), Problem> {
-        let loaded = self.keeper_of_authorities.load(&*self.store).await;
-        self.authorities.replace(loaded.map_err(|error| authorities::unavailable(&error))?);
-        Ok(())
+        let refreshed = self.keeper_of_authorities.refresh(&*self.store, &self.authorities).await;
+        refreshed.map_err(|error| authorities::unavailable(&error))
     }
 }
 

@@ -77,6 +77,8 @@ pub enum ServicePurpose {
     OcspSigner,
     /// The listener's TLS.
     TlsServer,
+    /// Signing certificates, as an issuing authority under the one that signs this.
+    IntermediateCa,
 }
 
 /// The authority is about to sign a certificate for our own use. Recorded before anything is signed, so that whatever the
@@ -184,13 +186,14 @@ pub struct Authority(Option<(AuthorityCreated, AuthorityStatus)>, CrlSequence);
 
 impl ServicePurpose {
     /// Every purpose.
-    pub const ALL: [Self; 2] = [Self::OcspSigner, Self::TlsServer];
+    pub const ALL: [Self; 3] = [Self::OcspSigner, Self::TlsServer, Self::IntermediateCa];
 
     /// As it is written in events and tables.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OcspSigner => "ocsp_signer",
             Self::TlsServer => "tls_server",
+            Self::IntermediateCa => "intermediate_ca",
         }
     }
 

@@ -142,12 +142,14 @@ impl AuthoritySet {
         self.trusted.iter().map(|one| one.authority.subject_der().to_vec()).collect()
     }
 
-    /// Who signs our own server's certificate: the eldest that has signed for devices and lasts, since all devices know
-    /// that one, also those that have not heard of its successor yet.
-    pub fn for_servers(&self, now: OffsetDateTime) -> &Arc<CertificateAuthority> {
+    /// Who may sign our own server's certificate, the best first: the eldest that has signed for devices and lasts, since all
+    /// devices know that one, also those that have not heard of its successor yet. The others are for when its key is out
+    /// of reach. At least one.
+    pub fn for_servers(&self, now: OffsetDateTime) -> Vec<&Arc<CertificateAuthority>> {
         let issuing = self.trusted.iter().filter(|one| one.standing != AuthorityStanding::Prepared);
-        let mut lasting = issuing.filter(|one| one.authority.own_validity().not_after > now + SERVER_RESERVE);
-        lasting.next().map_or(&self.signing, |one| &one.authority)
+        let lasting = issuing.filter(|one| one.authority.own_validity().not_after > now + SERVER_RESERVE);
+        let lasting: Vec<_> = lasting.map(|one| &one.authority).collect();
+        if lasting.is_empty() { vec![&self.signing] } else { lasting }
     }
 }
 

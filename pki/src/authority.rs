@@ -20,7 +20,6 @@ use crate::spiffe::{DeviceIdentity, TrustDomain};
 use crate::validity::Validity;
 
 const ROOT_YEARS: i32 = 10;
-const INTERMEDIATE_YEARS: i32 = 5;
 
 /// The first root's common name.
 pub const FIRST_ROOT: &str = "SignalBeam Root CA";
@@ -186,38 +185,6 @@ impl CertificateAuthority {
         let stored = store.store_certificate(root.der()).await?;
         let is_new = stored == root.der().as_ref();
         Ok(Self { is_new, ..Self::from_certificates(store, settings, vec![stored])? })
-    }
-
-    /// Opens the issuing authority under `issuer` in `store`, or creates it: for five years, and never past its issuer's
-    /// end, with a path length of 0.
-    ///
-    /// An interrupted creation is completed. Several that create at once all end with the same authority.
-    ///
-    /// # Errors
-    /// [`AuthorityError`] where a store fails, or holds something that cannot be a certificate authority under `issuer`.
-    pub async fn intermediate(
-        store: Arc<dyn CaKeyStore>,
-        settings: AuthoritySettings,
-        issuer: &Self,
-        new: NewAuthority<'_>,
-    ) -> Result<Self, AuthorityError> {
-        let chain = |own: Vec<u8>| std::iter::once(own).chain(issuer.chain().map(<[u8]>::to_vec)).collect();
-        let public_key = match key_of(&*store, &settings).await? {
-            Found::Whole(certificate) => return Self::from_certificates(store, settings, chain(certificate)),
-            Found::Key(public_key) => public_key,
-        };
-        let wanted =
-            Validity::new(new.now.saturating_sub(settings.backdating), years_after(new.now, INTERMEDIATE_YEARS));
-        let params = profile::intermediate(
-            new.common_name,
-            &new.serial,
-            issuer.within_own(wanted)?,
-            &issuer.urls_for_authorities,
-        )?;
-        let signed = issuer.issue(&params, &public_key, public_key.spki_der(), new.serial).await?;
-        let stored = store.store_certificate(&signed.der).await?;
-        let is_new = stored == signed.der;
-        Ok(Self { is_new, ..Self::from_certificates(store, settings, chain(stored))? })
     }
 
     /// The authority of these certificates, whose key is in `store`: its own (DER), its issuer's, and so on up to the
@@ -415,6 +382,11 @@ impl CertificateAuthority {
         }
     }
 
+    /// What the certificates of authorities under it name.
+    pub(crate) fn urls_for_authorities(&self) -> &PublishedUrls {
+        &self.urls_for_authorities
+    }
+
     pub(crate) fn urls(&self) -> &PublishedUrls {
         &self.settings.urls
     }
@@ -471,13 +443,13 @@ fn id_of(certificate: &[u8]) -> AuthorityId {
 }
 
 /// What a store holds of an authority that is to be opened or created.
-enum Found {
+pub(crate) enum Found {
     Whole(Vec<u8>),
     Key(CaPublicKey),
 }
 
 /// The key in a store, made where there is none, and its certificate where there is one.
-async fn key_of(store: &dyn CaKeyStore, settings: &AuthoritySettings) -> Result<Found, AuthorityError> {
+pub(crate) async fn key_of(store: &dyn CaKeyStore, settings: &AuthoritySettings) -> Result<Found, AuthorityError> {
     match store.load().await? {
         CaMaterial::Complete { public_key, certificate } => {
             let parsed = certificate::parse(&certificate).ok_or(AuthorityError::Certificate("it cannot be read"))?;
@@ -503,6 +475,6 @@ fn read_authority(der: &[u8]) -> Result<X509Certificate<'_>, AuthorityError> {
     Ok(parsed)
 }
 
-fn years_after(now: OffsetDateTime, years: i32) -> OffsetDateTime {
+pub(crate) fn years_after(now: OffsetDateTime, years: i32) -> OffsetDateTime {
     now.replace_year(now.year() + years).unwrap_or(now + Duration::days(i64::from(years) * 365))
 }

@@ -17,6 +17,7 @@ mod curve;
 pub mod device_key;
 pub mod enrolment;
 pub mod foreign;
+mod intermediate;
 pub mod key_store;
 pub mod key_type;
 pub mod ocsp;
@@ -42,6 +43,7 @@ pub use crl::{CrlEntry, ReasonCode, RevocationList, SignedCrl};
 pub use csr::CsrError;
 pub use device_key::{DeviceKeyError, DeviceKeyGenerator};
 pub use foreign::{ForeignCertificate, ForeignCertificateError};
+pub use intermediate::{Intermediate, IntermediateDraft};
 pub use key_store::{
     CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, FileKeyStore, FileKeyStores, InvalidKeySlot, KeySlot,
     KeyStoreError, KeyStoreSecret, MemoryKeyStore, MemoryKeyStores, Pkcs11KeyStore, Pkcs11KeyStores, Pkcs11Token,

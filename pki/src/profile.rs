@@ -22,6 +22,7 @@ pub use set::{ProfileSet, Profiles};
 pub use template::{InvalidProfile, Profile, ProfileSettings};
 
 const ORGANIZATION: &str = "SignalBeam";
+const COUNTRY: &str = "US";
 /// id-pe-authorityInfoAccess (RFC 5280, section 4.2.2.1).
 const AUTHORITY_INFO_ACCESS: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 1, 1];
 /// id-pkix-ocsp-nocheck (RFC 6960, section 4.2.2.2.1).
@@ -131,6 +132,11 @@ pub(crate) fn intermediate(
     Ok(params)
 }
 
+/// An authority's subject, as it is read out of its certificate.
+pub(crate) fn authority_subject(common_name: &str) -> String {
+    format!("CN={common_name}, O={ORGANIZATION}, C={COUNTRY}")
+}
+
 fn authority(
     common_name: &str,
     serial: &SerialNumber,
@@ -140,7 +146,7 @@ fn authority(
     let mut subject = DistinguishedName::new();
     subject.push(DnType::CommonName, common_name);
     subject.push(DnType::OrganizationName, ORGANIZATION);
-    subject.push(DnType::CountryName, DnValue::PrintableString("US".try_into()?));
+    subject.push(DnType::CountryName, DnValue::PrintableString(COUNTRY.try_into()?));
     let mut params = base(subject, serial, validity);
     params.is_ca = IsCa::Ca(constraints);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use signalbeam_command_api::{IntentError, intend_service_certificate};
-use signalbeam_domain::authority::ServicePurpose;
+use signalbeam_command_api::{IntentError, ServiceCertificate, intend_service_certificate};
 use signalbeam_event_store::{Clock, EventStore};
 use signalbeam_pki::device_key::DeviceKeyError;
 use signalbeam_pki::{
-    Authorities, AuthorityError, ServerCertificateRequest, ServerName, ServiceKey, server_certificate_needs_renewal,
+    Authorities, AuthorityError, CertificateAuthority, RenewalReason, ServerCertificateRequest, ServerName, ServiceKey,
+    peek_validity, server_certificate_needs_renewal,
 };
+use time::Duration;
 use tokio::sync::Mutex;
 
 use crate::config::Tls;
@@ -23,6 +24,9 @@ use crate::tls::CertificateSlot;
 pub(crate) const OWN_FILE: &str = "server.pem";
 /// What every server certificate of ours names.
 pub(crate) const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// How long the present certificate must still hold to be served on, where the authority that should renew it cannot sign.
+const LAST_RESERVE: Duration = Duration::days(7);
 
 /// Why there is no usable server certificate.
 #[derive(Debug, thiserror::Error)]
@@ -133,11 +137,7 @@ impl ServerCertificate {
     }
 }
 
-async fn obtain(
-    file: &Path,
-    Issuance { authorities, store, clock }: &Issuance,
-    settings: &Tls,
-) -> Result<CertifiedKey, ServerCertificateError> {
+async fn obtain(file: &Path, issuance: &Issuance, settings: &Tls) -> Result<CertifiedKey, ServerCertificateError> {
     if let (Some(certificate), Some(key)) = (&settings.certificate_file, &settings.private_key_file) {
         return read_pair(certificate, key);
     }
@@ -145,20 +145,52 @@ async fn obtain(
     let names: Vec<ServerName<'static>> = names
         .map(|name| ServerName::try_from(name.to_owned()).map_err(|_| ServerCertificateError::Name(name.to_owned())))
         .collect::<Result<_, _>>()?;
-    let now = clock.now();
-    let authorities = authorities.current();
-    let authority = authorities.for_servers(now.to_offset_date_time());
-    if let Ok(present) = read_pair(file, file) {
-        let judged = |leaf| server_certificate_needs_renewal(leaf, now.to_offset_date_time(), &names, authority);
-        match present.cert.first().map(|leaf| judged(leaf)) {
-            Some(None) => return Ok(present),
+    let now = issuance.clock.now().to_offset_date_time();
+    let authorities = issuance.authorities.current();
+    let able = authorities.for_servers(now);
+    let mut present = read_pair(file, file).ok();
+    if let Some(leaf) = present.as_ref().and_then(|present| present.cert.first()) {
+        let judged: Vec<_> = able.iter().map(|one| server_certificate_needs_renewal(leaf, now, &names, one)).collect();
+        match judged.first() {
             Some(Some(reason)) => tracing::info!(?reason, "renewing the server's certificate"),
-            None => tracing::info!("making the server's certificate: its file holds none"),
+            _ => return present.ok_or(ServerCertificateError::OwnKey),
+        }
+        let is_in_order = judged.iter().any(|reason| matches!(reason, None | Some(RenewalReason::Ageing)));
+        let lasts = peek_validity(leaf).is_some_and(|validity| validity.not_after > now + LAST_RESERVE);
+        present = present.filter(|_| is_in_order && lasts);
+    }
+    let mut failure = None;
+    for authority in able {
+        match issue(file, issuance, authority, &names).await {
+            Err(ServerCertificateError::Issue(error)) => {
+                metrics::counter!("signalbeam_ca_errors_total").increment(1);
+                let cause = &error as &dyn std::error::Error;
+                tracing::error!(error = cause, authority_id = %authority.id(), "no server certificate was issued");
+                // Some devices know this authority alone: the others are asked when the present certificate is at its end.
+                if let Some(present) = present {
+                    return Ok(present);
+                }
+                failure = Some(error);
+            }
+            outcome => return outcome,
         }
     }
+    Err(failure.map_or(ServerCertificateError::OwnKey, ServerCertificateError::Issue))
+}
+
+async fn issue(
+    file: &Path,
+    Issuance { store, clock, .. }: &Issuance,
+    authority: &CertificateAuthority,
+    names: &[ServerName<'static>],
+) -> Result<CertifiedKey, ServerCertificateError> {
+    // Nothing is recorded hour after hour that cannot be signed.
+    authority.prove_key().await?;
     let (key, days) = (ServiceKey::generate()?, ServerCertificateRequest::DEFAULT_DAYS);
-    let intent = intend_service_certificate(&**store, authority, ServicePurpose::TlsServer, &key, days, now).await?;
-    let request = ServerCertificateRequest { serial: intent.serial_number, names, validity: intent.validity };
+    let certificate = ServiceCertificate::TlsServer;
+    let intent = intend_service_certificate(&**store, authority, certificate, &key, days, clock.now()).await?;
+    let (serial, validity) = (intent.serial_number, intent.validity);
+    let request = ServerCertificateRequest { serial, names: names.to_vec(), validity };
     let issued = authority.issue_server(&request, &key).await?;
     let text = zeroize::Zeroizing::new(format!("{}{}", issued.private_key.expose(), issued.chain_pem));
     write_private(file, text.as_bytes())?;

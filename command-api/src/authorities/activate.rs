@@ -10,6 +10,7 @@ use signalbeam_domain::authority::{Authority, AuthorityCommand, AuthorityStatus}
 use signalbeam_domain::{Aggregate, AuthorityId, Context, StreamId};
 use signalbeam_event_store::execute::MAX_DECISIONS;
 use signalbeam_event_store::{ExpectedVersion, StreamWrite, new_events};
+use signalbeam_pki::Timeliness;
 
 use super::prepare::AuthorityChanged;
 use super::retire::NoFields;
@@ -64,11 +65,17 @@ pub(crate) async fn activate_certificate_authority(
 }
 
 async fn activate(api: &CommandApi, cause: &Cause, id: AuthorityId) -> Result<Outcome, Problem> {
+    // Another node may have changed them a moment ago.
+    api.reload_authorities().await?;
     let present = api.authorities.current();
     if let Some(one) = present.by_id(id) {
         if present.trusted().iter().any(|other| other.authority.issuer_der() == Some(one.authority.certificate_der())) {
             let detail =
                 "the authority vouches for another one that signs under it; it does not sign for devices itself";
+            return Err(Problem::new(ErrorCode::InvalidState, detail));
+        }
+        if one.authority.own_validity().timeliness(api.now().to_offset_date_time()) != Timeliness::Within {
+            let detail = "the authority, or one that vouches for it, is not valid now";
             return Err(Problem::new(ErrorCode::InvalidState, detail));
         }
         // A key that cannot sign would stop all issuing.

@@ -15,11 +15,14 @@ use signalbeam_event_store::{
 };
 use signalbeam_pki::{
     Authorities, AuthorityError, AuthoritySet, AuthoritySetError, AuthoritySettings, AuthorityStanding, CaKeyStore,
-    CaKeyStores, CaMaterial, CertificateAuthority, FIRST_ROOT, InvalidKeySlot, KeySlot, KeyStoreError, NewAuthority,
-    TrustedAuthority, certificates_from_pem, fingerprint,
+    CaKeyStores, CaMaterial, CertificateAuthority, FIRST_ROOT, Intermediate, InvalidKeySlot, KeySlot, KeyStoreError,
+    NewAuthority, TrustedAuthority, certificates_from_pem, fingerprint,
 };
 use signalbeam_projections::authorities::{KnownAuthority, known_authorities};
+use tokio::sync::Mutex;
 use uuid::Uuid;
+
+use crate::service_certificates::{IntentError, intend_intermediate};
 
 /// The slot of the first intermediate's key.
 const FIRST_ISSUING_SLOT: &str = "issuing-1";
@@ -88,6 +91,9 @@ pub enum AuthorityStartError {
     /// The authority could not be recorded.
     #[error("the certificate authority could not be recorded")]
     Record(#[from] AppendError),
+    /// What an authority is about to sign could not be recorded.
+    #[error(transparent)]
+    Intent(#[from] IntentError),
     /// No serial number could be drawn.
     #[error(transparent)]
     Draw(#[from] draw::DrawError),
@@ -107,12 +113,14 @@ pub struct Opened {
 pub struct AuthorityKeeper {
     keys: Arc<dyn CaKeyStores>,
     settings: AuthoritySettings,
+    /// Held from the reading of the log until what it says is in force.
+    refreshing: Mutex<()>,
 }
 
 impl AuthorityKeeper {
     /// Takes the keys' place, and what new certificates are made by.
     pub fn new(keys: Arc<dyn CaKeyStores>, settings: AuthoritySettings) -> Self {
-        Self { keys, settings }
+        Self { keys, settings, refreshing: Mutex::default() }
     }
 
     /// The key store of a slot.
@@ -148,30 +156,45 @@ impl AuthorityKeeper {
         Ok(Opened { set: self.load(store).await?, is_new })
     }
 
-    /// The authorities as the log has them now.
+    /// Puts in force what the log says of the authorities now. One after the other, so that what was read earlier never
+    /// takes the place of what was read later.
     ///
     /// # Errors
-    /// [`AuthorityStartError`]
-    pub async fn load(&self, store: &dyn EventStore) -> Result<AuthoritySet, AuthorityStartError> {
-        self.set_of(&known_authorities(store).await?)
+    /// [`AuthorityStartError`]; what was in force stays so.
+    pub async fn refresh(&self, store: &dyn EventStore, authorities: &Authorities) -> Result<(), AuthorityStartError> {
+        let _turn = self.refreshing.lock().await;
+        authorities.replace(self.load(store).await?);
+        Ok(())
     }
 
-    /// Follows the log, so that what another process does to the authorities holds here too.
+    /// Follows the log from a position on, so that what another process does to the authorities holds here too. Begins with
+    /// what was done to them before it; where they cannot be read or opened, it tries again until they can.
     pub async fn follow(&self, store: &dyn EventStore, after: Position, authorities: &Authorities) {
         let mut items = store.subscribe(after);
+        let (mut is_behind, mut is_failing) = (true, false);
+        // Something comes every second, also while nothing happens: so often it is tried again.
         while let Some(item) = items.next().await {
-            let SubscriptionItem::Events(events) = item else { continue };
-            if events.iter().any(|recorded| is_of_concern(&recorded.envelope.event_type)) {
-                match self.load(store).await {
-                    Ok(set) => authorities.replace(set),
-                    Err(error) => {
-                        metrics::counter!("signalbeam_ca_errors_total").increment(1);
-                        let error = &error as &dyn std::error::Error;
-                        tracing::error!(error, "the certificate authorities have changed and cannot be opened");
-                    }
+            if let SubscriptionItem::Events(events) = &item {
+                is_behind |= events.iter().any(|recorded| is_of_concern(&recorded.envelope.event_type));
+            }
+            if !is_behind {
+                continue;
+            }
+            let refreshed = self.refresh(store, authorities).await;
+            is_behind = refreshed.is_err();
+            if let Err(error) = &refreshed {
+                metrics::counter!("signalbeam_ca_errors_total").increment(1);
+                if !is_failing {
+                    let error = error as &dyn std::error::Error;
+                    tracing::error!(error, "the certificate authorities cannot be read or opened; trying again");
                 }
             }
+            is_failing = is_behind;
         }
+    }
+
+    async fn load(&self, store: &dyn EventStore) -> Result<AuthoritySet, AuthorityStartError> {
+        self.set_of(&known_authorities(store).await?)
     }
 
     /// The key of the authority that signs must be the one that the log knows. While its store is out of reach nobody can
@@ -244,17 +267,29 @@ impl AuthorityKeeper {
         hierarchy: Hierarchy,
         known: &[KnownAuthority],
     ) -> Result<bool, AuthorityStartError> {
-        let now = clock.now().to_offset_date_time();
-        let new =
-            |common_name| Ok::<_, draw::DrawError>(NewAuthority { common_name, serial: draw::serial_number()?, now });
+        let now = clock.now();
+        let new = |common_name| {
+            let serial = draw::serial_number()?;
+            Ok::<_, draw::DrawError>(NewAuthority { common_name, serial, now: now.to_offset_date_time() })
+        };
         let main = self.store(&KeySlot::main())?;
         let root = CertificateAuthority::root(main, self.settings.clone(), new(FIRST_ROOT)?).await?;
         let mut writes = vec![created(&root, None, &KeySlot::main(), None)];
         if hierarchy == Hierarchy::Intermediate {
+            // What the root signs must be known before it is signed, and so must the root.
+            if !known.iter().any(|one| one.created.authority_id == root.id()) {
+                store.append(Batch { metadata: metadata(), writes }).await?;
+            }
             let slot = KeySlot::parse(FIRST_ISSUING_SLOT)?;
             let (keys, settings) = (self.store(&slot)?, self.settings.clone());
-            let issuing = CertificateAuthority::intermediate(keys, settings, &root, new(FIRST_ISSUING)?).await?;
-            writes.push(created(&issuing, Some(root.id()), &slot, None));
+            let issuing = match Intermediate::find(keys, settings, &root, new(FIRST_ISSUING)?).await? {
+                Intermediate::Made(issuing) => *issuing,
+                Intermediate::Draft(draft) => {
+                    intend_intermediate(store, root.id(), &draft, now).await?;
+                    draft.sign(&root).await?
+                }
+            };
+            writes = vec![created(&issuing, Some(root.id()), &slot, None)];
         }
         let activated = AuthorityEvent::from(AuthorityActivated(NoDetails {}));
         for write in &mut writes {

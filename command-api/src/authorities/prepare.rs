@@ -9,19 +9,21 @@ use serde::{Deserialize, Serialize};
 use signalbeam_authn::http::extract::JsonBody;
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, ErrorCode, RequestContext, draw};
-use signalbeam_domain::authority::{AuthorityCreated, AuthorityEvent, AuthorityStatus};
-use signalbeam_domain::{AuthorityId, Event, Fingerprint};
+use signalbeam_domain::authority::{Authority, AuthorityCommand, AuthorityCreated, AuthorityEvent, AuthorityStatus};
+use signalbeam_domain::{AuthorityId, Event, Fingerprint, StreamId};
 use signalbeam_event_store::StreamWrite;
 use signalbeam_pki::{
-    AuthoritySettings, CaKeyType, CaMaterial, CertificateAuthority, KeySlot, NewAuthority, certificates_from_pem,
+    CaKeyType, CaMaterial, CertificateAuthority, Intermediate, KeySlot, NewAuthority, certificates_from_pem,
 };
 use signalbeam_projections::authorities::{KnownAuthority, known_authorities};
 use utoipa::ToSchema;
 
-use super::keeper::{created, slot_of};
-use super::{Hierarchy, require_all_tenants, unavailable};
+use super::keeper::created;
+use super::slots::{Kind, Slots};
+use super::{Hierarchy, refused, require_all_tenants, unavailable};
 use crate::command::{Cause, Changed, Outcome, contended, internal, store_unavailable};
 use crate::idempotency::IdempotencyKey;
+use crate::service_certificates::intended_intermediate;
 use crate::state::CommandApi;
 
 /// The authority that shall follow.
@@ -32,7 +34,7 @@ pub(crate) struct PrepareAuthority {
     /// the one that signs now, so that devices need not learn to trust anything. By default what the one is that signs now.
     #[schema(value_type = Option<String>, example = "intermediate")]
     hierarchy: Option<Hierarchy>,
-    /// With `intermediate`: under a new root.
+    /// With `intermediate`: under a new root; one that is prepared and vouches for nobody yet is taken for it.
     #[serde(default)]
     new_root: bool,
     /// `rsa-2048`, `rsa-3072`, `rsa-4096`, `ecdsa-p256` or `ecdsa-p384`; by default as configured.
@@ -105,14 +107,16 @@ pub(crate) async fn prepare_certificate_authority(
     }
     // One at a time: two that prepare at once would take the same key slot.
     let _turn = api.authority_turn().await;
+    api.authenticator.log_lock().require_released()?;
+    api.reload_authorities().await?;
     let known = known_authorities(&*api.store).await.map_err(|error| store_unavailable(&error))?;
-    if let Some(waiting) = known.iter().find(|one| is_waiting(one, &known)) {
-        let detail =
-            format!("the authority {} is prepared already; activate or retire it first", waiting.created.authority_id);
-        return Err(Problem::new(ErrorCode::InvalidState, detail));
-    }
-    let writes = make(&api, wanted, known.len() + 1).await?;
-    let appended = api.append(&cause, writes).await?.ok_or_else(contended)?;
+    let waiting = known.iter().find(|one| is_waiting(one, &known)).map(|one| one.created.authority_id);
+    let new_root = match waiting {
+        Some(id) => Some(wanted.root_that_waits(&api, id)?),
+        None => None,
+    };
+    let write = make(&api, &cause, wanted, new_root, &Slots(&api, known)).await?;
+    let appended = api.append(&cause, vec![write]).await?.ok_or_else(contended)?;
     api.reload_authorities().await?;
     answer(&appended.into())
 }
@@ -141,6 +145,23 @@ enum Wanted {
 }
 
 impl Wanted {
+    /// The root that is prepared, where what is wanted goes under a new root and that one will do: it may have been made for
+    /// it by an attempt that was interrupted.
+    fn root_that_waits(&self, api: &CommandApi, id: AuthorityId) -> Result<Arc<CertificateAuthority>, Problem> {
+        let waiting = api.authorities.current().by_id(id).map(|one| Arc::clone(&one.authority));
+        match (self, waiting) {
+            (Self::Intermediate { key_type, has_new_root: true }, Some(root))
+                if root.is_root() && root.public_key().key_type() == *key_type =>
+            {
+                Ok(root)
+            }
+            _ => {
+                let detail = format!("the authority {id} is prepared already; activate or retire it first");
+                Err(Problem::new(ErrorCode::InvalidState, detail))
+            }
+        }
+    }
+
     fn of(api: &CommandApi, body: PrepareAuthority) -> Result<Self, Problem> {
         if let Some(slot) = body.key_slot {
             if body.hierarchy.is_some() || body.new_root || body.key_type.is_some() {
@@ -168,18 +189,33 @@ impl Wanted {
 }
 
 /// Makes keys and certificates under names that nobody has yet; a repetition after a crash finds what was made before.
-async fn make(api: &CommandApi, wanted: Wanted, number: usize) -> Result<Vec<StreamWrite>, Problem> {
+async fn make(
+    api: &CommandApi,
+    cause: &Cause,
+    wanted: Wanted,
+    new_root: Option<Arc<CertificateAuthority>>,
+    slots: &Slots<'_>,
+) -> Result<StreamWrite, Problem> {
     match wanted {
-        Wanted::Root(key_type) => Ok(vec![root(api, key_type, number).await?.1]),
+        Wanted::Root(key_type) => Ok(root(api, key_type, slots).await?.1),
         Wanted::Intermediate { key_type, has_new_root: true } => {
-            let (above, write) = root(api, key_type, number).await?;
-            Ok(vec![write, intermediate(api, key_type, &above, number + 1).await?])
+            let above = match new_root {
+                Some(above) => above,
+                None => {
+                    let (above, write) = root(api, key_type, slots).await?;
+                    // What it signs must be known before it is signed, and so must it.
+                    api.append(&cause.unnamed(), vec![write]).await?.ok_or_else(contended)?;
+                    api.reload_authorities().await?;
+                    above
+                }
+            };
+            intermediate(api, cause, key_type, &above, slots).await
         }
         Wanted::Intermediate { key_type, has_new_root: false } => {
             let above = root_in_force(api)?;
-            Ok(vec![intermediate(api, key_type, &above, number).await?])
+            intermediate(api, cause, key_type, &above, slots).await
         }
-        Wanted::Imported { slot, issuers_pem } => Ok(vec![imported(api, &slot, issuers_pem).await?]),
+        Wanted::Imported { slot, issuers_pem } => imported(api, &slot, issuers_pem, slots).await,
     }
 }
 
@@ -197,12 +233,10 @@ fn root_in_force(api: &CommandApi) -> Result<Arc<CertificateAuthority>, Problem>
 async fn root(
     api: &CommandApi,
     key_type: CaKeyType,
-    number: usize,
+    slots: &Slots<'_>,
 ) -> Result<(Arc<CertificateAuthority>, StreamWrite), Problem> {
-    let (slot, common_name) = (slot(&format!("root-{number}"))?, format!("SignalBeam Root CA {number}"));
-    let keeper = &api.keeper_of_authorities;
-    let store = keeper.store(&slot).map_err(|error| unavailable(&error))?;
-    let settings = AuthoritySettings { key_type, ..keeper.settings().clone() };
+    let (slot, common_name) = slots.free(Kind::Root, key_type, &[]).await?;
+    let (store, settings) = slots.opened(&slot, key_type)?;
     let made = CertificateAuthority::root(store, settings, new(api, &common_name)?).await;
     let made = Arc::new(made.map_err(|error| unavailable(&error))?);
     let write = created(&made, None, &slot, None);
@@ -211,24 +245,37 @@ async fn root(
 
 async fn intermediate(
     api: &CommandApi,
+    cause: &Cause,
     key_type: CaKeyType,
     issuer: &CertificateAuthority,
-    number: usize,
+    slots: &Slots<'_>,
 ) -> Result<StreamWrite, Problem> {
-    let (slot, common_name) = (slot(&format!("issuing-{number}"))?, format!("SignalBeam Issuing CA {number}"));
-    let keeper = &api.keeper_of_authorities;
-    let store = keeper.store(&slot).map_err(|error| unavailable(&error))?;
-    let settings = AuthoritySettings { key_type, ..keeper.settings().clone() };
-    let made = CertificateAuthority::intermediate(store, settings, issuer, new(api, &common_name)?).await;
-    Ok(created(&made.map_err(|error| unavailable(&error))?, Some(issuer.id()), &slot, None))
+    let issuers: Vec<_> = issuer.chain().map(<[u8]>::to_vec).collect();
+    let (slot, common_name) = slots.free(Kind::Issuing, key_type, &issuers).await?;
+    let (store, settings) = slots.opened(&slot, key_type)?;
+    let found = Intermediate::find(store, settings, issuer, new(api, &common_name)?).await;
+    let made = match found.map_err(|error| unavailable(&error))? {
+        Intermediate::Made(made) => *made,
+        Intermediate::Draft(draft) => {
+            let stream = StreamId::certificate_authority(issuer.id());
+            let command = || AuthorityCommand::IntendServiceCertificate(intended_intermediate(&draft));
+            api.execute::<Authority>(&cause.unnamed(), &stream, None, command, |error| refused(&error)).await?;
+            draft.sign(issuer).await.map_err(|error| unavailable(&error))?
+        }
+    };
+    Ok(created(&made, Some(issuer.id()), &slot, None))
 }
 
-async fn imported(api: &CommandApi, slot: &KeySlot, issuers_pem: Option<String>) -> Result<StreamWrite, Problem> {
-    let keeper = &api.keeper_of_authorities;
-    let known = known_authorities(&*api.store).await.map_err(|error| store_unavailable(&error))?;
-    if known.iter().any(|one| slot_of(&one.created).is_ok_and(|taken| taken == *slot)) {
+async fn imported(
+    api: &CommandApi,
+    slot: &KeySlot,
+    issuers_pem: Option<String>,
+    slots: &Slots<'_>,
+) -> Result<StreamWrite, Problem> {
+    if slots.is_taken(slot) {
         return Err(Problem::invalid("/keySlot", "the log knows an authority in this slot already"));
     }
+    let keeper = &api.keeper_of_authorities;
     let store = keeper.store(slot).map_err(|error| unavailable(&error))?;
     let CaMaterial::Complete { certificate, .. } = store.load().await.map_err(|error| unavailable(&error))? else {
         return Err(Problem::invalid("/keySlot", "there is no key with a certificate in this slot"));
@@ -249,10 +296,6 @@ async fn imported(api: &CommandApi, slot: &KeySlot, issuers_pem: Option<String>)
         return Err(Problem::invalid("/keySlot", "the authority, or one that vouches for it, is not valid now"));
     }
     Ok(created(&made, None, slot, issuers_pem))
-}
-
-fn slot(name: &str) -> Result<KeySlot, Problem> {
-    KeySlot::parse(name).map_err(|error| internal(&error))
 }
 
 fn new<'n>(api: &CommandApi, common_name: &'n str) -> Result<NewAuthority<'n>, Problem> {

@@ -105,7 +105,9 @@ async fn require_free(
     if is_forced || one.status != AuthorityStatus::Rotated {
         return Ok(());
     }
-    let counted = api.tables().await?.live_certificates_of_authority(id, api.now()).await;
+    // Also what other nodes issued; no certificate of it has been recorded since it was rotated.
+    let head = api.store.head().await.map_err(|error| store_unavailable(&error))?;
+    let counted = api.tables_at(head).await?.live_certificates_of_authority(id, api.now()).await;
     match counted.map_err(|error| store_unavailable(&error))? {
         0 => Ok(()),
         live => {

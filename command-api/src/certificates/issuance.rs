@@ -28,6 +28,8 @@ use crate::state::CommandApi;
 
 /// How far the clock may be behind the log before nothing is issued: an hour.
 const MAX_CLOCK_LAG_SECONDS: i64 = 3_600;
+/// How many authorities are tried, where each is replaced while it signs.
+const MAX_AUTHORITIES: usize = 3;
 
 /// A certificate to be issued.
 #[derive(Debug, Clone)]
@@ -109,6 +111,22 @@ async fn issue_to_the_end(
 ) -> Result<Outcome, Problem> {
     device.require_approved()?;
     profiles::require_key(&issuance.profile, &issuance.public_key)?;
+    for _ in 0..MAX_AUTHORITIES {
+        if let Some(outcome) = issue_once(api, cause, device.clone(), issuance.clone()).await? {
+            return Ok(outcome);
+        }
+        api.reload_authorities().await?;
+    }
+    Err(contended())
+}
+
+/// Issues a certificate by the authority that signs as far as this node knows; `None` where another one does by now.
+async fn issue_once(
+    api: &CommandApi,
+    cause: &Cause,
+    device: LoadedDevice,
+    issuance: Issuance,
+) -> Result<Option<Outcome>, Problem> {
     let registered = &device.device.registered;
     let (device_id, tenant_id) = (registered.device_id, registered.tenant_id);
     let (public_key, profile, asked_with) =
@@ -141,11 +159,15 @@ async fn issue_to_the_end(
         }
     };
     let recorded = record(api, cause, device, asked_with, issued(&authority, intended, signed)).await;
-    if recorded.as_ref().is_ok_and(|outcome| !outcome.is_repeat) {
-        tracing::info!(%device_id, %serial_number, renewal_of = ?renewal_of.map(|old| old.to_string()), "certificate issued");
-    } else {
-        abandon(api, cause, device_id, tenant_id, serial_number, AbandonCause::NoLongerEligible).await;
-    }
+    let why_not = match &recorded {
+        Ok(Some(outcome)) if !outcome.is_repeat => {
+            tracing::info!(%device_id, %serial_number, renewal_of = ?renewal_of.map(|old| old.to_string()), "certificate issued");
+            return recorded;
+        }
+        Ok(None) => AbandonCause::AuthorityReplaced,
+        Ok(Some(_)) | Err(_) => AbandonCause::NoLongerEligible,
+    };
+    abandon(api, cause, device_id, tenant_id, serial_number, why_not).await;
     recorded
 }
 
@@ -223,14 +245,14 @@ fn issued(
 }
 
 /// Records what was signed, unless the device lost its approval, or the renewed certificate or the API key that asked for
-/// it was revoked, in between.
+/// it was revoked, in between. `None` where another authority signs by now.
 async fn record(
     api: &CommandApi,
     cause: &Cause,
     mut device: LoadedDevice,
     asked_with: Option<ApiKeyId>,
     issued: CertificateIssued,
-) -> Result<Outcome, Problem> {
+) -> Result<Option<Outcome>, Problem> {
     let (device_id, tenant_id) = (issued.intended.device_id, issued.intended.tenant_id);
     let stream = StreamId::certificates(device_id);
     for _ in 0..MAX_DECISIONS {
@@ -245,7 +267,8 @@ async fn record(
             expected: ExpectedVersion::Exact(version),
             events: new_events(Some(tenant_id), decided.map_err(|error| refused(&error))?),
         };
-        let mut writes = vec![write, device.unchanged()];
+        let Some(signing) = api.still_signs(issued.authority_id).await? else { return Ok(None) };
+        let mut writes = vec![write, device.unchanged(), signing];
         if let Some(key_id) = asked_with {
             let asserted = key_still_in_force(api, device_id, key_id).await;
             if asserted.is_err() {
@@ -255,7 +278,7 @@ async fn record(
             writes.push(asserted?);
         }
         if let Some(appended) = api.append(cause, writes).await? {
-            return Ok(appended.into());
+            return Ok(Some(appended.into()));
         }
         device = api.device(device_id, None).await?;
         device.require_approved()?;

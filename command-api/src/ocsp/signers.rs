@@ -6,7 +6,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use signalbeam_domain::Timestamp;
-use signalbeam_domain::authority::ServicePurpose;
 use signalbeam_event_store::{Clock, EventStore};
 use signalbeam_pki::device_key::DeviceKeyError;
 use signalbeam_pki::ocsp::OcspSigner;
@@ -14,7 +13,7 @@ use signalbeam_pki::{AuthorityError, CertificateAuthority, ServiceKey, Timelines
 use signalbeam_projections::Freshness;
 use tokio::sync::Mutex;
 
-use crate::service_certificates::{IntentError, intend_service_certificate};
+use crate::service_certificates::{IntentError, ServiceCertificate, intend_service_certificate};
 
 /// How long after a failure the authority's key store is left in peace.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -123,7 +122,8 @@ impl SignerMaker {
     async fn make(&self, authority: &CertificateAuthority, now: Timestamp) -> Result<OcspSigner, MakeError> {
         let (key, days) = (ServiceKey::generate()?, u32::from(self.validity_days));
         let intent =
-            intend_service_certificate(&*self.store, authority, ServicePurpose::OcspSigner, &key, days, now).await?;
+            intend_service_certificate(&*self.store, authority, ServiceCertificate::OcspSigner, &key, days, now)
+                .await?;
         if let Some(position) = intent.position {
             self.freshness.note_appended(position);
         }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use signalbeam_authn::{Connection, ErrorCode, Role};
-use signalbeam_domain::StreamId;
-use signalbeam_pki::{AuthoritySet, CertificateAuthority, certificates_from_pem};
+use signalbeam_command_api::authorities::{Hierarchy, Opened};
+use signalbeam_domain::authority::{AuthorityEvent, ServiceCertificateIntended, ServicePurpose};
+use signalbeam_domain::{DeviceId, Event, Position, StreamId, Timestamp};
+use signalbeam_pki::{Authorities, AuthoritySet, CertificateAuthority, certificates_from_pem};
 
 use crate::world::fleet::{DeviceCertificate, csr};
-use crate::world::{TENANT_A, World};
+use crate::world::{PATIENCE, TENANT_A, World};
 
 const ROUTE: &str = "/api/certificate-authorities";
 
@@ -164,7 +166,8 @@ async fn an_authority_whose_key_cannot_sign_is_not_activated() {
     world.keys.signing_fails.set(false);
     let other = prepare(&world, &json!({"hierarchy": "root"})).await;
     let stream = StreamId::certificate_authority(first.id());
-    assert_eq!(world.types(&stream).await.last(), Some(&"certificate_authority.rotated"));
+    let ends = ["certificate_authority.rotated", "certificate_authority.service_certificate_intended"];
+    assert!(world.types(&stream).await.ends_with(&ends), "what was to be signed is known, although it was not");
     step(&world, &other["authorityId"], "activate").send().await.expect(200);
 }
 
@@ -172,4 +175,140 @@ async fn prepare_fails(world: &World, body: &Value) -> ErrorCode {
     let answer = world.post(ROUTE).admin(Role::Admin).json(body).send().await;
     let code = answer.body["code"].as_str().unwrap().to_owned();
     ErrorCode::ALL.iter().copied().find(|known| known.as_str() == code).unwrap()
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_read_what_another_one_did_tries_until_it_can() {
+    let world = World::new().await;
+    let here = Authorities::new(opened(&world).await.set);
+    let prepared = prepare(&world, &json!({})).await;
+    step(&world, &prepared["authorityId"], "activate").send().await.expect(200);
+
+    world.store.reads_fail.set(true);
+    let keeper = world.nodes[0].keeper_of_authorities.clone();
+    let (store, followed) = (world.store.clone(), here.clone());
+    let following = tokio::spawn(async move { keeper.follow(&*store, Position(0), &followed).await });
+    let mut changes = here.changes();
+    // Twice: all that there is to tell has been told by then.
+    for _ in 0..2 {
+        world.store.failed_reads.notified().await;
+    }
+    assert_ne!(id_of(here.current().signing()), prepared["authorityId"]);
+    world.store.reads_fail.set(false);
+    let caught_up = changes.wait_for(|set| id_of(set.signing()) == prepared["authorityId"]);
+    tokio::time::timeout(PATIENCE, caught_up).await.unwrap().unwrap();
+    following.abort();
+}
+
+/// The authorities as another node opens them.
+async fn opened(world: &World) -> Opened {
+    world.nodes[0].keeper_of_authorities.open(&*world.store, &*world.clock, Hierarchy::Root).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_root_is_about_to_sign_is_recorded_before_it_does() {
+    let world = World::new().await;
+    let root = current(&world).signing().clone();
+    let stream = StreamId::certificate_authority(root.id());
+    let wanted = json!({"hierarchy": "intermediate"});
+    world.keys.close();
+    let (prepared, intended) = tokio::join!(prepare(&world, &wanted), async {
+        world.keys.arrival().await;
+        let intended = intended_by(&world, &root).await;
+        world.keys.open();
+        intended
+    });
+    let set = current(&world);
+    let made = &set.trusted()[1].authority;
+    assert_eq!(id_of(made), prepared["authorityId"]);
+    let [intended] = intended.try_into().unwrap();
+    assert_eq!((intended.serial_number, intended.purpose), (made.serial_number(), ServicePurpose::IntermediateCa));
+    assert_eq!(intended.subject, made.subject());
+    assert_eq!(intended.not_after, Timestamp::from_offset_date_time(made.own_validity().not_after));
+    assert_eq!(world.types(&stream).await.last(), Some(&"certificate_authority.service_certificate_intended"));
+}
+
+#[tokio::test]
+async fn an_interrupted_preparation_is_taken_up_again_and_signs_nothing_twice() {
+    let world = World::new().await;
+    let wanted = json!({"hierarchy": "intermediate", "newRoot": true});
+    // The root and what it is about to sign are recorded; what it signed is not.
+    *world.store.appends_left.lock().unwrap() = Some(2);
+    assert_eq!(prepare_fails(&world, &wanted).await, ErrorCode::StoreUnavailable);
+    *world.store.appends_left.lock().unwrap() = None;
+
+    assert_eq!(prepare_fails(&world, &json!({})).await, ErrorCode::InvalidState);
+    let other = json!({"hierarchy": "intermediate", "newRoot": true, "keyType": "rsa-2048"});
+    assert_eq!(prepare_fails(&world, &other).await, ErrorCode::InvalidState);
+    prepare(&world, &wanted).await;
+    let set = current(&world);
+    let [_, root, made] = set.trusted() else { panic!("a root and one under it") };
+    let intended = intended_by(&world, &root.authority).await;
+    let serial_numbers: Vec<_> = intended.iter().map(|intended| intended.serial_number).collect();
+    assert_eq!(serial_numbers, [made.authority.serial_number()]);
+}
+
+#[tokio::test]
+async fn what_an_interrupted_preparation_left_is_not_taken_for_something_else() {
+    let world = World::new().await;
+    world.keys.signing_fails.set(true);
+    let other = json!({"hierarchy": "intermediate", "keyType": "ecdsa-p384"});
+    assert_eq!(prepare_fails(&world, &other).await, ErrorCode::SigningUnavailable);
+    world.keys.signing_fails.set(false);
+    let prepared = prepare(&world, &json!({"hierarchy": "intermediate", "keyType": "ecdsa-p256"})).await;
+    let made = |id: &Value| current(&world).trusted().iter().find(|one| id_of(&one.authority) == *id).cloned().unwrap();
+    assert_eq!(made(&prepared["authorityId"]).authority.public_key().key_type().as_str(), "ecdsa-p256");
+    step(&world, &prepared["authorityId"], "retire").send().await.expect(200);
+
+    // Signed by a root that is given up then.
+    *world.store.appends_left.lock().unwrap() = Some(2);
+    let under_new = json!({"hierarchy": "intermediate", "newRoot": true});
+    assert_eq!(prepare_fails(&world, &under_new).await, ErrorCode::StoreUnavailable);
+    *world.store.appends_left.lock().unwrap() = None;
+    let root = id_of(&current(&world).trusted()[1].authority);
+    step(&world, &root, "retire").send().await.expect(200);
+    let prepared = prepare(&world, &json!({"hierarchy": "intermediate"})).await;
+    let present = current(&world).signing().certificate_der().to_vec();
+    assert_eq!(made(&prepared["authorityId"]).authority.root_der(), present);
+}
+
+#[tokio::test]
+async fn no_certificate_of_an_authority_is_recorded_after_another_one_took_its_place() {
+    let world = World::new().await;
+    let before = id_of(current(&world).signing());
+    let device = world.approved_device(TENANT_A).await;
+    let prepared = prepare(&world, &json!({})).await;
+    world.keys.close();
+    let issuing = world.post(device.issue_route()).device(&device).json(&json!({"csrPem": csr()})).send();
+    let (issued, ()) = tokio::join!(issuing, async {
+        world.keys.arrival().await;
+        step(&world, &prepared["authorityId"], "activate").send().await.expect(200);
+        world.keys.open();
+    });
+    let sent = certificates_from_pem(issued.expect(201)["certificatePem"].as_str().unwrap()).unwrap();
+    let verified = current(&world).signing().clone();
+    let alone = Authorities::of_one(verified).unwrap().current();
+    alone.verifier().verify(&sent[0]).unwrap();
+    let stream = StreamId::certificates(DeviceId::parse(&device.id).unwrap());
+    let types = ["certificate.intended", "certificate.abandoned", "certificate.intended", "certificate.issued"];
+    assert_eq!(world.types(&stream).await, types);
+    step(&world, &before, "retire").send().await.expect(200);
+}
+
+#[tokio::test]
+async fn an_authority_that_has_expired_is_not_activated() {
+    let world = World::new().await;
+    let prepared = prepare(&world, &json!({"hierarchy": "intermediate"})).await;
+    world.clock.advance_days(6 * 365);
+    let refused = step(&world, &prepared["authorityId"], "activate").send().await;
+    refused.problem(ErrorCode::InvalidState);
+}
+
+async fn intended_by(world: &World, issuer: &CertificateAuthority) -> Vec<ServiceCertificateIntended> {
+    let events = world.events(&StreamId::certificate_authority(issuer.id())).await;
+    let intended = events.into_iter().filter_map(|event| match event {
+        Event::AuthorityEvent(AuthorityEvent::ServiceCertificateIntended(intended)) => Some(intended),
+        _ => None,
+    });
+    intended.collect()
 }

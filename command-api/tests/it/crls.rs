@@ -9,9 +9,8 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use signalbeam_authn::Role;
 use signalbeam_command_api::{CommandApi, CrlError, CrlPolicy, CrlPublisher, pki_router};
-use signalbeam_domain::authority::{AuthorityActivated, AuthorityCreated, AuthorityEvent, CrlPublished};
-use signalbeam_domain::event::NoDetails;
-use signalbeam_domain::{Actor, CorrelationId, Event, StreamId, Timestamp};
+use signalbeam_domain::authority::{AuthorityEvent, CrlPublished};
+use signalbeam_domain::{Actor, CorrelationId, Event, StreamId};
 use signalbeam_event_store::{Batch, CommandMetadata, EventStore as _, ExpectedVersion, StreamWrite, new_events};
 use tower::ServiceExt as _;
 use uuid::Uuid;
@@ -61,7 +60,7 @@ impl List {
     }
 }
 
-/// Records the authority, as every server does that starts.
+/// Appends to the authority's stream.
 async fn append(world: &World, events: Vec<AuthorityEvent>) {
     let metadata = CommandMetadata {
         actor: Actor::system("tests"),
@@ -75,27 +74,6 @@ async fn append(world: &World, events: Vec<AuthorityEvent>) {
         events: new_events(None, events),
     };
     world.store.append(Batch { metadata, writes: vec![write] }).await.unwrap();
-}
-
-async fn world() -> World {
-    let world = World::new().await;
-    let authority = &world.authority;
-    let moment = Timestamp::from_offset_date_time;
-    let created = AuthorityCreated {
-        authority_id: authority.id(),
-        subject: authority.subject().to_owned(),
-        serial_number: authority.serial_number(),
-        fingerprint: authority.fingerprint(),
-        key_type: "ecdsa-p256".to_owned(),
-        not_before: moment(authority.own_validity().not_before),
-        not_after: moment(authority.own_validity().not_after),
-        certificate_pem: authority.certificate_pem(),
-        issuer_id: None,
-        key_slot: None,
-        issuers_pem: None,
-    };
-    append(&world, vec![created.into(), AuthorityActivated(NoDetails {}).into()]).await;
-    world
 }
 
 fn publisher(api: &CommandApi) -> CrlPublisher {

@@ -9,9 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use serde_json::json;
 use signalbeam_authn::{ErrorCode, Role};
-use signalbeam_command_api::intend_service_certificate;
+use signalbeam_command_api::{ServiceCertificate, intend_service_certificate};
 use signalbeam_domain::SerialNumber;
-use signalbeam_domain::authority::ServicePurpose;
 use signalbeam_domain::certificate::{AbandonCause, CertificateAbandoned, CertificateEvent};
 use signalbeam_pki::ServiceKey;
 
@@ -105,8 +104,14 @@ async fn our_own_certificates_are_known_too() {
     let own = Asked::about(&responder, world.authority.serial_number());
     assert_eq!(responder.post(&own).await.says(&own), [Said::Good], "the root signed itself");
     let key = ServiceKey::generate().unwrap();
-    let intent =
-        intend_service_certificate(&*world.store, &world.authority, ServicePurpose::TlsServer, &key, 90, world.now());
+    let intent = intend_service_certificate(
+        &*world.store,
+        &world.authority,
+        ServiceCertificate::TlsServer,
+        &key,
+        90,
+        world.now(),
+    );
     let intent = intent.await.unwrap();
     world.index.wait_for(intent.position.unwrap(), PATIENCE).await.unwrap();
     let server = Asked::about(&responder, intent.serial_number);

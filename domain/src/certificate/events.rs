@@ -126,6 +126,8 @@ pub enum AbandonCause {
     SigningFailed,
     /// The device was suspended or decommissioned, or the renewed certificate revoked, in between.
     NoLongerEligible,
+    /// Another authority signs in the place of the one that was to.
+    AuthorityReplaced,
     /// The clock turned out to be far behind the log.
     ClockBehind,
     /// The process ended in between; found when it started again.

@@ -179,11 +179,11 @@ CREATE TABLE admin_token_revocations (
 
 CREATE INDEX admin_token_revocations_by_time ON admin_token_revocations (revoked_at, id);
 
--- One row a certificate of our own: of the listener, and of those that sign OCSP answers. It stands here before anything
--- is signed; a certificate whose signing then failed exists nowhere.
+-- One row a certificate of our own: of the listener, of those that sign OCSP answers, and of issuing authorities under a
+-- root of ours. It stands here before anything is signed; a certificate whose signing then failed exists nowhere.
 CREATE TABLE service_certificates (
     serial_number     TEXT NOT NULL PRIMARY KEY, -- 40 lower-case hex digits
-    purpose           TEXT NOT NULL CHECK (purpose IN ('ocsp_signer', 'tls_server')),
+    purpose           TEXT NOT NULL CHECK (purpose IN ('ocsp_signer', 'tls_server', 'intermediate_ca')),
     subject           TEXT NOT NULL,
     public_key_sha256 TEXT NOT NULL,           -- over the SubjectPublicKeyInfo
     not_before        TEXT NOT NULL,

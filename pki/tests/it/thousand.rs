@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
-use signalbeam_domain::{DeviceId, ProfileName, SerialNumber};
+use signalbeam_domain::{DeviceId, Digest, ProfileName, SerialNumber};
 use signalbeam_pki::authority::NewAuthority;
 use signalbeam_pki::{
     BlockingPool, CaKeyType, CertificateAuthority, DeviceCertificateRequest, DeviceKeyType, DevicePublicKey,
-    MemoryKeyStore, Profile, ProfileSettings, PublishedUrl,
+    Intermediate, MemoryKeyStore, Profile, ProfileSettings, PublishedUrl,
 };
 use time::Duration;
 use uuid::Uuid;
@@ -62,8 +62,19 @@ async fn authorities() -> Vec<CertificateAuthority> {
     let root = authority(settings(CaKeyType::EcdsaP384)).await;
     let new = NewAuthority { common_name: "Issuing", serial: SerialNumber::from_random([0xcb; 20]), now: NOW };
     let store = Arc::new(MemoryKeyStore::new(BlockingPool::new(1)));
-    let under = CertificateAuthority::intermediate(store, settings(CaKeyType::EcdsaP256), &root, new).await;
-    authorities.push(under.unwrap());
+    let Intermediate::Draft(draft) =
+        Intermediate::find(store.clone(), settings(CaKeyType::EcdsaP256), &root, new.clone()).await.unwrap()
+    else {
+        panic!("nothing was signed yet");
+    };
+    let told = (draft.serial_number(), draft.subject(), draft.public_key_sha256(), draft.validity());
+    let under = draft.sign(&root).await.unwrap();
+    let digest = ring::digest::digest(&ring::digest::SHA256, under.public_key().spki_der());
+    let public_key = Digest(digest.as_ref().try_into().unwrap());
+    assert_eq!(told, (under.serial_number(), under.subject().to_owned(), public_key, under.own_validity()));
+    let again = Intermediate::find(store, settings(CaKeyType::EcdsaP256), &root, new).await.unwrap();
+    assert!(matches!(again, Intermediate::Made(made) if made.certificate_der() == under.certificate_der()));
+    authorities.push(under);
     authorities
 }
 

@@ -10,7 +10,8 @@ use signalbeam_domain::authority::{Authority, AuthorityCommand, AuthorityCreated
 use signalbeam_domain::{Actor, CorrelationId, Event, SerialNumber, StreamId, Timestamp};
 use signalbeam_event_store::{Clock, CommandMetadata, EventReader as _, MemoryEventStore, execute};
 use signalbeam_pki::{
-    Authorities, AuthoritySettings, BlockingPool, CaKeyType, CertificateAuthority, MemoryKeyStore, peek_validity,
+    Authorities, AuthoritySet, AuthoritySettings, AuthorityStanding, BlockingPool, CaKeyType, CertificateAuthority,
+    MemoryKeyStore, TrustedAuthority, peek_validity, server_certificate_needs_renewal,
 };
 use signalbeam_server::config::Tls;
 use signalbeam_server::server_certificate::{Issuance, ServerCertificate, ServerCertificateError};
@@ -52,11 +53,16 @@ impl House {
     }
 
     async fn prepare(&self, tls: Tls) -> Result<ServerCertificate, ServerCertificateError> {
-        let issuance = Issuance {
-            authorities: Authorities::of_one(Arc::clone(&self.authority)).unwrap(),
-            store: Arc::clone(&self.store) as _,
-            clock: Arc::clone(&self.clock) as _,
-        };
+        self.prepare_with(Authorities::of_one(Arc::clone(&self.authority)).unwrap(), tls).await
+    }
+
+    async fn prepare_with(
+        &self,
+        authorities: Authorities,
+        tls: Tls,
+    ) -> Result<ServerCertificate, ServerCertificateError> {
+        let issuance =
+            Issuance { authorities, store: Arc::clone(&self.store) as _, clock: Arc::clone(&self.clock) as _ };
         ServerCertificate::prepare(&self.folder.path().join("tls"), issuance, tls).await
     }
 
@@ -146,6 +152,37 @@ async fn another_name_takes_another_certificate() {
     let refused = certificate.reconfigure(named("no name")).await.unwrap_err();
     assert!(matches!(refused, ServerCertificateError::Name(_)), "{refused}");
     assert!(!certificate.refresh().await.unwrap(), "the settings stayed as they were");
+}
+
+#[tokio::test]
+async fn where_the_eldest_authority_cannot_sign_the_present_one_is_served_to_its_last_week_and_then_another_signs() {
+    let house = House::new().await;
+    let first = leaf(&house.prepare(Tls::default()).await.unwrap());
+    let settings = || AuthoritySettings { key_type: CaKeyType::EcdsaP256, ..AuthoritySettings::default() };
+    let empty = || Arc::new(MemoryKeyStore::new(BlockingPool::new(1)));
+    let now = house.clock.now().to_offset_date_time();
+    let certificates = vec![house.authority.certificate_der().to_vec()];
+    let lost = CertificateAuthority::from_certificates(empty(), settings(), certificates).unwrap();
+    let serial = draw::serial_number().unwrap();
+    let successor = CertificateAuthority::open_or_create(empty(), settings(), now, serial).await.unwrap();
+    record(&house.store, &successor, house.clock.now()).await;
+    let successor = Arc::new(successor);
+    let trusted = vec![
+        TrustedAuthority { authority: Arc::new(lost), standing: AuthorityStanding::Rotated { at: now } },
+        TrustedAuthority { authority: Arc::clone(&successor), standing: AuthorityStanding::Active },
+    ];
+    let authorities = Authorities::new(AuthoritySet::new(trusted).unwrap());
+
+    house.clock.advance_days(65);
+    let certificate = house.prepare_with(authorities, Tls::default()).await.unwrap();
+    assert!(!certificate.refresh().await.unwrap());
+    assert_eq!(leaf(&certificate), first, "some devices know its authority alone");
+    assert_eq!(house.recorded().await.len(), 1, "what cannot be signed is not recorded again and again");
+    house.clock.advance_days(19);
+    assert!(certificate.refresh().await.unwrap());
+    let now = house.clock.now().to_offset_date_time();
+    assert_eq!(server_certificate_needs_renewal(&leaf(&certificate), now, &[], &successor), None);
+    assert!(!certificate.refresh().await.unwrap(), "another one does not follow every hour");
 }
 
 #[tokio::test]

@@ -3,13 +3,14 @@
 use axum::http::StatusCode;
 use signalbeam_command_api::pki_router;
 
-use super::{get, publisher, round, send, world};
+use super::{get, publisher, round, send};
+use crate::world::World;
 
 const CRL: &str = "/api/certificates/crl";
 
 #[tokio::test]
 async fn a_list_comes_as_der_with_all_that_caches_need() {
-    let world = world().await;
+    let world = World::new().await;
     round(&world, &publisher(&world.nodes[0])).await.unwrap();
     let answer = get(&world.nodes[0], CRL).await;
     let header = |name: &str| answer.headers[name].to_str().unwrap();
@@ -27,7 +28,7 @@ async fn a_list_comes_as_der_with_all_that_caches_need() {
 
 #[tokio::test]
 async fn whoever_has_the_list_is_sent_nothing() {
-    let world = world().await;
+    let world = World::new().await;
     let publisher = publisher(&world.nodes[0]);
     round(&world, &publisher).await.unwrap();
     let router = pki_router(world.nodes[0].clone());
@@ -48,7 +49,7 @@ async fn whoever_has_the_list_is_sent_nothing() {
 
 #[tokio::test]
 async fn head_tells_the_length_and_sends_nothing() {
-    let world = world().await;
+    let world = World::new().await;
     round(&world, &publisher(&world.nodes[0])).await.unwrap();
     let length = get(&world.nodes[0], CRL).await.body.len().to_string();
     let head = send(&pki_router(world.nodes[0].clone()), "HEAD", CRL, &[]).await;
@@ -58,7 +59,7 @@ async fn head_tells_the_length_and_sends_nothing() {
 
 #[tokio::test]
 async fn pem_goes_to_those_who_ask_for_it() {
-    let world = world().await;
+    let world = World::new().await;
     round(&world, &publisher(&world.nodes[0])).await.unwrap();
     let router = pki_router(world.nodes[0].clone());
     let pem = send(&router, "GET", CRL, &[("accept", "text/html, application/x-pem-file")]).await;
@@ -71,7 +72,7 @@ async fn pem_goes_to_those_who_ask_for_it() {
 
 #[tokio::test]
 async fn each_authority_has_its_own_address() {
-    let world = world().await;
+    let world = World::new().await;
     round(&world, &publisher(&world.nodes[0])).await.unwrap();
     let id = world.authority.id();
     for suffix in ["", "/delta"] {

@@ -4,14 +4,14 @@ use signalbeam_authn::ErrorCode;
 use signalbeam_domain::authority::AuthorityEvent;
 use signalbeam_domain::{ActorKind, Digest};
 
-use super::{append, get, published, publisher, revoke, round, served, world};
-use crate::world::TENANT_A;
+use super::{append, get, published, publisher, revoke, round, served};
+use crate::world::{TENANT_A, World};
 
 const ROUTES: [&str; 2] = ["/api/certificates/crl", "/api/certificates/crl/delta"];
 
 #[tokio::test]
 async fn of_two_publishers_one_has_published_and_both_serve_the_same_octets() {
-    let world = world().await;
+    let world = World::new().await;
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let publishers = [publisher(&world.nodes[0]), publisher(&world.nodes[1])];
     for expected in 1..=2 {
@@ -38,7 +38,7 @@ async fn of_two_publishers_one_has_published_and_both_serve_the_same_octets() {
 
 #[tokio::test]
 async fn whoever_starts_again_serves_the_same_octets_under_the_same_number() {
-    let world = world().await;
+    let world = World::new().await;
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let before = publisher(&world.nodes[0]);
     round(&world, &before).await.unwrap();
@@ -57,7 +57,7 @@ async fn whoever_starts_again_serves_the_same_octets_under_the_same_number() {
 
 #[tokio::test]
 async fn what_was_signed_and_not_recorded_is_never_served() {
-    let world = world().await;
+    let world = World::new().await;
     let publisher = publisher(&world.nodes[0]);
     world.store.appends_fail.set(true);
     round(&world, &publisher).await.unwrap_err();
@@ -69,7 +69,7 @@ async fn what_was_signed_and_not_recorded_is_never_served() {
 
 #[tokio::test]
 async fn a_list_that_cannot_be_made_again_is_followed_by_the_next() {
-    let world = world().await;
+    let world = World::new().await;
     round(&world, &publisher(&world.nodes[0])).await.unwrap();
     let mut foreign = published(&world).await.remove(0);
     foreign.number += 1;
@@ -84,7 +84,7 @@ async fn a_list_that_cannot_be_made_again_is_followed_by_the_next() {
 
 #[tokio::test]
 async fn a_key_store_that_fails_leaves_the_last_list_served() {
-    let world = world().await;
+    let world = World::new().await;
     let publisher = publisher(&world.nodes[0]);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     round(&world, &publisher).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_key_store_that_fails_leaves_the_last_list_served() {
 
 #[tokio::test]
 async fn while_the_log_is_not_relied_on_nothing_is_published_or_served() {
-    let world = world().await;
+    let world = World::new().await;
     let publisher = publisher(&world.nodes[0]);
     round(&world, &publisher).await.unwrap();
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;

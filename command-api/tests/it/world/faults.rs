@@ -14,7 +14,7 @@ use signalbeam_pki::{
     BlockingPool, CaKeyStore, CaKeyStores, CaKeyType, CaMaterial, CaPublicKey, KeySlot, KeyStoreError, MemoryKeyStore,
     MemoryKeyStores,
 };
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 /// Something that can be broken and mended.
 #[derive(Debug, Default)]
@@ -35,6 +35,8 @@ pub(crate) struct FaultyStore {
     pub(crate) inner: MemoryEventStore,
     /// Reading fails.
     pub(crate) reads_fail: Switch,
+    /// Told of every read that failed.
+    pub(crate) failed_reads: Notify,
     /// Appending fails.
     pub(crate) appends_fail: Switch,
     /// After so many appends that record something, appending fails.
@@ -51,6 +53,7 @@ impl FaultyStore {
         Self {
             inner,
             reads_fail: Switch::default(),
+            failed_reads: Notify::new(),
             appends_fail: Switch::default(),
             appends_left: Mutex::default(),
             is_frozen: watch::Sender::default(),
@@ -85,7 +88,11 @@ impl FaultyStore {
     /// Gives way to other tasks first, as every store does that waits for a disk.
     async fn readable(&self) -> Result<&MemoryEventStore, StoreError> {
         tokio::task::yield_now().await;
-        if self.reads_fail.is_on() { Err(broken()) } else { Ok(&self.inner) }
+        if self.reads_fail.is_on() {
+            self.failed_reads.notify_one();
+            return Err(broken());
+        }
+        Ok(&self.inner)
     }
 }
 
