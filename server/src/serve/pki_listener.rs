@@ -44,13 +44,13 @@ impl PkiSocket {
         stop: watch::Receiver<bool>,
     ) -> PkiListener {
         let Self { socket, address } = self;
-        let routes = parts.pki_routes();
-        let (router, current) = watch::channel(around_api(&routes, config, shedding));
+        let bare = parts.pki_routes();
+        let (router, current) = watch::channel(around_api(&bare, config, shedding));
         let listener =
             Listener { socket, tls: None, limits: listener_limits(config), router: current, describe: connection };
         listeners.spawn(listener.run(stop));
         tracing::info!(%address, "revocation lists and the authority's certificate are served over plain HTTP");
-        PkiListener { address, routes, router }
+        PkiListener { address, routes: bare, router }
     }
 }
 
