@@ -264,8 +264,11 @@ mod tests {
         let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "press-7");
-        let odd = params.self_signed(&key).unwrap();
-        let refused = ForeignCertificate::parse(&odd.pem()).unwrap_err();
-        assert_eq!(refused, ForeignCertificateError::WeakKey(KeyWeakness::Algorithm));
+        let mut der = params.self_signed(&key).unwrap().der().to_vec();
+        assert!(ForeignCertificate::parse(&STANDARD.encode(&der)).is_ok());
+        let place = der.windows(32).position(|window| window == key.public_key_raw()).unwrap();
+        der[place..place + 32].fill(0);
+        let refused = ForeignCertificate::parse(&STANDARD.encode(der)).unwrap_err();
+        assert_eq!(refused, ForeignCertificateError::WeakKey(KeyWeakness::SmallOrder));
     }
 }

@@ -120,6 +120,9 @@ impl SignerSlot {
 
 impl SignerMaker {
     async fn make(&self, authority: &CertificateAuthority, now: Timestamp) -> Result<OcspSigner, MakeError> {
+        // Before anything is recorded: the log keeps every intent, and while the store is dead each second's first question
+        // would make another one.
+        authority.prove_key().await?;
         let (key, days) = (ServiceKey::generate()?, u32::from(self.validity_days));
         let intent =
             intend_service_certificate(&*self.store, authority, ServiceCertificate::OcspSigner, &key, days, now)

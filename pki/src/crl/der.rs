@@ -1,6 +1,6 @@
 //! DER, written front to back into one buffer: a list may have a hundred thousand entries.
 
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcOffset};
 
 pub(super) const INTEGER: u8 = 0x02;
 pub(super) const BIT_STRING: u8 = 0x03;
@@ -47,6 +47,7 @@ pub(super) fn push_unsigned(out: &mut Vec<u8>, octets: &[u8]) {
 
 /// Appends a time: `UTCTime` through 2049, `GeneralizedTime` from then on (RFC 5280, section 5.1.2.4).
 pub(super) fn push_time(out: &mut Vec<u8>, moment: OffsetDateTime) {
+    let moment = moment.to_offset(UtcOffset::UTC);
     let (year, month, day) = moment.to_calendar_date();
     let (hour, minute, second) = moment.to_hms();
     let digits = |value: u32| [b'0' + (value / 10 % 10).to_le_bytes()[0], b'0' + (value % 10).to_le_bytes()[0]];
@@ -116,5 +117,12 @@ mod tests {
         push_time(&mut out, datetime!(2049-12-31 23:59:58 UTC));
         push_time(&mut out, datetime!(2050-01-02 03:04:05 UTC));
         assert_eq!(out, b"\x17\x0d491231235958Z\x18\x0f20500102030405Z");
+    }
+
+    #[test]
+    fn times_are_those_of_greenwich() {
+        let mut out = vec![];
+        push_time(&mut out, datetime!(2026-01-01 00:30:00 +01:00));
+        assert_eq!(out, b"\x17\x0d251231233000Z");
     }
 }

@@ -188,6 +188,10 @@ impl Folder {
             CannotDecrypt::Unsupported => {
                 self.malformed(KEY_FILE, "encrypted in a way that is not supported (PBES2 with AES is)")
             }
+            CannotDecrypt::TooCostly => self.malformed(
+                KEY_FILE,
+                "encrypted at a cost beyond 10,000,000 iterations of PBKDF2, or scrypt with 256 MiB and N*r*p = 2^23",
+            ),
             CannotDecrypt::WrongPassphrase => KeyStoreError::WrongPassphrase { key: path() },
         })
     }

@@ -1,12 +1,14 @@
 //! How the vault and the token services are reached: rustls with ring, no proxy, no redirect, and a bound on everything.
+//! What opens the vault is sent to the vault alone: its answers name further pages by whole addresses, which the SDK would
+//! follow anywhere, token and all.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use azure_core::error::{Error, ErrorKind};
-use azure_core::http::headers::{HeaderName, HeaderValue, Headers};
-use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request};
+use azure_core::http::headers::{AUTHORIZATION, HeaderName, HeaderValue, Headers};
+use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request, Url};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper_rustls::HttpsConnector;
@@ -24,11 +26,12 @@ const MAX_BODY_OCTETS: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct HttpsTransport {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    vault: Url,
 }
 
 impl HttpsTransport {
-    /// Trusts the given authorities, or the system's where none is given.
-    pub(super) fn new(roots: &[CertificateDer<'static>]) -> Result<Self, rustls::Error> {
+    /// For a vault at this address. Trusts the given authorities, or the system's where none is given.
+    pub(super) fn new(vault: &Url, roots: &[CertificateDer<'static>]) -> Result<Self, rustls::Error> {
         let mut trusted = RootCertStore::empty();
         if roots.is_empty() {
             // Some systems have a few that cannot be read; those that can are enough.
@@ -44,10 +47,15 @@ impl HttpsTransport {
         // Managed identities' token services speak plain HTTP on the machine itself.
         let connector =
             hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
+        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), vault: vault.clone() })
     }
 
     async fn send(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        if request.headers().get_optional_str(&AUTHORIZATION).is_some() && request.url().origin() != self.vault.origin()
+        {
+            let refused = format!("the vault sent us on to another host, {}", request.url().authority());
+            return Err(Error::with_message(ErrorKind::Other, refused));
+        }
         let Body::Bytes(body) = request.body().clone() else {
             return Err(Error::with_message(ErrorKind::Other, "streamed bodies are not sent"));
         };

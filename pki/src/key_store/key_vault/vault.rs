@@ -2,11 +2,12 @@
 
 use std::error::Error;
 use std::fmt::{self, Display};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
-use azure_core::http::{ClientOptions, ExponentialRetryOptions, RetryOptions, StatusCode, Transport};
+use azure_core::http::{ClientOptions, ExponentialRetryOptions, RetryOptions, StatusCode, Transport, Url};
 use azure_core::time::OffsetDateTime;
 use azure_identity::{
     ClientAssertionCredentialOptions, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
@@ -79,7 +80,8 @@ impl KeyVault {
     /// [`KeyStoreError::Unavailable`] where the environment does not say who we are, or nobody can vouch for the vault.
     pub fn new(settings: KeyVaultSettings) -> Result<Arc<Self>, KeyStoreError> {
         let cannot = |reason: &dyn Display| unavailable(&settings.uri, reason);
-        let transport = HttpsTransport::new(&settings.roots).map_err(|error| cannot(&error))?;
+        let uri = Url::parse(&settings.uri).map_err(|error| cannot(&error))?;
+        let transport = HttpsTransport::new(&uri, &settings.roots).map_err(|error| cannot(&error))?;
         let options = ClientOptions {
             transport: Some(Transport::new(Arc::new(transport))),
             retry: RetryOptions::exponential(ExponentialRetryOptions {
@@ -91,7 +93,7 @@ impl KeyVault {
         };
         let credential = credential(settings.identity, &options).map_err(|error| cannot(&error))?;
         // An emulator on this machine cannot be in Azure's domain, where its tokens are for.
-        let verify_challenge_resource = Some(!is_loopback(&settings.uri));
+        let verify_challenge_resource = Some(!is_loopback(&uri));
         let key_options = KeyClientOptions {
             api_version: API_VERSION.to_owned(),
             client_options: options.clone(),
@@ -179,11 +181,11 @@ fn credential(identity: KeyVaultIdentity, options: &ClientOptions) -> azure_core
     })
 }
 
-fn is_loopback(uri: &str) -> bool {
-    let host = azure_core::http::Url::parse(uri).ok().and_then(|url| url.host_str().map(str::to_owned));
-    host.is_some_and(|host| {
-        host == "localhost" || host.ends_with(".localhost") || host == "[::1]" || host.starts_with("127.")
-    })
+/// By its address, not by how its name begins: `127.example.com` is somebody else's.
+fn is_loopback(uri: &Url) -> bool {
+    let host = uri.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.map_or_else(|_| host == "localhost" || host.ends_with(".localhost"), |address| address.is_loopback())
 }
 
 /// Why a job with the vault failed.
@@ -225,4 +227,20 @@ pub(super) fn oldest(versions: impl Iterator<Item = (bool, OffsetDateTime, Strin
 /// A version, which is the last part of its address.
 pub(super) fn last_segment(address: &str) -> String {
     address.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_this_machine() {
+        let is = |uri| is_loopback(&Url::parse(uri).unwrap());
+        for here in ["https://localhost:8443", "https://a.localhost/", "https://127.0.0.1:1", "https://[::1]:2/"] {
+            assert!(is(here), "{here}");
+        }
+        for elsewhere in ["https://127.example.com", "https://localhost.example.com", "https://n.vault.azure.net"] {
+            assert!(!is(elsewhere), "{elsewhere}");
+        }
+    }
 }

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use signalbeam_pki::{
     BlockingPool, CaKeyStore, CaKeyType, CaMaterial, CertificateAuthority, FileKeyStore, KeyStoreError, KeyStoreSecret,
 };
@@ -160,6 +162,27 @@ async fn an_encrypted_key_is_openssls_and_opens_with_its_passphrase_alone() {
     }
     assert!(encrypted_store(&folder, "wrong").sign(b"message").await.is_err());
     assert_eq!(fs::read_to_string(&file).unwrap(), text, "nothing was made anew");
+}
+
+#[tokio::test]
+async fn a_key_that_costs_too_much_to_open_is_refused_before_it_is_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    encrypted_store(&folder, "right").create_key(CaKeyType::EcdsaP256).await.unwrap();
+    let file = ca(&folder).join("ca-key.pem");
+    let (_, pem) = x509_parser::pem::parse_x509_pem(&fs::read(&file).unwrap()).unwrap();
+    // N = 2^14, r = 8, p = 5.
+    let own = [0x02, 0x02, 0x40, 0x00, 0x02, 0x01, 0x08, 0x02, 0x01, 0x05];
+    let place = pem.contents.windows(own.len()).position(|window| window == own).unwrap();
+    for (offset, octet) in [(3, 0x01), (6, 0x7f), (6, 0x00), (9, 0x7f), (9, 0x00)] {
+        let mut der = pem.contents.clone();
+        der[place + offset] = octet;
+        let base64 = STANDARD.encode(der);
+        let label = "ENCRYPTED PRIVATE KEY";
+        fs::write(&file, format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n")).unwrap();
+        let refused = encrypted_store(&folder, "right").load().await.unwrap_err();
+        assert!(matches!(refused, KeyStoreError::Malformed { .. }), "{offset} {octet}: {refused:?}");
+        assert!(refused.to_string().contains("at a cost"), "{refused}");
+    }
 }
 
 #[tokio::test]

@@ -168,6 +168,19 @@ fn a_vault_that_nobody_vouches_for_gets_no_request() {
     });
 }
 
+#[test]
+fn what_opens_the_vault_goes_to_no_other_host() {
+    with_vault("what_opens_the_vault_goes_to_no_other_host", async |vault| {
+        let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        elsewhere.set_nonblocking(true).unwrap();
+        Mood::Luring(elsewhere.local_addr().unwrap().port()).set(&vault.folder);
+        let refused = vault.store("main").load().await.unwrap_err();
+        assert!(elsewhere.accept().is_err(), "somebody else was asked");
+        assert!(refused.to_string().contains("another host"), "{refused}");
+        assert_unavailable(&refused, &vault);
+    });
+}
+
 /// The contract on a vault that is named from outside, such as Lowkey Vault.
 #[test]
 fn a_named_vault_keeps_the_contract() {

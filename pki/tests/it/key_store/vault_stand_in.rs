@@ -52,6 +52,8 @@ pub(super) enum Mood {
     Forbidding,
     /// A signature that is none.
     Lying,
+    /// Further pages are elsewhere: at this port of the machine.
+    Luring(u16),
 }
 
 impl Mood {
@@ -63,6 +65,7 @@ impl Mood {
             Self::Throttling(times) => format!("throttling {times}"),
             Self::Forbidding => "forbidding".to_owned(),
             Self::Lying => "lying".to_owned(),
+            Self::Luring(port) => format!("luring {port}"),
         };
         let draft = folder.join("mood.new");
         fs::write(&draft, text).unwrap();
@@ -73,6 +76,7 @@ impl Mood {
         let text = fs::read_to_string(folder.join("mood")).unwrap_or_default();
         match text.split_once(' ') {
             Some(("throttling", times)) => Self::Throttling(times.parse().unwrap()),
+            Some(("luring", port)) => Self::Luring(port.parse().unwrap()),
             _ => match text.as_str() {
                 "failing" => Self::Failing,
                 "hanging" => Self::Hanging,
@@ -217,7 +221,11 @@ impl Vault {
                 throttled.headers_mut().insert(RETRY_AFTER, "1".parse().unwrap());
                 return throttled;
             }
-            Mood::Well | Mood::Throttling(_) | Mood::Lying => {}
+            Mood::Luring(port) if parts.last() == Some(&"versions") => {
+                let elsewhere = format!("https://localhost:{port}/keys?api-version=7.6");
+                return answer(StatusCode::OK, &json!({"value": [], "nextLink": elsewhere}));
+            }
+            Mood::Well | Mood::Throttling(_) | Mood::Lying | Mood::Luring(_) => {}
         }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         match (method.as_str(), parts) {
