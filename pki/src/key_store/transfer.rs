@@ -72,7 +72,9 @@ impl PortableKey {
         if let Some(der) = of(ENCRYPTED) {
             let key = encryption::decrypt(&der, passphrase.ok_or(UnreadableKey::PassphraseMissing)?);
             let key = key.map_err(|reason| match reason {
-                encryption::CannotDecrypt::Unsupported => UnreadableKey::Unsupported,
+                encryption::CannotDecrypt::Unsupported | encryption::CannotDecrypt::TooCostly => {
+                    UnreadableKey::Unsupported
+                }
                 encryption::CannotDecrypt::WrongPassphrase => UnreadableKey::WrongPassphrase,
             })?;
             return Self::from_pkcs8(Zeroizing::new(key.as_bytes().to_vec()));
