@@ -5,7 +5,7 @@ use serde::Deserialize;
 use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, AdminPrincipal, Permission, RequestContext};
-use signalbeam_domain::certificate::{CertificateCommand, Certificates};
+use signalbeam_domain::certificate::{CertificateCommand, Certificates, Standing};
 use signalbeam_domain::{DeviceId, Reason, RevocationReason, SerialNumber, StreamId, TenantId};
 use utoipa::ToSchema;
 
@@ -31,6 +31,9 @@ pub(crate) struct RevokeCertificate {
 ///
 /// Takes effect before it is answered, on open connections too. A superseded certificate may be revoked as well: it becomes
 /// revoked, for the reason given. Revoking again what is revoked changes nothing, whatever the reason.
+///
+/// A certificate that takes its place while the revocation is on its way is revoked with it; one that had done so before is
+/// not.
 #[utoipa::path(
     delete, path = "/api/certificates/{serialNumber}", tag = "Certificates", operation_id = "revokeCertificate",
     params(("serialNumber" = String, Path, description = "40 hex digits"), ("Idempotency-Key" = Option<String>, Header)),
@@ -58,10 +61,16 @@ pub(crate) async fn revoke_certificate(
     let idempotency = key.bind(&admin.actor(), admin.tenant_id, &body.bytes);
     let cause = Cause { actor: admin.actor(), context, idempotency };
     let stream = StreamId::certificates(device_id);
-    let command = || CertificateCommand::Revoke {
-        serial_number,
-        reason: body.value.reason.clone(),
-        reason_code: body.value.reason_code,
+    // Whoever has the key may renew while the revocation is on its way.
+    let known = api.index.certificate_by_serial(serial_number);
+    let takes_successor = known.is_some_and(|entry| entry.standing == Standing::Active);
+    let command = || {
+        let (reason, reason_code) = (body.value.reason.clone(), body.value.reason_code);
+        if takes_successor {
+            CertificateCommand::RevokeLine { serial_number, reason, reason_code }
+        } else {
+            CertificateCommand::Revoke { serial_number, reason, reason_code }
+        }
     };
     let outcome = api.execute::<Certificates>(&cause, &stream, tenant_id, command, |error| refused(&error)).await?;
     if !outcome.events.is_empty() && !outcome.is_repeat {

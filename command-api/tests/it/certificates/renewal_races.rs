@@ -3,6 +3,7 @@
 use rcgen::KeyPair;
 use serde_json::json;
 use signalbeam_authn::{ErrorCode, Role};
+use signalbeam_domain::ActorKind;
 use signalbeam_domain::certificate::{Certificates, Standing};
 use signalbeam_event_store::{EventReader as _, load};
 
@@ -179,4 +180,22 @@ async fn the_api_key_repeats_too_until_the_successor_is_used() {
     world.heartbeat_by_certificate(&device, &new).await.expect(200);
     let late = by_key().send().await.problem(ErrorCode::CertificateNotRenewable);
     assert!(late["renewableFrom"].is_null());
+}
+
+#[tokio::test]
+async fn nobody_escapes_a_revocation_by_renewing_while_it_is_on_its_way() {
+    let world = World::new().await;
+    let (device, old) = due(&world).await;
+    world.store.hold(ActorKind::Admin);
+    let revoking = world.delete(old.route()).admin(Role::Admin).json(&json!({"reasonCode": "keyCompromise"})).send();
+    let renewing = async {
+        world.store.held_arrival().await;
+        let renewed = renew(&world, &old, &csr()).certificate(&old).send().await.expect(201);
+        world.store.release();
+        DeviceCertificate::shown(renewed)
+    };
+    let (revoked, new) = tokio::join!(revoking, renewing);
+    revoked.expect(204);
+    assert_eq!(active(&world, &device).await, 0);
+    world.heartbeat_by_certificate(&device, &new).await.problem(ErrorCode::CertificateRevoked);
 }
