@@ -91,6 +91,7 @@ pub const ROUTES: &[RouteAccess] = &[
     row("POST", "/.well-known/est/serverkeygen", &[BasicApiKey], Open),
     row("GET", "/api/certificates", &[Admin(Read)], Listed),
     row("GET", "/api/certificates/ca", &[], Open),
+    row("GET", "/api/certificates/ca/{authorityId}", &[], Open),
     row("GET", "/api/certificates/crl", &[], Open),
     row("GET", "/api/certificates/crl/delta", &[], Open),
     row("GET", "/api/certificates/crl/{authorityId}", &[], Open),

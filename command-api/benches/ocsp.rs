@@ -28,7 +28,7 @@ fn main() {
     let (responder, asked) = runtime.block_on(async {
         let world = World::new().await;
         world.limits.reconfigure(None, TenantPolicy::default());
-        let responder = Responder::of(&world).await;
+        let responder = Responder::of(&world);
         let mut asked = vec![];
         for _ in 0..CERTIFICATES {
             let (_, certificate) = world.device_with_certificate(TENANT_A).await;

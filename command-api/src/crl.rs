@@ -19,7 +19,6 @@ use signalbeam_authn::ErrorCode;
 use signalbeam_authn::http::extract::PathParameter;
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_domain::{AuthorityId, Timestamp};
-use signalbeam_pki::CertificateAuthority;
 
 use self::conditions::{http_date, is_unchanged};
 use self::published::{Document, Publication};
@@ -33,11 +32,6 @@ const PEM: &str = "application/x-pem-file";
 const MAX_AGE_SECONDS: i64 = 300;
 
 impl CommandApi {
-    /// The authorities that are trusted, each able to sign its lists.
-    fn trusted_authorities(&self) -> Vec<Arc<CertificateAuthority>> {
-        self.authorities.current().trusted().iter().map(|one| Arc::clone(&one.authority)).collect()
-    }
-
     /// The one that signs certificates.
     fn signing_authority(&self) -> AuthorityId {
         self.authorities.current().signing().id()
@@ -51,6 +45,11 @@ impl CommandApi {
         if self.authorities.current().by_id(authority).is_some() {
             let detail = "no revocation list has been published yet; try again";
             return Err(Problem::new(ErrorCode::SigningUnavailable, detail).retry_after(5));
+        }
+        if self.authorities.current().retired().iter().any(|one| one.id() == authority) {
+            let detail =
+                "the certificate authority is retired, and the last revocation list that it published has ended";
+            return Err(Problem::new(ErrorCode::NotFound, detail));
         }
         Err(Problem::not_found("certificate authority"))
     }
@@ -107,7 +106,8 @@ pub(crate) async fn get_delta_crl(State(api): State<CommandApi>, headers: Header
 
 /// Get an authority's revocation list.
 ///
-/// As `GET /api/certificates/crl`, of any authority that is trusted, also of one that signs no longer.
+/// As `GET /api/certificates/crl`, of any authority that is trusted, also of one that signs no longer. Of one that is
+/// retired the last list is served until its `nextUpdate`.
 #[utoipa::path(
     get, path = "/api/certificates/crl/{authorityId}", tag = "Certificates", operation_id = "getCrlOfAuthority",
     params(
@@ -122,7 +122,7 @@ pub(crate) async fn get_delta_crl(State(api): State<CommandApi>, headers: Header
         )),
         (status = 304, description = "It is the one that the caller has"),
         (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
-        (status = 404, body = ProblemBody, description = "`NOT_FOUND`: no authority that is trusted"),
+        (status = 404, body = ProblemBody, description = "`NOT_FOUND`: no such authority, or it is retired and its last list has ended"),
         (status = 503, body = ProblemBody, description = "`LOG_ROLLED_BACK`, `SIGNING_UNAVAILABLE`: none was published yet"),
     ),
     security(()),
@@ -138,7 +138,8 @@ pub(crate) async fn get_crl_of_authority(
 
 /// Get an authority's delta revocation list.
 ///
-/// As `GET /api/certificates/crl/delta`, of any authority that is trusted, also of one that signs no longer.
+/// As `GET /api/certificates/crl/delta`, of any authority that is trusted, also of one that signs no longer. Of one that is
+/// retired the last list is served until its `nextUpdate`.
 #[utoipa::path(
     get, path = "/api/certificates/crl/{authorityId}/delta", tag = "Certificates",
     operation_id = "getDeltaCrlOfAuthority",
@@ -154,7 +155,7 @@ pub(crate) async fn get_crl_of_authority(
         )),
         (status = 304, description = "It is the one that the caller has"),
         (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
-        (status = 404, body = ProblemBody, description = "`NOT_FOUND`: no authority that is trusted"),
+        (status = 404, body = ProblemBody, description = "`NOT_FOUND`: no such authority, or it is retired and its last list has ended"),
         (status = 503, body = ProblemBody, description = "`LOG_ROLLED_BACK`, `SIGNING_UNAVAILABLE`: none was published yet"),
     ),
     security(()),

@@ -9,6 +9,7 @@ pub use self::crl::{
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Aggregate, Context};
+use crate::certificate::RevocationReason;
 use crate::credential::Digest;
 use crate::event::{NoDetails, events};
 use crate::ids::AuthorityId;
@@ -60,9 +61,13 @@ pub struct AuthorityRotated {
 }
 
 /// The authority is no longer trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct AuthorityRetired(pub NoDetails);
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorityRetired {
+    /// What the lists of its issuer say of its certificate; another authority took its place where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<RevocationReason>,
+}
 
 /// What a certificate of our own is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +132,10 @@ pub enum AuthorityCommand {
         successor_id: AuthorityId,
     },
     /// End the trust in it.
-    Retire,
+    Retire {
+        /// Why, in the words of revocation lists.
+        reason_code: Option<RevocationReason>,
+    },
     /// Record that it is about to sign a certificate for our own use.
     IntendServiceCertificate(ServiceCertificateIntended),
     /// Record revocation lists that were signed.
@@ -231,13 +239,15 @@ impl Aggregate for Authority {
         let (created, command) = created;
         match (command, status) {
             (AuthorityCommand::Activate, Prepared) => Ok(vec![AuthorityActivated(NoDetails {}).into()]),
-            (AuthorityCommand::Activate, Active) | (AuthorityCommand::Retire, Retired) => Ok(vec![]),
+            (AuthorityCommand::Activate, Active) | (AuthorityCommand::Retire { .. }, Retired) => Ok(vec![]),
             (AuthorityCommand::Rotate { successor_id }, _) if successor_id == created.authority_id => {
                 Err(AuthorityError::OwnSuccessor)
             }
             (AuthorityCommand::Rotate { successor_id }, Active) => Ok(vec![AuthorityRotated { successor_id }.into()]),
             // One that signs must be replaced first, or nothing could be issued.
-            (AuthorityCommand::Retire, Prepared | Rotated) => Ok(vec![AuthorityRetired(NoDetails {}).into()]),
+            (AuthorityCommand::Retire { reason_code }, Prepared | Rotated) => {
+                Ok(vec![AuthorityRetired { reason_code }.into()])
+            }
             (AuthorityCommand::IntendServiceCertificate(intended), Prepared | Active | Rotated) => {
                 Ok(vec![intended.into()])
             }

@@ -18,6 +18,7 @@ use crate::port::{
     Subscription,
 };
 use crate::sqlite::database::{Database, Kind};
+use crate::sqlite::recent::Recent;
 use crate::sqlite::write_health::WriteHealth;
 use crate::sqlite::writer::{Request, Written};
 
@@ -28,6 +29,7 @@ mod insert;
 mod known;
 mod queue;
 mod reader;
+mod recent;
 mod row;
 mod write_health;
 mod writer;
@@ -70,10 +72,11 @@ impl SqliteEventStore {
         let database = Database::open(path, &KIND).await?;
         let (requests, queue) = mpsc::channel(QUEUE);
         let health = WriteHealth::default();
-        let head = writer::start(database, queue, clock, health.clone())
+        let recent = Recent::default();
+        let head = writer::start(database, queue, clock, health.clone(), recent.clone())
             .await
             .map_err(|error| database::database_error(path, error))?;
-        Ok(Self { requests, reader: SqliteEventReader::beside_writer(path, head), health })
+        Ok(Self { requests, reader: SqliteEventReader::beside_writer(path, head, recent), health })
     }
 
     /// How long ago the last attempt to write failed; none where something has been written since, or nothing failed.

@@ -44,6 +44,7 @@ pub struct AuthoritySet {
     trusted: Vec<TrustedAuthority>,
     signing: Arc<CertificateAuthority>,
     verifier: ChainVerifier,
+    retired: Vec<Arc<CertificateAuthority>>,
 }
 
 /// Authorities that make no set.
@@ -73,7 +74,18 @@ impl AuthoritySet {
         let issuing = trusted.iter().filter(|one| one.standing != AuthorityStanding::Prepared);
         let anchors = issuing.map(|one| (one.authority.certificate_der(), one.authority.own_validity()));
         let verifier = ChainVerifier::with_validities(anchors)?;
-        Ok(Self { trusted, signing, verifier })
+        Ok(Self { trusted, signing, verifier, retired: Vec::new() })
+    }
+
+    /// With those that are trusted no longer: their certificates and last revocation lists are still asked for.
+    #[must_use]
+    pub fn with_retired(self, retired: Vec<Arc<CertificateAuthority>>) -> Self {
+        Self { retired, ..self }
+    }
+
+    /// Those that are trusted no longer.
+    pub fn retired(&self) -> &[Arc<CertificateAuthority>] {
+        &self.retired
     }
 
     /// The authority that signs devices' certificates.

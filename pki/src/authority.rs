@@ -53,6 +53,8 @@ impl Default for AuthoritySettings {
 pub struct CertificateAuthority {
     store: Arc<dyn CaKeyStore>,
     settings: AuthoritySettings,
+    /// What it writes into certificates of authorities under it.
+    urls_for_authorities: PublishedUrls,
     public_key: CaPublicKey,
     certificate: CertificateDer<'static>,
     /// Who signed its certificate, and so on, up to and including the root; empty for a root.
@@ -210,7 +212,8 @@ impl CertificateAuthority {
             validity = validity.intersect(&validity_of(&above));
             below = above;
         }
-        settings.urls.crl = settings.urls.crl.map(|url| url.for_authority(id_of(&certificate)));
+        let urls_for_authorities = settings.urls.for_authorities_under(id_of(&certificate));
+        settings.urls = settings.urls.for_authority(id_of(&certificate));
         Ok(Self {
             subject_der: parsed.subject().as_raw().to_vec(),
             subject: parsed.subject().to_string(),
@@ -221,6 +224,7 @@ impl CertificateAuthority {
             issuers: issuers.clone(),
             store,
             settings,
+            urls_for_authorities,
             public_key,
             is_new: false,
         })
@@ -365,6 +369,10 @@ impl CertificateAuthority {
 
     pub(crate) fn urls(&self) -> &PublishedUrls {
         &self.settings.urls
+    }
+
+    pub(crate) fn urls_for_authorities(&self) -> &PublishedUrls {
+        &self.urls_for_authorities
     }
 
     pub(crate) fn within_own(&self, validity: Validity) -> Result<Validity, AuthorityError> {

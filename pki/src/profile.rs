@@ -80,6 +80,24 @@ pub struct PublishedUrls {
     pub issuer: Option<PublishedUrl>,
 }
 
+impl PublishedUrls {
+    /// Those of one authority's certificates for devices and services.
+    #[must_use]
+    pub fn for_authority(&self, id: AuthorityId) -> Self {
+        let of = |url: &Option<PublishedUrl>| url.as_ref().map(|url| url.for_authority(id));
+        Self { crl: of(&self.crl), ocsp: self.ocsp.clone(), issuer: of(&self.issuer) }
+    }
+
+    /// Those of its certificates for other authorities. A list or certificate that is found under one URL whoever signs is
+    /// that of the authority that signs for devices, so it is not named here.
+    #[must_use]
+    pub fn for_authorities_under(&self, id: AuthorityId) -> Self {
+        let is_told_apart = |url: &PublishedUrl| url.as_str().contains(AUTHORITY_PLACEHOLDER);
+        let told_apart = |url: &Option<PublishedUrl>| url.clone().filter(is_told_apart);
+        Self { crl: told_apart(&self.crl), ocsp: self.ocsp.clone(), issuer: told_apart(&self.issuer) }.for_authority(id)
+    }
+}
+
 /// A profile cannot be expressed as a certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
@@ -106,9 +124,11 @@ pub(crate) fn intermediate(
     common_name: &str,
     serial: &SerialNumber,
     validity: Validity,
+    urls: &PublishedUrls,
 ) -> Result<CertificateParams, ProfileError> {
     let mut params = authority(common_name, serial, validity, BasicConstraints::Constrained(0))?;
     params.use_authority_key_identifier_extension = true;
+    name_urls(&mut params, urls)?;
     Ok(params)
 }
 
@@ -182,10 +202,15 @@ fn end_entity(
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
+    name_urls(&mut params, urls)?;
+    Ok(params)
+}
+
+fn name_urls(params: &mut CertificateParams, urls: &PublishedUrls) -> Result<(), ProfileError> {
     params.crl_distribution_points =
         urls.crl.iter().map(|url| CrlDistributionPoint { uris: vec![url.as_str().to_owned()] }).collect();
     params.custom_extensions = authority_info_access(urls)?.into_iter().collect();
-    Ok(params)
+    Ok(())
 }
 
 fn base(subject: DistinguishedName, serial: &SerialNumber, validity: Validity) -> CertificateParams {
@@ -229,6 +254,20 @@ mod tests {
         let filled = |text| PublishedUrl::parse(text).unwrap().for_authority(id).as_str().to_owned();
         assert_eq!(filled("http://a/crl/{authority}/delta"), format!("http://a/crl/{id}/delta"));
         assert_eq!(filled("http://a/crl"), "http://a/crl");
+    }
+
+    #[test]
+    fn certificates_of_authorities_name_only_what_is_their_issuers_own() {
+        let id = AuthorityId::parse("018f3c5e-7b1a-7cc2-9d3e-000000000401").unwrap();
+        let url = |text| Some(PublishedUrl::parse(text).unwrap());
+        let urls = PublishedUrls {
+            crl: url("http://a/crl"),
+            ocsp: url("http://a/ocsp"),
+            issuer: url("http://a/ca/{authority}"),
+        };
+        let issuer = url(&format!("http://a/ca/{id}"));
+        assert_eq!(urls.for_authority(id), PublishedUrls { issuer: issuer.clone(), ..urls.clone() });
+        assert_eq!(urls.for_authorities_under(id), PublishedUrls { crl: None, issuer, ..urls });
     }
 
     #[test]

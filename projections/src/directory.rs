@@ -12,7 +12,7 @@ use serde::Serialize;
 use signalbeam_domain::admin_token::AdminTokenEvent;
 use signalbeam_domain::api_key::{ApiKeyEvent, KeyIssued};
 use signalbeam_domain::authority::{AuthorityCreated, AuthorityEvent};
-use signalbeam_domain::certificate::{CertificateEvent, CertificateImported, CertificateIssued};
+use signalbeam_domain::certificate::{CertificateEvent, CertificateImported, CertificateIssued, RevocationReason};
 use signalbeam_domain::device::{DeviceEvent, DeviceOrigin, DeviceRenamed, Registration};
 use signalbeam_domain::registration_token::{RegistrationTokenEvent, TokenIssued};
 use signalbeam_domain::{
@@ -187,11 +187,12 @@ impl Changes {
             AuthorityEvent::Created(created) => {
                 self.certificates.push(new_authority_certificate(created, envelope, moment));
             }
-            AuthorityEvent::Retired(_) => self.authority_ends.push(AuthorityEnd {
+            AuthorityEvent::Retired(retired) => self.authority_ends.push(AuthorityEnd {
                 authority_id: envelope.stream.id().to_owned(),
                 revoked_at: moment.at,
                 revoked_by: moment.by,
                 ended_position: moment.position,
+                revocation_reason_code: retired.reason_code.unwrap_or(RevocationReason::Superseded),
             }),
             AuthorityEvent::Rotated(_) => self
                 .authority_rotations
@@ -304,6 +305,7 @@ fn new_certificate(issued: CertificateIssued, envelope: &Envelope, moment: Momen
         renewal_of: intended.renewal_of,
         not_before: intended.not_before,
         authority_id: issued.authority_id,
+        issuer_authority_id: None,
         issued_by: moment.by,
         origin: CertificateOrigin::Issued,
         foreign_serial_number: None,
@@ -330,6 +332,7 @@ fn new_imported_certificate(imported: CertificateImported, envelope: &Envelope, 
         renewal_of: None,
         not_before: imported.not_before,
         authority_id: imported.authority_id,
+        issuer_authority_id: None,
         issued_by: moment.by,
         origin: CertificateOrigin::Imported,
         foreign_serial_number: Some(imported.foreign_serial_number),
@@ -359,6 +362,7 @@ fn new_authority_certificate(created: AuthorityCreated, envelope: &Envelope, mom
         renewal_of: None,
         not_before: created.not_before,
         authority_id: created.authority_id,
+        issuer_authority_id: created.issuer_id,
         issued_by: moment.by,
         origin: CertificateOrigin::Issued,
         foreign_serial_number: None,

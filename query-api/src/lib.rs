@@ -16,7 +16,7 @@ pub mod tagged;
 pub mod usage;
 
 pub use documentation::{describe, documentation};
-pub use state::{CaCertificates, Parts, QueryApi};
+pub use state::{AuthorityCertificate, CaCertificates, Parts, QueryApi};
 
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
@@ -29,7 +29,12 @@ pub fn router(state: QueryApi) -> OpenApiRouter {
 
 /// The one route of this crate that whoever checks a certificate reads, as it stands on the plain listener too.
 pub fn pki_router(state: QueryApi) -> Router {
-    OpenApiRouter::new().routes(routes!(certificates::ca::get_ca_certificate)).with_state(state).split_for_parts().0
+    OpenApiRouter::new()
+        .routes(routes!(certificates::ca::get_ca_certificate))
+        .routes(routes!(certificates::ca::get_ca_certificate_of_authority))
+        .with_state(state)
+        .split_for_parts()
+        .0
 }
 
 /// The documentation of this crate's routes, without anything to serve them from.
@@ -48,6 +53,7 @@ fn all_routes() -> OpenApiRouter<QueryApi> {
         .routes(routes!(usage::of_device::get_device_usage))
         .routes(routes!(certificates::list::list_certificates))
         .routes(routes!(certificates::ca::get_ca_certificate))
+        .routes(routes!(certificates::ca::get_ca_certificate_of_authority))
         .routes(routes!(certificates::get::get_certificate))
         .routes(routes!(certificates::of_device::list_certificates_of_device))
         .routes(routes!(certificates::renewal_info::get_renewal_info))

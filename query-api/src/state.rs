@@ -1,10 +1,11 @@
 //! What the routes work with.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::FromRef;
 use signalbeam_authn::Authenticator;
-use signalbeam_domain::Timestamp;
+use signalbeam_domain::{AuthorityId, Timestamp};
 use signalbeam_projections::{AuditLog, CertificateEntry, Clock, CredentialIndex, EventReader, Freshness, ReadModel};
 use tokio::sync::Semaphore;
 
@@ -15,6 +16,17 @@ pub struct CaCertificates {
     pub pem: String,
     /// The root of the one that signs, DER.
     pub root_der: Vec<u8>,
+    /// Every authority's own, also of those that are trusted no longer.
+    pub by_authority: BTreeMap<AuthorityId, AuthorityCertificate>,
+}
+
+/// An authority's own certificate.
+#[derive(Debug, Clone)]
+pub struct AuthorityCertificate {
+    /// DER.
+    pub der: Vec<u8>,
+    /// PEM.
+    pub pem: String,
 }
 
 /// What a [`QueryApi`] is made of.

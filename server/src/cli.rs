@@ -4,6 +4,7 @@
 mod admin_token;
 pub(crate) mod audit;
 mod backup;
+mod ca;
 mod config;
 mod doctor;
 mod events;
@@ -28,6 +29,7 @@ Examples:
   signalbeam serve --listen 0.0.0.0:8443               serve other machines too
   signalbeam admin-token                               print a token for the API, valid for 12 hours
   signalbeam admin-token --role auditor --ttl 30d      print one that may only read
+  signalbeam ca status                                 show the certificate authorities and what to do next
   signalbeam config print                              show every setting and its value
   signalbeam backup --output /mnt/backups/monday       back everything up, beside a running server
   signalbeam doctor                                    look everything over and say what to do
@@ -60,6 +62,9 @@ enum Command {
     /// Look at or rebuild what is derived from the event log
     #[command(subcommand)]
     Projections(projections::ProjectionsCommand),
+    /// Show the certificate authorities, and let one take over from another
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
     /// Make a verified copy of the data directory, also beside a running server
     Backup(backup::BackupArgs),
     /// Look a data directory and its configuration over, and say what to do; changes nothing
@@ -147,6 +152,7 @@ pub fn main() -> ExitCode {
         Command::Events(command) => events::run(command),
         Command::Audit(command) => audit::run(&command),
         Command::Projections(command) => projections::run(&command),
+        Command::Ca(command) => ca::run(&command),
         Command::Backup(args) => backup::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Restore(args) => restore::run(&args),

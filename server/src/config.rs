@@ -127,7 +127,9 @@ impl Sources {
     /// [`ConfigError`] where the file cannot be read.
     pub fn warnings(&self) -> Result<Vec<String>, ConfigError> {
         let idle = self.without_effect()?.into_iter().map(|key| key.to_string());
-        Ok(idle.chain(layer::misspelt(&self.environment)).collect())
+        // What is wrong with the configuration is told elsewhere.
+        let shared = self.load().map(|config| rules::urls_of_one_authority(&config.ca)).unwrap_or_default();
+        Ok(idle.chain(layer::misspelt(&self.environment)).chain(shared).collect())
     }
 
     /// The keys that are accepted and change nothing.

@@ -4,7 +4,7 @@ pub mod access;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -122,6 +122,18 @@ pub struct Running {
     pub pid: String,
     /// Where it tells of its health; absent until it listens.
     pub ops_address: Option<SocketAddr>,
+    /// Where it serves HTTPS; absent until it listens.
+    pub address: Option<SocketAddr>,
+}
+
+/// Where to reach what listens on an address: a server that listens everywhere listens on this machine too.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// The server that runs on a data directory, where one does. Changes nothing.
@@ -179,12 +191,12 @@ impl DataDir {
         Ok(opened)
     }
 
-    /// Tells others where this server tells of its health.
+    /// Tells others where this server tells of its health, and where it serves HTTPS.
     ///
     /// # Errors
     /// [`DataDirError::Io`].
-    pub fn note_ops_address(&self, address: SocketAddr) -> Result<(), DataDirError> {
-        self.note(&format!("{}\n{address}\n", std::process::id()))
+    pub fn note_addresses(&self, ops_address: SocketAddr, address: SocketAddr) -> Result<(), DataDirError> {
+        self.note(&format!("{}\n{ops_address}\n{address}\n", std::process::id()))
     }
 
     fn note(&self, text: &str) -> Result<(), DataDirError> {
@@ -315,7 +327,8 @@ fn noted(lock: &mut File) -> Running {
     let _unread = lock.read_to_string(&mut text);
     let mut lines = text.lines();
     let pid = lines.next().filter(|pid| !pid.is_empty()).unwrap_or("unknown").to_owned();
-    Running { pid, ops_address: lines.next().and_then(|address| address.parse().ok()) }
+    let mut addresses = lines.map(|address| address.parse().ok());
+    Running { pid, ops_address: addresses.next().flatten(), address: addresses.next().flatten() }
 }
 
 #[cfg(test)]
@@ -334,10 +347,10 @@ mod tests {
         assert_eq!(mode(&path), 0o700);
         let refused = DataDir::open(&path).unwrap_err().to_string();
         assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
-        let address = SocketAddr::from(([127, 0, 0, 1], 9464));
-        first.note_ops_address(address).unwrap();
+        let (address, https) = (SocketAddr::from(([127, 0, 0, 1], 9464)), SocketAddr::from(([0, 0, 0, 0], 8443)));
+        first.note_addresses(address, https).unwrap();
         let pid = std::process::id().to_string();
-        assert_eq!(running(&path).unwrap(), Some(Running { pid, ops_address: Some(address) }));
+        assert_eq!(running(&path).unwrap(), Some(Running { pid, ops_address: Some(address), address: Some(https) }));
         drop(first);
         assert_eq!(running(&path).unwrap(), None);
         assert_eq!(running(&parent.path().join("missing")).unwrap(), None);
@@ -405,5 +418,12 @@ mod tests {
         fs::set_permissions(&draft, fs::Permissions::from_mode(0o666)).unwrap();
         write_private(&dir.path().join("k"), b"y").unwrap();
         assert_eq!((mode(&dir.path().join("k")), draft.exists()), (0o600, false));
+    }
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_asked_on_this_machine() {
+        assert_eq!(reachable("0.0.0.0:9464".parse().unwrap()), "127.0.0.1:9464".parse().unwrap());
+        assert_eq!(reachable("[::]:9464".parse().unwrap()), "[::1]:9464".parse().unwrap());
+        assert_eq!(reachable("192.0.2.7:9464".parse().unwrap()), "192.0.2.7:9464".parse().unwrap());
     }
 }

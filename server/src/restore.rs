@@ -23,13 +23,16 @@ use crate::backup::{BackupError, digest, io_error};
 use crate::data_dir::{DataDir, DataDirError, LOCK_FILE, RESTORE_FILE, make_private_dir, sync_folder, write_private};
 use crate::rollback::witness::WITNESS_FILE;
 use crate::rollback::{RecordError, Rollback, evidence};
-use crate::serve::{ADMIN_KEY_FILE, EVENTS_FILE, MAC_KEY_FILE};
+use crate::serve::{ADMIN_KEY_FILE, AUTHORITY_FOLDER, EVENTS_FILE, MAC_KEY_FILE};
 
 /// What the folders begin with into which a restore moves what was there before.
 pub const REPLACED_PREFIX: &str = "replaced-";
 const AUTHORITY_CERTIFICATE: &str = "ca/ca-cert.pem";
-/// Without these a server does not serve the devices that know it.
-const KEYS: [&str; 3] = ["ca/ca-key.pem", ADMIN_KEY_FILE, MAC_KEY_FILE];
+const CERTIFICATE_NAME: &str = "ca-cert.pem";
+const KEY_NAME: &str = "ca-key.pem";
+/// Without these a server does not serve the devices that know it; nor without the key of each authority, where that is a
+/// file.
+const KEYS: [&str; 2] = [ADMIN_KEY_FILE, MAC_KEY_FILE];
 
 /// Why a backup could not be restored.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +101,7 @@ pub struct Restored {
     /// Where that went which was there before.
     pub moved_to: Option<PathBuf>,
     /// The keys that are in neither the backup nor the directory that was replaced.
-    pub missing_keys: Vec<&'static str>,
+    pub missing_keys: Vec<String>,
 }
 
 /// What an interrupted restore needs to go on, in the data directory while it lasts.
@@ -161,7 +164,7 @@ pub async fn restore(request: Request<'_>, now: Timestamp, progress: &mut Progre
         put(request.backup, &folder, file)?;
     }
     let moved_to = plan.replaced.as_ref().map(|name| folder.join(name));
-    let missing_keys = take_over_keys(&folder, moved_to.as_deref())?;
+    let missing_keys = take_over_keys(&folder, moved_to.as_deref(), &manifest)?;
     let rollback = rollback(&plan, &manifest, now);
     rollback.write(&folder)?;
     fs::remove_file(folder.join(RESTORE_FILE)).map_err(io_error("remove", &folder.join(RESTORE_FILE)))?;
@@ -282,7 +285,7 @@ fn put(backup: &Path, folder: &Path, file: &FileEntry) -> Result<(), RestoreErro
         return Err(io_error("remove", &draft)(error).into());
     }
     // The one file that everybody may have, as it was made.
-    let mode = if file.path == AUTHORITY_CERTIFICATE { 0o644 } else { 0o600 };
+    let mode = if authority_folder(&file.path).is_some() { 0o644 } else { 0o600 };
     let mut options = OpenOptions::new();
     let mut output =
         options.write(true).create_new(true).mode(mode).open(&draft).map_err(io_error("create", &draft))?;
@@ -293,16 +296,36 @@ fn put(backup: &Path, folder: &Path, file: &FileEntry) -> Result<(), RestoreErro
     Ok(sync_folder(parent)?)
 }
 
+/// The folder of the authority whose certificate this file is.
+fn authority_folder(path: &str) -> Option<&str> {
+    let (folder, name) = path.rsplit_once('/')?;
+    (name == CERTIFICATE_NAME && Path::new(folder).starts_with(AUTHORITY_FOLDER)).then_some(folder)
+}
+
+/// The keys that belong to what is in a backup. One that was made with secrets has every key that is a file: those of the
+/// other authorities are in a token or a vault.
+fn needed_keys(manifest: &Manifest) -> Vec<String> {
+    let folders = manifest.files.iter().filter_map(|file| authority_folder(&file.path));
+    let keys = folders.map(|folder| format!("{folder}/{KEY_NAME}"));
+    let in_files = keys.filter(|key| !manifest.has_secrets || manifest.file(key).is_some());
+    in_files.chain(KEYS.map(str::to_owned)).collect()
+}
+
 /// Where the backup came without keys, those of the same installation that was replaced are still good. Gives the ones that
 /// are nowhere.
-fn take_over_keys(folder: &Path, replaced: Option<&Path>) -> Result<Vec<&'static str>, RestoreError> {
+fn take_over_keys(folder: &Path, replaced: Option<&Path>, manifest: &Manifest) -> Result<Vec<String>, RestoreError> {
+    // An installation without any authority's key in a file has them in a token or a vault.
+    let is_elsewhere = |key: &str| {
+        let has_other_keys = |old: &Path| KEYS.iter().all(|key| old.join(key).exists());
+        key.ends_with(KEY_NAME) && replaced.is_some_and(|old| has_other_keys(old) && !old.join(key).exists())
+    };
     let mut missing = Vec::new();
-    for key in KEYS {
-        let target = folder.join(key);
-        if target.exists() {
+    for key in needed_keys(manifest) {
+        let target = folder.join(&key);
+        if target.exists() || is_elsewhere(&key) {
             continue;
         }
-        let Some(old) = replaced.map(|replaced| replaced.join(key)).filter(|old| old.exists()) else {
+        let Some(old) = replaced.map(|replaced| replaced.join(&key)).filter(|old| old.exists()) else {
             missing.push(key);
             continue;
         };

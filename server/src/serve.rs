@@ -15,6 +15,7 @@ mod profiles_in_use;
 mod proxies;
 mod readiness;
 mod secrets;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -238,7 +239,7 @@ pub async fn start(data_dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Re
     }
     profiles_in_use::warn_of_missing(&parts).await;
     parts.wait_for_crls(CRL_PATIENCE).await;
-    data_dir.note_ops_address(ops_address)?;
+    data_dir.note_addresses(ops_address, address)?;
     let (stop, stopping) = watch::channel(false);
     let mut listener = JoinSet::new();
     let pki = pki_socket.map(|pki| pki.serve(&parts, &config, &shedding, &mut listener, stopping.clone()));

@@ -222,7 +222,7 @@ impl AuthorityKeeper {
     }
 
     fn set_of(&self, known: &[KnownAuthority]) -> Result<AuthoritySet, AuthorityStartError> {
-        let mut trusted = Vec::new();
+        let (mut trusted, mut retired) = (Vec::new(), Vec::new());
         for one in known {
             let standing = match one.status {
                 AuthorityStatus::Prepared => AuthorityStanding::Prepared,
@@ -231,15 +231,32 @@ impl AuthorityKeeper {
                     let at = one.rotated_at.unwrap_or(one.created_at).to_offset_date_time();
                     AuthorityStanding::Rotated { at }
                 }
-                AuthorityStatus::Retired => continue,
+                AuthorityStatus::Retired => {
+                    match self.authority_of(one, known) {
+                        Ok(authority) => retired.push(authority),
+                        // Nobody depends on it any more.
+                        Err(error) => {
+                            let error = &error as &dyn std::error::Error;
+                            tracing::warn!(error, "a retired authority cannot be opened: its last list is not served");
+                        }
+                    }
+                    continue;
+                }
             };
-            let store = self.store(&slot_of(&one.created)?)?;
-            let certificates =
-                chain_of(&one.created, known).ok_or(AuthorityStartError::Unreadable(one.created.fingerprint))?;
-            let authority = CertificateAuthority::from_certificates(store, self.settings.clone(), certificates)?;
-            trusted.push(TrustedAuthority { authority: Arc::new(authority), standing });
+            trusted.push(TrustedAuthority { authority: self.authority_of(one, known)?, standing });
         }
-        Ok(AuthoritySet::new(trusted)?)
+        Ok(AuthoritySet::new(trusted)?.with_retired(retired))
+    }
+
+    fn authority_of(
+        &self,
+        one: &KnownAuthority,
+        known: &[KnownAuthority],
+    ) -> Result<Arc<CertificateAuthority>, AuthorityStartError> {
+        let store = self.store(&slot_of(&one.created)?)?;
+        let certificates =
+            chain_of(&one.created, known).ok_or(AuthorityStartError::Unreadable(one.created.fingerprint))?;
+        Ok(Arc::new(CertificateAuthority::from_certificates(store, self.settings.clone(), certificates)?))
     }
 
     /// Makes the first authority, or completes what an interrupted start has begun. Answers whether a root was made.

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use signalbeam_authn::http::extract::{JsonBody, PathParameter};
 use signalbeam_authn::http::problem::{Problem, ProblemBody};
 use signalbeam_authn::{Admin, ErrorCode, RequestContext};
-use signalbeam_domain::AuthorityId;
 use signalbeam_domain::authority::{AuthorityCommand, AuthorityStatus};
+use signalbeam_domain::{AuthorityId, RevocationReason};
 use signalbeam_event_store::execute::MAX_DECISIONS;
 use signalbeam_projections::authorities::{KnownAuthority, known_authorities};
 use utoipa::ToSchema;
@@ -33,12 +33,18 @@ pub(crate) struct RetireAuthority {
     /// to get new ones.
     #[serde(default)]
     force: bool,
+    /// What the revocation lists of the authority that signed its certificate say of it, in the words of RFC 5280, section
+    /// 5.3.1: `superseded`, which is the default, `cACompromise`, or another one. Of a root no list tells.
+    #[schema(value_type = Option<String>, example = "superseded")]
+    reason_code: Option<RevocationReason>,
 }
 
 /// Retire a certificate authority.
 ///
 /// It is trusted no longer: what it signed lets nobody in, and devices are told of it no more. Refused while devices still
-/// live by certificates of it, unless forced, and while it signs or vouches for one that is trusted.
+/// live by certificates of it, unless forced, and while it signs or vouches for one that is trusted. Its last revocation list
+/// is served until its `nextUpdate`, and where another authority of this installation signed its certificate, that one's
+/// list names it.
 #[utoipa::path(
     post, path = "/api/certificate-authorities/{id}/retire", tag = "Certificate authorities",
     operation_id = "retireCertificateAuthority",
@@ -74,7 +80,7 @@ pub(crate) async fn retire_certificate_authority(
         outcome
     } else {
         require_free(&api, one, &known, body.value.force).await?;
-        retire(&api, &cause, id).await?
+        retire(&api, &cause, id, body.value.reason_code).await?
     };
     api.reload_authorities().await?;
     tracing::info!(authority_id = %id, fingerprint = %one.created.fingerprint, "this certificate authority is retired");
@@ -114,9 +120,14 @@ async fn require_free(
     }
 }
 
-async fn retire(api: &CommandApi, cause: &Cause, id: AuthorityId) -> Result<Outcome, Problem> {
+async fn retire(
+    api: &CommandApi,
+    cause: &Cause,
+    id: AuthorityId,
+    reason_code: Option<RevocationReason>,
+) -> Result<Outcome, Problem> {
     for _ in 0..MAX_DECISIONS {
-        let write = step(api, id, AuthorityCommand::Retire).await?;
+        let write = step(api, id, AuthorityCommand::Retire { reason_code }).await?;
         if let Some(appended) = api.append(cause, vec![write]).await? {
             return Ok(appended.into());
         }

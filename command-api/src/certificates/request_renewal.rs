@@ -44,7 +44,7 @@ pub(crate) struct RequestRenewal {
     #[schema(value_type = Option<String>, format = DateTime)]
     start: Option<Timestamp>,
     /// Over how many hours the devices spread their renewals: 1 to 720, 24 by default.
-    #[schema(minimum = 1, maximum = 720, default = 24)]
+    #[schema(minimum = 1, maximum = 720)]
     spread_hours: Option<u16>,
     /// Why.
     #[schema(value_type = Option<String>, max_length = 512)]

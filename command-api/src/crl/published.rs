@@ -102,6 +102,11 @@ impl PublishedCrls {
         self.lists.send_modify(|lists| drop(lists.insert(authority, Arc::new(publication))));
     }
 
+    /// Serves an authority's lists no longer.
+    pub(super) fn withdraw(&self, authority: AuthorityId) {
+        self.lists.send_if_modified(|lists| lists.remove(&authority).is_some());
+    }
+
     /// Serves these authorities' lists and no others.
     pub(super) fn keep(&self, authorities: &[AuthorityId]) {
         self.lists.send_if_modified(|lists| {

@@ -173,15 +173,23 @@ impl CrlPublisher {
             known.clear();
             return Ok(PAUSE_WHILE_LOCKED);
         }
-        let authorities = self.api.trusted_authorities();
-        let ids: Vec<_> = authorities.iter().map(|authority| authority.id()).collect();
+        let current = self.api.authorities.current();
+        let trusted = current.trusted().iter().map(|one| (&one.authority, false));
+        // First those that need no key: the others wait for no store then.
+        let authorities: Vec<_> = current.retired().iter().map(|one| (one, true)).chain(trusted).collect();
+        let ids: Vec<_> = authorities.iter().map(|(authority, _)| authority.id()).collect();
         known.retain(|id, _| ids.contains(id));
         self.api.crls.keep(&ids);
         let mut outcome = Ok(LONGEST_PAUSE);
-        for authority in &authorities {
+        for (authority, is_retired) in authorities {
             let known = known.entry(authority.id()).or_default();
+            let looked_after = if is_retired {
+                self.serve_to_its_end(authority, known).await
+            } else {
+                self.look_after(authority, known).await
+            };
             // One that fails keeps none of the others from publishing.
-            outcome = match (self.look_after(authority, known).await, outcome) {
+            outcome = match (looked_after, outcome) {
                 (Ok(pause), Ok(shortest)) => Ok(shortest.min(pause)),
                 (Err(error), _) | (_, Err(error)) => Err(error),
             };
@@ -209,6 +217,21 @@ impl CrlPublisher {
         }
         // Others publish all the time; what they publish is served at the next round.
         Ok(PAUSE_AFTER_FAILURE)
+    }
+
+    /// Serves the last lists of an authority that is retired for as long as they hold.
+    async fn serve_to_its_end(
+        &self,
+        authority: &Arc<CertificateAuthority>,
+        known: &mut Known,
+    ) -> Result<Duration, CrlError> {
+        self.catch_up(authority.id(), known).await?;
+        let end = known.authority.crls().last().map(|(last, _)| last.next_update);
+        let now = self.api.now();
+        if end.is_none_or(|end| end <= now) || !self.serve_last(authority, known).await? {
+            self.api.crls.withdraw(authority.id());
+        }
+        Ok(LONGEST_PAUSE)
     }
 
     /// Reads what the log has gained of the authority's stream.
@@ -249,7 +272,7 @@ impl CrlPublisher {
             made.map(|(complete, delta)| Publication::new(&published, complete, delta))
         };
         let Some(publication) = self.pool.run(made).await? else {
-            tracing::warn!("the last revocation lists cannot be made again from the log: publishing the next");
+            tracing::warn!("the last revocation lists cannot be made again from the log");
             return Ok(false);
         };
         self.api.crls.serve(id, publication);

@@ -177,7 +177,10 @@ impl Inner {
             etag: HeaderValue::from_str(&etag).map_err(|_| OcspFailure::InternalError)?,
         };
         let delivery = signed.delivery(assignment.position);
-        self.cache.keep(id.der, signed);
+        // The index knows devices' certificates alone: whether another one ended meanwhile only the tables tell.
+        if seen.is_some() || status != CertificateStatus::Good {
+            self.cache.keep(id.der, signed);
+        }
         Ok(delivery)
     }
 

@@ -46,7 +46,8 @@ impl List {
             _ => None,
         });
         let entry = |revoked: &x509_parser::revocation_list::RevokedCertificate<'_>| {
-            let serial: String = revoked.raw_serial().iter().map(|octet| format!("{octet:02x}")).collect();
+            let serial: String =
+                revoked.raw_serial().iter().fold(String::new(), |text, octet| text + &format!("{octet:02x}"));
             (serial, revoked.reason_code().map(|(_, reason)| reason.0))
         };
         Self {

@@ -32,7 +32,7 @@ async fn revoke(world: &World, certificate: &DeviceCertificate) -> u64 {
 #[tokio::test]
 async fn a_certificate_is_good_until_the_very_answer_after_its_revocation() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, certificate.serial_number());
     for _ in 0..3 {
@@ -53,7 +53,7 @@ async fn a_certificate_is_good_until_the_very_answer_after_its_revocation() {
 #[tokio::test]
 async fn what_was_replaced_is_revoked_as_superseded() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (device, old) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, old.serial_number());
     assert_eq!(responder.post(&asked).await.says(&asked), [Said::Good]);
@@ -67,7 +67,7 @@ async fn what_was_replaced_is_revoked_as_superseded() {
 #[tokio::test]
 async fn what_was_never_issued_is_unknown() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (device, certificate) = world.device_with_certificate(TENANT_A).await;
     let never = Asked::about(&responder, SerialNumber::from_random([0x55; 20]));
     for asked in [&never, &never.with_nonce(), &never] {
@@ -100,7 +100,7 @@ async fn what_was_never_issued_is_unknown() {
 #[tokio::test]
 async fn our_own_certificates_are_known_too() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let own = Asked::about(&responder, world.authority.serial_number());
     assert_eq!(responder.post(&own).await.says(&own), [Said::Good], "the root signed itself");
     let key = ServiceKey::generate().unwrap();
@@ -125,7 +125,7 @@ async fn our_own_certificates_are_known_too() {
 #[tokio::test]
 async fn several_certificates_are_answered_together_and_foreign_ones_are_unknown() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, good) = world.device_with_certificate(TENANT_A).await;
     let (_, bad) = world.device_with_certificate(TENANT_A).await;
     revoke(&world, &bad).await;
@@ -146,7 +146,7 @@ async fn several_certificates_are_answered_together_and_foreign_ones_are_unknown
 #[tokio::test]
 async fn a_request_in_the_path_is_read_in_every_spelling() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, certificate.serial_number());
     let plain = STANDARD.encode(&asked.der);
@@ -170,7 +170,7 @@ async fn a_request_in_the_path_is_read_in_every_spelling() {
 #[tokio::test]
 async fn caches_keep_an_answer_for_a_minute_and_ask_by_its_tag() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, certificate.serial_number());
     let path = format!("/ocsp/{}", URL_SAFE_NO_PAD.encode(&asked.der));

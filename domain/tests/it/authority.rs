@@ -37,7 +37,7 @@ fn rotated() -> Event {
 }
 
 fn retired() -> Event {
-    AuthorityRetired(NoDetails {}).into()
+    AuthorityRetired::default().into()
 }
 
 fn rotate() -> Command {
@@ -85,7 +85,7 @@ fn an_authority_never_changes_its_certificate() {
 
 #[test]
 fn nothing_can_be_done_with_an_unknown_authority() {
-    for command in [Command::Activate, rotate(), Command::Retire] {
+    for command in [Command::Activate, rotate(), Command::Retire { reason_code: None }] {
         given::<Authority>([]).when(command).then_refused(Error::Unknown);
     }
 }
@@ -122,14 +122,16 @@ fn an_authority_does_not_succeed_itself() {
 #[test]
 fn the_one_that_signs_is_replaced_before_it_is_retired() {
     let status = Status::Active;
-    that_is(status).when(Command::Retire).then_refused(Error::InvalidState { status, action: "retired" });
+    that_is(status)
+        .when(Command::Retire { reason_code: None })
+        .then_refused(Error::InvalidState { status, action: "retired" });
 }
 
 #[test]
 fn one_that_does_not_sign_is_retired_once() {
-    that_is(Status::Prepared).when(Command::Retire).then([retired()]);
-    that_is(Status::Rotated).when(Command::Retire).then([retired()]);
-    that_is(Status::Retired).when(Command::Retire).then_nothing();
+    that_is(Status::Prepared).when(Command::Retire { reason_code: None }).then([retired()]);
+    that_is(Status::Rotated).when(Command::Retire { reason_code: None }).then([retired()]);
+    that_is(Status::Retired).when(Command::Retire { reason_code: None }).then_nothing();
 }
 
 #[test]

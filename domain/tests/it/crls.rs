@@ -9,7 +9,6 @@ use signalbeam_domain::authority::{
     AuthorityStatus as Status, CrlContents, CrlDocument, CrlKind, CrlPublished, CrlSequence, DeltaEntry, Ending,
     ListedAs, Signature,
 };
-use signalbeam_domain::event::NoDetails;
 use signalbeam_domain::{Aggregate, Digest, Position, Timestamp};
 
 use crate::authority::creation;
@@ -75,7 +74,7 @@ fn nothing_in_a_list_goes_back() {
 
 #[test]
 fn an_authority_that_is_not_trusted_publishes_nothing() {
-    let retired = Event::from(AuthorityRetired(NoDetails {}));
+    let retired = Event::from(AuthorityRetired::default());
     let status = Status::Retired;
     given::<Authority>([creation().into(), retired])
         .when(Command::PublishCrl(first()))

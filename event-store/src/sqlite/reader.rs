@@ -12,6 +12,7 @@ use crate::ledger::KnownCommand;
 use crate::port::{EventReader, Filter, Page, Recorded, RecordedCommand, StoreError, Subscription};
 use crate::sqlite::database::{self, OpenError};
 use crate::sqlite::known::json_texts;
+use crate::sqlite::recent::Recent;
 use crate::sqlite::{KIND, copy, row};
 use crate::subscription;
 
@@ -24,6 +25,8 @@ const SCANNED_MAX: u64 = 16_384;
 pub struct SqliteEventReader {
     pool: SqlitePool,
     head: watch::Receiver<Position>,
+    /// Without a writer nothing is ever known here, and everything is read from the file.
+    recent: Recent,
     /// Of a reader without a writer: never sends, and ends the subscriptions when it goes.
     _own_head: Option<watch::Sender<Position>>,
 }
@@ -36,7 +39,7 @@ impl SqliteEventReader {
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         database::recognise(path.as_ref(), &KIND).await?;
         let (own_head, head) = watch::channel(Position::default());
-        Ok(Self { pool: database::readers(path.as_ref()), head, _own_head: Some(own_head) })
+        Ok(Self { pool: database::readers(path.as_ref()), head, recent: Recent::default(), _own_head: Some(own_head) })
     }
 
     /// Opens an existing log for reading, and leaves no file beside it where nobody writes to it at the moment.
@@ -47,15 +50,15 @@ impl SqliteEventReader {
         let options = copy::reading(path.as_ref());
         database::recognise_by(path.as_ref(), &KIND, &options).await?;
         let (own_head, head) = watch::channel(Position::default());
-        Ok(Self { pool: database::readers_by(options), head, _own_head: Some(own_head) })
+        Ok(Self { pool: database::readers_by(options), head, recent: Recent::default(), _own_head: Some(own_head) })
     }
 
     pub(super) fn committed(&self) -> watch::Receiver<Position> {
         self.head.clone()
     }
 
-    pub(super) fn beside_writer(path: &Path, head: watch::Receiver<Position>) -> Self {
-        Self { pool: database::readers(path), head, _own_head: None }
+    pub(super) fn beside_writer(path: &Path, head: watch::Receiver<Position>, recent: Recent) -> Self {
+        Self { pool: database::readers(path), head, recent, _own_head: None }
     }
 
     /// Closes the connections. Reads that come later fail.
@@ -128,10 +131,15 @@ impl EventReader for SqliteEventReader {
     }
 
     fn subscribe(&self, after: Position) -> Subscription {
-        let pool = self.pool.clone();
+        let (pool, recent) = (self.pool.clone(), self.recent.clone());
         let read = move |after| {
-            let pool = pool.clone();
-            async move { page(&pool, after, subscription::PAGE).await }
+            let (pool, known) = (pool.clone(), recent.behind(after, subscription::PAGE));
+            async move {
+                match known {
+                    Some(page) => Ok(page),
+                    None => page(&pool, after, subscription::PAGE).await,
+                }
+            }
         };
         subscription::start(read, self.head.clone(), after)
     }

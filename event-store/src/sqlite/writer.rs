@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::ledger::{KnownCommand, Ledger, PreparedBatch, Tail, Verdict};
 use crate::port::{AppendError, Recorded, StoreError};
 use crate::sqlite::database::{Database, close_writer};
+use crate::sqlite::recent::Recent;
 use crate::sqlite::write_health::WriteHealth;
 use crate::sqlite::{known, queue, row};
 
@@ -46,6 +47,7 @@ struct Writer {
     clock: Arc<dyn Clock>,
     head: watch::Sender<Position>,
     health: WriteHealth,
+    recent: Recent,
     /// Absent after a failure: what was committed is unknown then, so connection and tail are taken anew.
     open: Option<Open>,
 }
@@ -61,10 +63,12 @@ pub(super) async fn start(
     requests: mpsc::Receiver<Request>,
     clock: Arc<dyn Clock>,
     health: WriteHealth,
+    recent: Recent,
 ) -> Result<watch::Receiver<Position>, sqlx::Error> {
     let open = Open::new(&database).await?;
+    recent.begin(open.tail.position);
     let (head, receiver) = watch::channel(open.tail.position);
-    tokio::spawn(Writer { database, clock, head, health, open: Some(open) }.run(requests));
+    tokio::spawn(Writer { database, clock, head, health, recent, open: Some(open) }.run(requests));
     Ok(receiver)
 }
 
@@ -128,6 +132,7 @@ impl Writer {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 self.open = None;
+                self.recent.forget();
                 self.health.failed();
                 let error = StoreError::because("append")(error);
                 tracing::warn!(batches = answers.len(), error = %error.source, "appending to the event log failed");
@@ -145,7 +150,11 @@ impl Writer {
     async fn commit(&mut self, batches: Vec<PreparedBatch>) -> Result<Vec<Outcome>, sqlx::Error> {
         let open = match &mut self.open {
             Some(open) => open,
-            closed => closed.insert(Open::new(&self.database).await?),
+            closed => {
+                let open = closed.insert(Open::new(&self.database).await?);
+                self.recent.begin(open.tail.position);
+                open
+            }
         };
         let named: Vec<&PreparedBatch> = batches.iter().collect();
         let mut ledger = known::ledger(&mut open.connection, open.tail, &named).await?;
@@ -154,6 +163,7 @@ impl Writer {
             self.health.succeeded();
         }
         open.tail = ledger.tail;
+        self.recent.add(appended(&outcomes));
         let position = open.tail.position;
         self.head.send_if_modified(|head| std::mem::replace(head, position) != position);
         Ok(outcomes)
@@ -181,17 +191,22 @@ fn judge(
     (outcomes, commands)
 }
 
+/// The events of the batches that were accepted, in the order of the log.
+fn appended(outcomes: &[Outcome]) -> impl Iterator<Item = &Recorded> {
+    let appended = outcomes.iter().filter_map(|outcome| match outcome {
+        Ok(Written::Appended { events, .. }) => Some(events),
+        _ => None,
+    });
+    appended.flatten()
+}
+
 /// Inserts all in one transaction and commits it, in one turn of the connection's thread; false where there was nothing.
 async fn insert(
     connection: &mut SqliteConnection,
     outcomes: &[Outcome],
     commands: &[(Digest, KnownCommand)],
 ) -> Result<bool, sqlx::Error> {
-    let appended = outcomes.iter().filter_map(|outcome| match outcome {
-        Ok(Written::Appended { events, .. }) => Some(events),
-        _ => None,
-    });
-    let events: Vec<&Recorded> = appended.flatten().collect();
+    let events: Vec<&Recorded> = appended(outcomes).collect();
     if events.is_empty() && commands.is_empty() {
         return Ok(false);
     }

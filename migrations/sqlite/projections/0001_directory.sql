@@ -127,6 +127,7 @@ CREATE TABLE device_certificates (
     renewal_of        TEXT,                    -- the serial number of the certificate that it renewed
     not_before        TEXT NOT NULL,           -- the first moment of its validity; back-dated for slow clocks
     authority_id      TEXT NOT NULL,           -- who signed it; a certificate authority's own id in its own row
+    issuer_authority_id TEXT,                  -- in an intermediate authority's own row: who signed it, where that is one of ours
     issued_by         TEXT NOT NULL,
     origin            TEXT NOT NULL CHECK (origin IN ('issued', 'imported')), -- imported: by another authority
     foreign_serial_number TEXT,                -- of an imported one: the serial number that its own authority gave it
@@ -160,6 +161,8 @@ CREATE INDEX device_certificates_ended ON device_certificates (authority_id, end
     WHERE ended_position IS NOT NULL AND type = 'Device';
 CREATE INDEX device_certificates_revoked ON device_certificates (authority_id, revocation_position)
     WHERE revocation_position IS NOT NULL AND type = 'Device';
+CREATE INDEX device_certificates_ended_authorities ON device_certificates (issuer_authority_id, ended_position)
+    WHERE ended_position IS NOT NULL AND type = 'IntermediateCA';
 
 -- One row a revocation of admin tokens: of one by its id, or of all that this installation issued before a moment.
 CREATE TABLE admin_token_revocations (

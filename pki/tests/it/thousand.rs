@@ -34,16 +34,16 @@ fn profiles() -> [Arc<Profile>; 3] {
         profile("gateway", |settings| {
             settings.extended_key_usages =
                 ["client_auth", "server_auth", "1.3.6.1.4.1.99999.3"].map(str::to_owned).to_vec();
-            settings.subject = "CN=gateway {deviceId}, serialNumber={tenantId}, OU=Gäste\\, Tore, O=Example, L=Bonn, \
+            "CN=gateway {deviceId}, serialNumber={tenantId}, OU=Gäste\\, Tore, O=Example, L=Bonn, \
                                 ST=NRW, C=DE"
-                .to_owned();
+                .clone_into(&mut settings.subject);
             settings.dns_names = vec!["{deviceId}.gateways.example.com".to_owned(), "gw-{deviceId}.lan".to_owned()];
             settings.extensions =
                 vec!["1.3.6.1.4.1.99999.1=0403010203".to_owned(), "1.3.6.1.4.1.99999.2=0500".to_owned()];
             settings.backdating_minutes = 1_440;
         }),
         profile("brief", |settings| {
-            settings.subject = "CN={deviceId}".to_owned();
+            "CN={deviceId}".clone_into(&mut settings.subject);
             (settings.min_validity_days, settings.validity_days, settings.max_validity_days) = (1, 1, 1);
             settings.backdating_minutes = 0;
         }),

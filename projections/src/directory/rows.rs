@@ -149,6 +149,7 @@ row! {
         renewal_of: Option<SerialNumber>,
         not_before: Timestamp,
         authority_id: AuthorityId,
+        issuer_authority_id: Option<AuthorityId>,
         issued_by: String,
         origin: CertificateOrigin,
         foreign_serial_number: Option<String>,
@@ -320,4 +321,5 @@ pub(super) struct AuthorityEnd {
     pub(super) revoked_at: Timestamp,
     pub(super) revoked_by: String,
     pub(super) ended_position: Position,
+    pub(super) revocation_reason_code: RevocationReason,
 }

@@ -89,6 +89,8 @@ UPDATE device_certificates SET
     standing = 'revoked',
     revoked_at = coalesce(revoked_at, ended ->> 'revoked_at'),
     revoked_by = ended ->> 'revoked_by',
-    ended_position = coalesce(ended_position, ended ->> 'ended_position')
+    revocation_reason_code = coalesce(revocation_reason_code, ended ->> 'revocation_reason_code'),
+    ended_position = coalesce(ended_position, ended ->> 'ended_position'),
+    revocation_position = coalesce(revocation_position, ended ->> 'ended_position')
 FROM (SELECT value AS ended FROM jsonb_each($1))
 WHERE authority_id = ended ->> 'authority_id' AND type <> 'Device'";

@@ -28,7 +28,8 @@ mod tests {
     #[test]
     fn a_name_is_kept_once() {
         let first = profile_label("sensor");
-        assert!(std::ptr::eq(first, profile_label(&"sensor".to_owned())));
+        let same = String::from("sensor");
+        assert!(std::ptr::eq(first, profile_label(&same)));
         assert_eq!((first, profile_label("")), ("sensor", ""));
     }
 }

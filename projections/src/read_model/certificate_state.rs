@@ -16,17 +16,19 @@ pub struct CertificateState {
     pub standing: Standing,
     /// When it did.
     pub revoked_at: Option<Timestamp>,
-    /// Why, where it was revoked.
+    /// Why it did, where that was said.
     pub reason: RevocationReason,
 }
 
-/// The rows of intermediate authorities name the authority itself, not the one that signed it.
-const QUERY: &str = "SELECT authority_id, standing, superseded_by, revoked_at, revocation_reason_code FROM device_certificates \
-    WHERE serial_number = $1 AND type <> 'IntermediateCA' \
+/// The rows of intermediate authorities name the authority itself; one whose signer is none of ours is not answered for.
+const QUERY: &str = "SELECT coalesce(issuer_authority_id, authority_id) AS authority_id, standing, superseded_by, \
+        revoked_at, revocation_reason_code \
+    FROM device_certificates \
+    WHERE serial_number = $1 AND (type <> 'IntermediateCA' OR issuer_authority_id IS NOT NULL) \
     UNION ALL SELECT authority_id, 'active', NULL, NULL, NULL FROM service_certificates WHERE serial_number = $1 LIMIT 1";
 
 impl ReadModel {
-    /// What became of a certificate: a device's, an authority's that signed itself, or one of our own. `None` for one that
+    /// What became of a certificate: a device's, an authority's, or one of our own for a service. `None` for one that
     /// was never issued.
     ///
     /// # Errors

@@ -89,6 +89,18 @@ impl ReadModel {
         query.fetch_one(self.tables.readers()).await?.integer("number")
     }
 
+    /// How many device certificates have neither ended nor expired, and how many of those were issued since a moment.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the tables do not answer.
+    pub async fn live_certificates_since(&self, since: Timestamp, now: Timestamp) -> Result<(u64, u64), ReadError> {
+        let query = "SELECT count(*) AS number, count(CASE WHEN issued_at >= $1 THEN 1 END) AS fresh \
+                     FROM device_certificates WHERE revoked_at IS NULL AND type = 'Device' AND expires_at >= $2";
+        let query = sqlx::query(query).bind(since.to_string()).bind(now.to_string());
+        let row = query.fetch_one(self.tables.readers()).await?;
+        Ok((row.integer("number")?, row.integer("fresh")?))
+    }
+
     /// How many device certificates have neither ended nor expired and will expire within so many days, for each threshold.
     ///
     /// # Errors

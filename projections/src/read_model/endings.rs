@@ -44,10 +44,16 @@ const ENDED: &str = "\
     SELECT serial_number, revoked_at, expires_at, ended_position, revocation_position, \
         revocation_reason_code \
     FROM device_certificates INDEXED BY device_certificates_ended \
-    WHERE type = 'Device' AND authority_id = $1 AND ended_position <= $2 AND expires_at < $3 AND ended_position > $4";
+    WHERE type = 'Device' AND authority_id = $1 AND ended_position <= $2 AND expires_at < $3 AND ended_position > $4 \
+    UNION ALL \
+    SELECT serial_number, revoked_at, expires_at, ended_position, revocation_position, \
+        revocation_reason_code \
+    FROM device_certificates INDEXED BY device_certificates_ended_authorities \
+    WHERE type = 'IntermediateCA' AND issuer_authority_id = $1 AND ended_position <= $2 \
+        AND (expires_at >= $3 OR ended_position > $4)";
 
 impl ReadModel {
-    /// The certificates of an authority that ended up to a position, in the order in which they did, without those that
+    /// The certificates that an authority signed, devices' and other authorities', and that ended up to a position, in the order in which they did, without those that
     /// `departed` leaves out: ended up to that position, and past their validity before that moment.
     ///
     /// The answer is the same whenever it is asked, once the tables have come to the position.
@@ -83,7 +89,9 @@ impl ReadModel {
         let tables_at = Checkpoint::read(&mut snapshot).await?.position;
         let (has_revocation, has_any) = sqlx::query_as(
             "SELECT EXISTS (SELECT 1 FROM device_certificates \
-                WHERE type = 'Device' AND authority_id = $1 AND revocation_position > $2), \
+                WHERE type = 'Device' AND authority_id = $1 AND revocation_position > $2) \
+                OR EXISTS (SELECT 1 FROM device_certificates \
+                WHERE type = 'IntermediateCA' AND issuer_authority_id = $1 AND ended_position > $2), \
              EXISTS (SELECT 1 FROM device_certificates \
                 WHERE type = 'Device' AND authority_id = $1 AND ended_position > $2)",
         )

@@ -478,7 +478,7 @@ impl Fleet {
         let Some(device_id) = self.devices.get(nth).copied() else { return };
         if let Some(certificate) = self.certificates(device_id).await.issued().get(which) {
             let serial_number = certificate.serial_number();
-            let seen = Sighting { sign: ReuseSign::AskedForAnotherKey, from: None };
+            let seen = Sighting { sign: ReuseSign::PresentedAfterSuccession, from: None };
             self.decide_certificates(nth, CertificateCommand::SuspectReuse { serial_number, seen }).await;
         }
     }
@@ -532,7 +532,7 @@ impl Fleet {
     async fn retire_authority(&mut self) {
         let Some(authority_id) = self.authorities.first().copied() else { return };
         let stream = StreamId::certificate_authority(authority_id);
-        self.decide_untenanted::<Authority>(stream, AuthorityCommand::Retire).await;
+        self.decide_untenanted::<Authority>(stream, AuthorityCommand::Retire { reason_code: None }).await;
     }
 
     async fn decide_device(&mut self, nth: usize, command: DeviceCommand) {

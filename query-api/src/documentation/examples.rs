@@ -71,6 +71,7 @@ const TABLE: &[Row] = &[
     answer("importCertificates", "200", "An answer", example!("import-certificates.response")),
     request("revokeCertificates", "A request", example!("revoke-certificates.request")),
     answer("revokeCertificates", "200", "An answer", example!("revoke-certificates.response")),
+    answer("revokeCertificates", "202", "So far", example!("revoke-certificates.accepted.response")),
     answer("listCertificates", "200", "An answer", example!("list-certificates.response")),
     answer("listCertificatesOfDevice", "200", "An answer", example!("list-certificates.response")),
     answer("getCertificate", "200", "An answer", example!("get-certificate.response")),

@@ -2,6 +2,7 @@
 
 pub(crate) mod facts;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -33,7 +34,7 @@ use signalbeam_pki::authority::AuthoritySettings;
 use signalbeam_pki::{Authorities, BlockingPool, CaKeyType, CertificateAuthority, MemoryKeyStore};
 use signalbeam_projections::usage::keep_counting;
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Tables};
-use signalbeam_query_api::{CaCertificates, Parts, QueryApi};
+use signalbeam_query_api::{AuthorityCertificate, CaCertificates, Parts, QueryApi};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
@@ -166,7 +167,13 @@ impl World {
             clock: clock.clone(),
             ca: {
                 let (pem, root_der) = (authority.certificate_pem(), authority.root_der().to_vec());
-                Arc::new(move || CaCertificates { pem: pem.clone(), root_der: root_der.clone() })
+                let own = AuthorityCertificate { der: authority.certificate_der().to_vec(), pem: pem.clone() };
+                let by_authority = BTreeMap::from([(authority.id(), own)]);
+                Arc::new(move || CaCertificates {
+                    pem: pem.clone(),
+                    root_der: root_der.clone(),
+                    by_authority: by_authority.clone(),
+                })
             },
             renewal_window_days: Arc::new(|profile| if profile == "device" { WINDOW_DAYS } else { 0 }),
         });

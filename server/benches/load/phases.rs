@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::client::{Wire, config};
+use crate::client::{Target, Wire, config};
 use crate::world::World;
 
 /// What a phase came to.
@@ -37,23 +37,22 @@ impl Figure {
     }
 }
 
-/// What a connection sends, and as whom: `None` without a certificate.
+pub(crate) fn microseconds_since(started: Instant) -> u32 {
+    u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX)
+}
+
+/// What a connection sends, and where.
 pub(crate) struct Load {
     pub(crate) request: Vec<u8>,
-    pub(crate) tls: Arc<rustls::ClientConfig>,
+    pub(crate) target: Target,
 }
 
 /// Sends the same request over and over on each of many connections that stay open.
-pub(crate) async fn kept_alive(
-    world: &World,
-    connections: usize,
-    duration: Duration,
-    load: impl Fn(usize) -> Load,
-) -> Figure {
+pub(crate) async fn kept_alive(connections: usize, duration: Duration, load: impl Fn(usize) -> Load) -> Figure {
     let mut wires = Vec::with_capacity(connections);
     for number in 0..connections {
-        let load = load(number % world.devices.len());
-        let mut wire = Wire::connect(world.address, load.tls).await.unwrap();
+        let load = load(number);
+        let mut wire = Wire::connect(&load.target).await.unwrap();
         assert_eq!(wire.exchange(&load.request).await.unwrap().status, 200, "the first request of a connection");
         wires.push((wire, load.request));
     }
@@ -67,7 +66,7 @@ pub(crate) async fn kept_alive(
             while started.elapsed() < duration {
                 let sent = Instant::now();
                 let answer = wire.exchange(&request).await.unwrap();
-                samples.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
+                samples.push(microseconds_since(sent));
                 if answer.status != 200 {
                     errors.fetch_add(1, Ordering::Relaxed);
                 }
@@ -82,23 +81,49 @@ pub(crate) async fn kept_alive(
     figure
 }
 
+/// Sends each request once, spread over so many connections that stay open; each must be answered with this status.
+pub(crate) async fn each_once(connections: usize, target: &Target, requests: &[Vec<u8>], status: u16) -> Figure {
+    let mut clients = Vec::with_capacity(connections);
+    for first in 0..connections {
+        let own: Vec<_> = requests.iter().skip(first).step_by(connections).cloned().collect();
+        clients.push((Wire::connect(target).await.unwrap(), own));
+    }
+    let started = Instant::now();
+    let mut tasks = JoinSet::new();
+    for (mut wire, requests) in clients {
+        tasks.spawn(async move {
+            let mut samples = Vec::with_capacity(requests.len());
+            for request in &requests {
+                let sent = Instant::now();
+                let answer = wire.exchange(request).await.unwrap();
+                samples.push(microseconds_since(sent));
+                assert_eq!(answer.status, status, "{}", String::from_utf8_lossy(answer.body()));
+            }
+            samples
+        });
+    }
+    let samples = tasks.join_all().await.concat();
+    Figure::new(samples, 0, started.elapsed())
+}
+
 /// Opens a connection with a certificate, sends one heartbeat, closes it; and again.
 pub(crate) async fn handshakes(world: &World, clients: usize, duration: Duration, resumes: bool) -> Figure {
     let started = Instant::now();
     let mut tasks = JoinSet::new();
     for number in 0..clients {
         let device = number % world.devices.len();
-        let tls = config(&world.root, Some(&world.devices[device].identity), resumes);
-        let (address, request) = (world.address, world.heartbeat_by_certificate(device).request);
+        let tls = config(&world.server.root, Some(&world.devices[device].identity), resumes);
+        let target = Target { tls: Some(tls), ..world.server.https() };
+        let request = world.heartbeat_by_certificate(device).request;
         tasks.spawn(async move {
             let (mut samples, mut errors) = (Vec::new(), 0);
             let mut is_first = true;
             while started.elapsed() < duration {
                 let opened = Instant::now();
-                let mut wire = Wire::connect(address, Arc::clone(&tls)).await.unwrap();
+                let mut wire = Wire::connect(&target).await.unwrap();
                 let answer = wire.exchange(&request).await.unwrap();
                 errors += u64::from(answer.status != 200 || wire.is_resumed() != (resumes && !is_first));
-                samples.push(u32::try_from(opened.elapsed().as_micros()).unwrap_or(u32::MAX));
+                samples.push(microseconds_since(opened));
                 is_first = false;
             }
             (samples, errors)

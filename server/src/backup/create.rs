@@ -3,7 +3,7 @@
 //! The authentication log is copied before the event log: whatever an attempt refers to was recorded before it, so nothing
 //! in the copy of the one points beyond the copy of the other. The keys are read before both and compared after both.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -92,11 +92,19 @@ fn check(data_dir: &Path, output: &Path) -> Result<PathBuf, BackupError> {
     Ok(folder)
 }
 
-/// The keys, the certificates and the configuration; without secrets only the authority's certificate.
+/// The folders of the authorities' keys: the first one's, and one a key slot in it.
+fn authority_folders(data_dir: &Path) -> Result<Vec<String>, BackupError> {
+    let slots = inner_names(&data_dir.join(AUTHORITY_FOLDER), FileType::is_dir)?;
+    let slots = slots.into_iter().map(|slot| format!("{AUTHORITY_FOLDER}/{slot}"));
+    Ok(std::iter::once(AUTHORITY_FOLDER.to_owned()).chain(slots).collect())
+}
+
+/// The keys, the certificates and the configuration; without secrets only the authorities' certificates.
 fn small_files(data_dir: &Path, with_secrets: bool) -> Result<Vec<SmallFile>, BackupError> {
-    let mut paths = vec![format!("{AUTHORITY_FOLDER}/{AUTHORITY_CERTIFICATE}")];
+    let authorities = authority_folders(data_dir)?;
+    let mut paths: Vec<_> = authorities.iter().map(|folder| format!("{folder}/{AUTHORITY_CERTIFICATE}")).collect();
     if with_secrets {
-        for folder in [AUTHORITY_FOLDER, TLS_FOLDER] {
+        for folder in authorities.iter().map(String::as_str).chain([TLS_FOLDER]) {
             paths.extend(names_in(&data_dir.join(folder))?.into_iter().map(|name| format!("{folder}/{name}")));
         }
         paths.extend([ADMIN_KEY_FILE, MAC_KEY_FILE, config::FILE_NAME].map(str::to_owned));
@@ -118,6 +126,11 @@ fn small_files(data_dir: &Path, with_secrets: bool) -> Result<Vec<SmallFile>, Ba
 
 /// The plain files of a folder that are no drafts; none where there is no such folder.
 fn names_in(folder: &Path) -> Result<Vec<String>, BackupError> {
+    inner_names(folder, FileType::is_file)
+}
+
+/// What there is of a kind in a folder and is no draft.
+fn inner_names(folder: &Path, is_wanted: fn(&FileType) -> bool) -> Result<Vec<String>, BackupError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -126,10 +139,10 @@ fn names_in(folder: &Path) -> Result<Vec<String>, BackupError> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(io_error("read", folder))?;
-        let is_file = entry.file_type().map_err(io_error("inspect", folder))?.is_file();
+        let is_wanted = is_wanted(&entry.file_type().map_err(io_error("inspect", folder))?);
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_draft = Path::new(&name).extension().is_some_and(|kind| kind == "new") || name.starts_with('.');
-        if is_file && !is_draft {
+        if is_wanted && !is_draft {
             names.push(name);
         }
     }
@@ -206,7 +219,9 @@ impl Draft {
     }
 
     fn publish(mut self, output: &Path, folder: &Path) -> Result<(), BackupError> {
-        for inner in [AUTHORITY_FOLDER, TLS_FOLDER].map(|name| self.path.join(name)) {
+        let authorities = authority_folders(&self.path)?;
+        // The slots before the folder that names them.
+        for inner in authorities.iter().rev().map(String::as_str).chain([TLS_FOLDER]).map(|name| self.path.join(name)) {
             if inner.is_dir() {
                 sync_folder(&inner)?;
             }

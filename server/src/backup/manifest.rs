@@ -8,6 +8,7 @@ use signalbeam_event_store::Recorded;
 use signalbeam_event_store::sqlite::copy::AuditTail;
 
 use super::BackupError;
+use crate::serve::AUTHORITY_FOLDER;
 
 /// The manifest's file.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -123,14 +124,15 @@ impl Manifest {
     }
 }
 
-/// A name, or a name in a folder: a manifest may come from anywhere and must not write anywhere.
+/// A name, a name in a folder, or one in a key slot's folder: a manifest may come from anywhere and must not write anywhere.
 fn stays_inside(path: &str) -> bool {
     let mut count = 0;
     let is_plain = Path::new(path).components().all(|part| {
         count += 1;
         matches!(part, Component::Normal(_))
     });
-    is_plain && (1..=2).contains(&count) && path != MANIFEST_FILE
+    let deepest = if Path::new(path).starts_with(AUTHORITY_FOLDER) { 3 } else { 2 };
+    is_plain && (1..=deepest).contains(&count) && path != MANIFEST_FILE
 }
 
 #[cfg(test)]
@@ -139,10 +141,12 @@ mod tests {
 
     #[test]
     fn a_manifest_names_files_of_a_data_directory_and_no_others() {
-        for good in ["events.db", "ca/ca-key.pem"] {
+        for good in ["events.db", "ca/ca-key.pem", "ca/issuing-1/ca-key.pem"] {
             assert!(stays_inside(good), "{good}");
         }
-        for bad in ["", "/etc/passwd", "../events.db", "ca/../../x", "a/b/c", ".", "manifest.json"] {
+        for bad in
+            ["", "/etc/passwd", "../events.db", "ca/../../x", "a/b/c", "ca/b/../c", "ca/b/c/d", ".", "manifest.json"]
+        {
             assert!(!stays_inside(bad), "{bad}");
         }
     }

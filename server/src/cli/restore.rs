@@ -196,7 +196,7 @@ fn is_served(data_dir: &Path) -> Result<bool, Failure> {
 }
 
 /// Who types: whoever became somebody else by sudo is named as themselves.
-fn user() -> String {
+pub(super) fn user() -> String {
     let mut names = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
     let first = names.find_map(|name| parse_name(&name).ok());
     let uid = rustix::process::getuid().as_raw();

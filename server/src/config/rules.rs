@@ -114,6 +114,25 @@ fn authority(authority: &CertificateAuthority, found: &mut Vec<Broken>) {
     }
 }
 
+/// URLs that lead to the authority that signs, whoever signed the certificate that names them: after a rollover, and of an
+/// authority under another one, that is the wrong one.
+pub(super) fn urls_of_one_authority(authority: &CertificateAuthority) -> Vec<String> {
+    let urls = [
+        ("ca.crl_url", &authority.crl_url),
+        ("ca.delta_crl_url", &authority.delta_crl_url),
+        ("ca.issuer_url", &authority.issuer_url),
+    ];
+    let shared = urls.into_iter().filter(|(_, url)| url.as_deref().is_some_and(|url| !url.contains("{authority}")));
+    shared
+        .map(|(key, _)| {
+            format!(
+                "`{key}` has no `{{authority}}` in it: once another authority signs, certificates of the one before lead to \
+                 what is not its own"
+            )
+        })
+        .collect()
+}
+
 fn is_public_url(text: &str) -> bool {
     let Ok(uri) = text.parse::<Uri>() else { return false };
     let has_scheme = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);

@@ -159,7 +159,9 @@ pub struct CertificateAuthority {
     pub delta_crl_url: Option<String>,
     /// The URL that certificates name for OCSP. `SIGNALBEAM__CA__OCSP_URL`, default none: left out.
     pub ocsp_url: Option<String>,
-    /// The URL that certificates name for their issuer. `SIGNALBEAM__CA__ISSUER_URL`, default none: left out.
+    /// The URL that certificates name for their issuer's own; `{authority}` in it stands for the id of the authority that
+    /// signed the certificate, as in `http://pki.example.com/api/certificates/ca/{authority}`.
+    /// `SIGNALBEAM__CA__ISSUER_URL`, default none: left out.
     pub issuer_url: Option<String>,
     /// The passphrase under which the key's file is encrypted, for the environment; in files rather
     /// `key_passphrase_file`. `SIGNALBEAM__CA__KEY_PASSPHRASE`, default none: a new key is not encrypted.

@@ -207,6 +207,21 @@ fn a_variable_with_one_underscore_is_pointed_out() {
 }
 
 #[test]
+fn a_url_that_names_no_authority_is_pointed_out() {
+    let warnings = |crl_url: &str| {
+        let environment = [
+            ("SIGNALBEAM__CA__CRL_URL", crl_url),
+            ("SIGNALBEAM__CA__ISSUER_URL", "http://p/ca/{authority}"),
+            ("SIGNALBEAM__CA__OCSP_URL", "http://p/ocsp"),
+        ];
+        sources(None, &environment).1.warnings().unwrap()
+    };
+    assert_eq!(warnings("http://p/crl/{authority}"), Vec::<String>::new());
+    let told = warnings("http://p/crl");
+    assert!(told.len() == 1 && told[0].starts_with("`ca.crl_url` has no `{authority}` in it"), "{told:?}");
+}
+
+#[test]
 fn keys_are_retired_after_some_days_or_never() {
     let read = |toml: &str, environment: &[(&str, &str)]| {
         load(toml, environment).unwrap().authentication.api_key_retirement_days

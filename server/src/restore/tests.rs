@@ -25,11 +25,14 @@ fn quiet() -> Progress {
     Progress::new(|_| {})
 }
 
+const AUTHORITY_KEYS: [&str; 2] = ["ca/ca-key.pem", "ca/issuing-1/ca-key.pem"];
+const CERTIFICATES: [&str; 2] = ["ca/ca-cert.pem", "ca/issuing-1/ca-cert.pem"];
+
 /// A data directory with so many events and the files that a server makes.
 async fn installation(parent: &TempDir, name: &str, events: usize) -> PathBuf {
     let path = parent.path().join(name);
-    make_private_dir(&path.join("ca")).unwrap();
-    for key in KEYS.into_iter().chain(["ca/ca-cert.pem"]) {
+    make_private_dir(&path.join("ca/issuing-1")).unwrap();
+    for key in AUTHORITY_KEYS.into_iter().chain(KEYS).chain(CERTIFICATES) {
         write_private(&path.join(key), format!("{key} of {name}").as_bytes()).unwrap();
     }
     SqliteAuditLog::open(path.join(AUDIT_FILE), AuditDurability::Strict).await.unwrap().close().await;
@@ -105,7 +108,7 @@ async fn what_was_backed_up_comes_back_private_and_marked() {
         assert_eq!(fs::read(new.join(key)).unwrap(), fs::read(old.join(key)).unwrap());
     }
     for (name, (mode, _)) in contents(&new) {
-        let expected = if name == new.join(AUTHORITY_CERTIFICATE) { 0o644 } else { 0o600 };
+        let expected = if CERTIFICATES.iter().any(|certificate| name == new.join(certificate)) { 0o644 } else { 0o600 };
         assert_eq!(mode, expected, "{}", name.display());
     }
     assert_eq!(fs::metadata(new.join("ca")).unwrap().permissions().mode() & 0o777, 0o700);
@@ -185,12 +188,31 @@ async fn without_secrets_the_keys_of_the_replaced_directory_stay_or_are_named_as
     let manifest = back_up(&ours, &backup, false).await.unwrap();
     assert!(!manifest.has_secrets);
     let paths: Vec<_> = manifest.files.iter().map(|file| file.path.as_str()).collect();
-    assert_eq!(paths, [EVENTS_FILE, AUDIT_FILE, "ca/ca-cert.pem"]);
+    assert_eq!(paths, [&[EVENTS_FILE, AUDIT_FILE][..], &CERTIFICATES].concat());
     let elsewhere = restore_into(&backup, &parent.path().join("new"), false).await.unwrap();
-    assert_eq!(elsewhere.missing_keys, KEYS);
+    assert_eq!(elsewhere.missing_keys, [AUTHORITY_KEYS, KEYS].concat());
     let in_place = restore_into(&backup, &ours, true).await.unwrap();
     assert!(in_place.missing_keys.is_empty());
-    assert_eq!(fs::read_to_string(ours.join(KEYS[0])).unwrap(), "ca/ca-key.pem of ours");
+    for key in AUTHORITY_KEYS {
+        assert_eq!(fs::read_to_string(ours.join(key)).unwrap(), format!("{key} of ours"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_installation_whose_authorities_keys_are_elsewhere_none_is_missing() {
+    let parent = tempfile::tempdir().unwrap();
+    let ours = installation(&parent, "ours", 2).await;
+    for key in AUTHORITY_KEYS {
+        fs::remove_file(ours.join(key)).unwrap();
+    }
+    let (backup, without) = (parent.path().join("backup"), parent.path().join("without"));
+    back_up(&ours, &backup, true).await.unwrap();
+    back_up(&ours, &without, false).await.unwrap();
+    let restored = restore_into(&backup, &parent.path().join("new"), false).await.unwrap();
+    assert!(restored.missing_keys.is_empty(), "{:?}", restored.missing_keys);
+    let in_place = restore_into(&without, &ours, true).await.unwrap();
+    assert!(in_place.missing_keys.is_empty(), "{:?}", in_place.missing_keys);
+    assert!(CERTIFICATES.iter().all(|certificate| ours.join(certificate).exists()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

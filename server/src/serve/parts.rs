@@ -7,33 +7,31 @@ use std::time::Duration;
 use axum::Router;
 use signalbeam_authn::authenticator::Parts as AuthenticatorParts;
 use signalbeam_authn::secrets::SecretKeeper;
-use signalbeam_authn::{AuthenticationPolicy, Authenticator, Limits};
-use signalbeam_command_api::authorities::{AuthorityKeeper, Hierarchy};
+use signalbeam_authn::{Authenticator, Limits};
+use signalbeam_command_api::authorities::AuthorityKeeper;
 use signalbeam_command_api::{
-    CommandApi, CommandPolicy, OcspParts, OcspResponder, OcspSettings, Parts as CommandParts, PublishedCrls,
-    ocsp_routes,
+    CommandApi, CommandPolicy, OcspParts, OcspResponder, Parts as CommandParts, PublishedCrls, ocsp_routes,
 };
-use signalbeam_domain::{OutOfBounds, Position, ValidityBounds};
-use signalbeam_event_store::audit::AuditDurability;
+use signalbeam_domain::Position;
 use signalbeam_event_store::{Clock, EventReader, FloodGuard, OcspAnswerRecorder, SqliteAuditLog, SqliteEventStore};
-use signalbeam_pki::profile::PublishedUrls;
-use signalbeam_pki::{
-    Authorities, AuthoritySettings, CaKeyType, DeviceKeyGenerator, ProfileSet, Profiles, PublishedUrl, TrustDomain,
-};
+use signalbeam_pki::{Authorities, CertificateAuthority, DeviceKeyGenerator, Profiles};
 use signalbeam_projections::{CredentialIndex, Freshness, Projector, ReadModel, Surroundings, Tables};
-use signalbeam_query_api::{CaCertificates, Parts as QueryParts, QueryApi, documentation};
+use signalbeam_query_api::{AuthorityCertificate, CaCertificates, Parts as QueryParts, QueryApi, documentation};
 use tokio::sync::watch;
 
 use super::key_stores::{WatchedKeyStores, key_stores};
 use super::log_guard::{Finding, LogGuard};
 use super::measured_store::MeasuredStore;
 use super::secrets::Secrets;
+use super::settings::{
+    authentication_policy, authority_settings, command_policy, durability, hierarchy, ocsp_settings, profile_set,
+};
 use super::{AUDIT_FILE, EVENTS_FILE, PROJECTIONS_FILE};
 use super::{AuthorityStartError, StartError, audit_upkeep, limits};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
+use crate::oidc;
 use crate::server_certificate::Issuance;
-use crate::{oidc, profiles};
 
 /// What a running server consists of.
 pub(super) struct Parts {
@@ -43,7 +41,8 @@ pub(super) struct Parts {
     pub(super) flood_guard: Arc<FloodGuard>,
     /// Takes what is said of certificates.
     pub(super) ocsp_answers: Arc<OcspAnswerRecorder>,
-    ocsp: OcspSettings,
+    /// One for every listener: what it keeps, and the certificates that it signs with, serve all.
+    ocsp: OcspResponder,
     pub(super) audit_settings: watch::Sender<config::Audit>,
     pub(super) data_dir: PathBuf,
     /// Where the authorities' keys are.
@@ -82,21 +81,9 @@ impl Parts {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StartError> {
         let oidc = oidc::verifier(&config.oidc)?;
-        let profiles = Profiles::new(profiles(config)?);
-        let store = SqliteEventStore::open(data_dir.join(EVENTS_FILE), Arc::clone(&clock)).await?;
-        let store = Arc::new(store);
-        let head_found = store.head().await?;
-        Secrets::check(data_dir)?;
-        // Before the tables are opened: those of another log are thrown away, and they may be the only witness.
-        let finding = Finding::look(data_dir.path(), config, &*store, &*clock).await?;
-        let tables = Tables::open(&data_dir.join(PROJECTIONS_FILE), &*store).await?;
-        let projector = Arc::new(Projector::start(Arc::clone(&store) as _, tables.clone()));
-        let freshness = Freshness::new(Arc::clone(&projector));
-        let store = Arc::new(MeasuredStore::new(store, freshness.clone()));
-        let audit = Arc::new(SqliteAuditLog::open(data_dir.join(AUDIT_FILE), durability(&config.audit)).await?);
-        let failure_limit = audit_upkeep::failure_limit(&config.audit);
-        let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
-        let ocsp_answers = Arc::new(OcspAnswerRecorder::new(Arc::clone(&audit) as _));
+        let profiles = Profiles::new(profile_set(config)?);
+        let Logs { stores, projector, freshness, head_found, finding } = Logs::open(data_dir, config, &clock).await?;
+        let store = Arc::clone(&stores.store);
         let settings = authority_settings(&config.ca)?;
         Secrets::make_for_new_log(data_dir, head_found)?;
         let key_stores = key_stores(config, data_dir).map_err(AuthorityStartError::from)?;
@@ -107,12 +94,12 @@ impl Parts {
         let secrets = Secrets::obtain(data_dir, head_found)?;
         let keeper = Arc::new(secrets.keeper(config.authentication.bcrypt_cost));
 
-        let index = CredentialIndex::start(Arc::clone(&store) as _, Some(tables));
+        let index = CredentialIndex::start(Arc::clone(&store) as _, Some(stores.tables.clone()));
         let limits = Arc::new(limits::limits(config));
         let authenticator = Arc::new(Authenticator::new(AuthenticatorParts {
             store: Arc::clone(&store) as _,
             index: Arc::clone(&index),
-            audit: Arc::clone(&flood_guard) as _,
+            audit: Arc::clone(&stores.flood_guard) as _,
             clock: Arc::clone(&clock),
             admins: secrets.admin_tokens(oidc),
             keeper: Arc::clone(&keeper),
@@ -121,14 +108,25 @@ impl Parts {
             limits: Arc::clone(&limits),
         }));
         let guard = Arc::new(finding.into_guard(authenticator.log_lock().clone()));
-        let policy = command_policy(config)?;
+        let ocsp = OcspResponder::new(OcspParts {
+            authorities: authorities.clone(),
+            store: Arc::clone(&store) as _,
+            index: Arc::clone(&index),
+            read_model: ReadModel::new(stores.tables.clone()),
+            freshness: freshness.clone(),
+            authenticator: Arc::clone(&authenticator),
+            limits: Arc::clone(&limits),
+            answers: Arc::clone(&stores.ocsp_answers),
+            clock: Arc::clone(&clock),
+            settings: ocsp_settings(&config.pki),
+        });
         let head_at_start = store.head().await?;
         Ok(Arc::new(Self {
             store,
-            audit,
-            flood_guard,
-            ocsp_answers,
-            ocsp: ocsp_settings(&config.pki),
+            audit: stores.audit,
+            flood_guard: stores.flood_guard,
+            ocsp_answers: stores.ocsp_answers,
+            ocsp,
             audit_settings: watch::Sender::new(config.audit.clone()),
             data_dir: data_dir.join(""),
             key_stores,
@@ -145,7 +143,7 @@ impl Parts {
             keeper,
             authenticator,
             limits,
-            policy,
+            policy: command_policy(config)?,
             profiles,
         }))
     }
@@ -165,7 +163,7 @@ impl Parts {
     pub(super) fn routes(&self) -> Router {
         let commands = signalbeam_command_api::router(self.command_api());
         let queries = signalbeam_query_api::router(self.query_api());
-        let ocsp = ocsp_routes(self.ocsp_responder());
+        let ocsp = ocsp_routes(self.ocsp.clone());
         let (routes, document) = commands.merge(queries).merge(ocsp).split_for_parts();
         routes.merge(documentation(document))
     }
@@ -182,7 +180,8 @@ impl Parts {
     /// The routes for those who check certificates, bare.
     pub(super) fn pki_routes(&self) -> Router {
         let commands = signalbeam_command_api::pki_router(self.command_api());
-        commands.merge(signalbeam_query_api::pki_router(self.query_api()))
+        let (ocsp, _) = ocsp_routes(self.ocsp.clone()).split_for_parts();
+        commands.merge(signalbeam_query_api::pki_router(self.query_api())).merge(ocsp)
     }
 
     /// Waits until the signing authority's revocation lists are served, unless the log is not relied on.
@@ -223,21 +222,6 @@ impl Parts {
         })
     }
 
-    fn ocsp_responder(&self) -> OcspResponder {
-        OcspResponder::new(OcspParts {
-            authorities: self.authorities.clone(),
-            store: Arc::clone(&self.store) as _,
-            index: Arc::clone(&self.index),
-            read_model: ReadModel::new(self.projector.tables().clone()),
-            freshness: self.freshness.clone(),
-            authenticator: Arc::clone(&self.authenticator),
-            limits: Arc::clone(&self.limits),
-            answers: Arc::clone(&self.ocsp_answers),
-            clock: Arc::clone(&self.clock),
-            settings: self.ocsp,
-        })
-    }
-
     fn query_api(&self) -> QueryApi {
         QueryApi::new(QueryParts {
             read_model: ReadModel::new(self.projector.tables().clone()),
@@ -262,8 +246,48 @@ fn renewal_windows(profiles: Profiles, others: u16) -> Arc<dyn Fn(&str) -> u16 +
 fn ca_certificates(authorities: Authorities) -> Arc<dyn Fn() -> CaCertificates + Send + Sync> {
     Arc::new(move || {
         let current = authorities.current();
-        CaCertificates { pem: current.certificates_pem(), root_der: current.signing().root_der().to_vec() }
+        let trusted = current.trusted().iter().map(|one| &one.authority);
+        let all = trusted.chain(current.retired());
+        CaCertificates {
+            pem: current.certificates_pem(),
+            root_der: current.signing().root_der().to_vec(),
+            by_authority: all.map(|one| (one.id(), certificate_of(one))).collect(),
+        }
     })
+}
+
+fn certificate_of(authority: &Arc<CertificateAuthority>) -> AuthorityCertificate {
+    AuthorityCertificate { der: authority.certificate_der().to_vec(), pem: authority.certificate_pem() }
+}
+
+/// The logs and what is derived from them, before anything is decided by what they hold.
+struct Logs {
+    stores: Stores,
+    projector: Arc<Projector>,
+    freshness: Freshness,
+    head_found: Position,
+    finding: Finding,
+}
+
+impl Logs {
+    async fn open(data_dir: &DataDir, config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, StartError> {
+        let store = SqliteEventStore::open(data_dir.join(EVENTS_FILE), Arc::clone(clock)).await?;
+        let store = Arc::new(store);
+        let head_found = store.head().await?;
+        Secrets::check(data_dir)?;
+        // Before the tables are opened: those of another log are thrown away, and they may be the only witness.
+        let finding = Finding::look(data_dir.path(), config, &*store, &**clock).await?;
+        let tables = Tables::open(&data_dir.join(PROJECTIONS_FILE), &*store).await?;
+        let projector = Arc::new(Projector::start(Arc::clone(&store) as _, tables.clone()));
+        let freshness = Freshness::new(Arc::clone(&projector));
+        let store = Arc::new(MeasuredStore::new(store, freshness.clone()));
+        let audit = Arc::new(SqliteAuditLog::open(data_dir.join(AUDIT_FILE), durability(&config.audit)).await?);
+        let failure_limit = audit_upkeep::failure_limit(&config.audit);
+        let flood_guard = Arc::new(FloodGuard::new(Arc::clone(&audit) as _, failure_limit));
+        let ocsp_answers = Arc::new(OcspAnswerRecorder::new(Arc::clone(&audit) as _));
+        let stores = Stores { store, audit, flood_guard, ocsp_answers, tables };
+        Ok(Self { stores, projector, freshness, head_found, finding })
+    }
 }
 
 /// The files that are open.
@@ -290,83 +314,4 @@ impl Stores {
         self.store.close().await;
         self.tables.close().await;
     }
-}
-
-fn hierarchy(ca: &config::CertificateAuthority) -> Hierarchy {
-    match ca.hierarchy {
-        config::Hierarchy::Root => Hierarchy::Root,
-        config::Hierarchy::Intermediate => Hierarchy::Intermediate,
-    }
-}
-
-fn durability(audit: &config::Audit) -> AuditDurability {
-    match audit.durability {
-        config::Durability::Strict => AuditDurability::Strict,
-        config::Durability::Relaxed => AuditDurability::Relaxed,
-    }
-}
-
-fn authority_settings(ca: &config::CertificateAuthority) -> Result<AuthoritySettings, StartError> {
-    let url = |key: &'static str, text: &Option<String>| {
-        let parsed = text.as_deref().map(PublishedUrl::parse).transpose();
-        parsed.map_err(|error| StartError::Setting { key, reason: error.to_string() })
-    };
-    url("ca.delta_crl_url", &ca.delta_crl_url)?;
-    let trust_domain = TrustDomain::parse(&ca.trust_domain)
-        .map_err(|error| StartError::Setting { key: "ca.trust_domain", reason: error.to_string() })?;
-    Ok(AuthoritySettings {
-        key_type: match ca.key_type {
-            config::KeyType::Rsa2048 => CaKeyType::Rsa2048,
-            config::KeyType::Rsa3072 => CaKeyType::Rsa3072,
-            config::KeyType::Rsa4096 => CaKeyType::Rsa4096,
-            config::KeyType::EcdsaP256 => CaKeyType::EcdsaP256,
-            config::KeyType::EcdsaP384 => CaKeyType::EcdsaP384,
-        },
-        trust_domain,
-        urls: PublishedUrls {
-            crl: url("ca.crl_url", &ca.crl_url)?,
-            ocsp: url("ca.ocsp_url", &ca.ocsp_url)?,
-            issuer: url("ca.issuer_url", &ca.issuer_url)?,
-        },
-        ..AuthoritySettings::default()
-    })
-}
-
-fn ocsp_settings(pki: &config::Pki) -> OcspSettings {
-    OcspSettings {
-        validity: Duration::from_mins(u64::from(pki.ocsp_validity_minutes)),
-        signer_validity_days: pki.ocsp_signer_validity_days,
-    }
-}
-
-fn authentication_policy(config: &Config) -> AuthenticationPolicy {
-    AuthenticationPolicy {
-        mtls_enabled: config.mtls.enabled,
-        api_key_fallback: match config.authentication.api_key_fallback {
-            config::ApiKeyFallback::Always => signalbeam_authn::ApiKeyFallback::Always,
-            config::ApiKeyFallback::UnlessRevoked => signalbeam_authn::ApiKeyFallback::UnlessRevoked,
-            config::ApiKeyFallback::Never => signalbeam_authn::ApiKeyFallback::Never,
-        },
-        renewal_grace_days: config.certificate_renewal.grace_after_expiry_days,
-    }
-}
-
-fn command_policy(config: &Config) -> Result<CommandPolicy, StartError> {
-    Ok(CommandPolicy {
-        registration_token_validity: bounds("registration_tokens.default_validity_days", &config.registration_tokens)?,
-        api_key_validity: bounds("api_keys.default_validity_days", &config.api_keys)?,
-        renewal_window_days: config.certificate_renewal.renewal_threshold_days,
-        est_retry_after_seconds: config.est.retry_after_seconds,
-    })
-}
-
-fn profiles(config: &Config) -> Result<ProfileSet, StartError> {
-    profiles::configured(config)
-        .map_err(|invalid| StartError::Profiles(invalid.iter().map(ToString::to_string).collect()))
-}
-
-fn bounds(key: &'static str, validity: &config::Validity) -> Result<ValidityBounds, StartError> {
-    let config::Validity { min_validity_days, max_validity_days, default_validity_days } = *validity;
-    ValidityBounds::new(min_validity_days, max_validity_days, default_validity_days)
-        .map_err(|error: OutOfBounds| StartError::Setting { key, reason: error.to_string() })
 }

@@ -1,4 +1,5 @@
-//! The plain-HTTP listener for those who check certificates: revocation lists, the authority's certificate, nothing else.
+//! The plain-HTTP listener for those who check certificates: revocation lists, OCSP, the authority's certificate, nothing
+//! else.
 //!
 //! What it serves is signed, so TLS would add nothing, and whoever checks certificates cannot check this server's before it
 //! has the list (RFC 5280, section 8).
@@ -44,13 +45,13 @@ impl PkiSocket {
         stop: watch::Receiver<bool>,
     ) -> PkiListener {
         let Self { socket, address } = self;
-        let routes = parts.pki_routes();
-        let (router, current) = watch::channel(around_api(&routes, config, shedding));
+        let bare = parts.pki_routes();
+        let (router, current) = watch::channel(around_api(&bare, config, shedding));
         let listener =
             Listener { socket, tls: None, limits: listener_limits(config), router: current, describe: connection };
         listeners.spawn(listener.run(stop));
         tracing::info!(%address, "revocation lists and the authority's certificate are served over plain HTTP");
-        PkiListener { address, routes, router }
+        PkiListener { address, routes: bare, router }
     }
 }
 

@@ -63,11 +63,6 @@ impl<'a> StrongSwan<'a> {
         self.succeed(&["--req", "--in", key, "--type", "priv", "--dn", "CN=warehouse-07, O=whoever"], request);
     }
 
-    fn est<'b>(&self, url: &'b str, more: &[&'b str]) -> Vec<&'b str> {
-        let common = ["--est", "--url", url, "--cacert", "ca.pem", "--interval", "1", "--maxpolltime", "30"];
-        [&common[..], more].concat()
-    }
-
     fn url(&self) -> String {
         self.server.url()
     }
@@ -95,6 +90,12 @@ fn by(server: &Server<'_>, identity: &Identity) -> Client {
     Client::new(server.address, &server.site.ca_pem(), Some(identity))
 }
 
+/// What `pki` is told to enrol with.
+fn est<'b>(url: &'b str, more: &[&'b str]) -> Vec<&'b str> {
+    let common = ["--est", "--url", url, "--cacert", "ca.pem", "--interval", "1", "--maxpolltime", "30"];
+    [&common[..], more].concat()
+}
+
 #[test]
 fn strongswan_fetches_the_authorities_and_trusts_them() {
     let site = site();
@@ -113,7 +114,7 @@ fn strongswan_enrols_with_a_token_waits_for_the_approval_and_renews_by_its_certi
     let client = StrongSwan::new(&server);
     let (url, user) = (client.url(), format!("{TENANT}:{}", new_token(&site, &admin)));
     client.key_and_request("key.der", &["--type", "ecdsa", "--size", "256"], "request.der");
-    let enrol = client.est(&url, &["--in", "request.der", "--userpass", &user]);
+    let enrol = est(&url, &["--in", "request.der", "--userpass", &user]);
     let waiting = client.start(&enrol, "certificate.der");
     let id = eventually("the device is registered", || {
         let pending = admin.get("/api/devices/by-status/Pending").expect(200);
@@ -134,7 +135,7 @@ fn strongswan_enrols_with_a_token_waits_for_the_approval_and_renews_by_its_certi
     assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("HTTP 409"), "used: {again:?}");
 
     client.key_and_request("new-key.der", &["--type", "rsa", "--size", "2048"], "new-request.der");
-    let renew = client.est(&url, &["--in", "new-request.der", "--cert", "certificate.der", "--key", "key.der"]);
+    let renew = est(&url, &["--in", "new-request.der", "--cert", "certificate.der", "--key", "key.der"]);
     client.succeed(&renew, "new-certificate.der");
     let new = client.identity("new-certificate.der", "new-key.der");
     let repeated = client.run(&renew, "again.der");
@@ -156,10 +157,10 @@ fn strongswan_enrols_with_an_api_key_and_not_with_a_wrong_one() {
     let url = client.url();
     client.key_and_request("key.der", &["--type", "ecdsa", "--size", "256"], "request.der");
     let (wrong, right) = (format!("{}:sb_device_wrong", device.id), format!("{}:{}", device.id, device.api_key));
-    let refused = client.run(&client.est(&url, &["--in", "request.der", "--userpass", &wrong]), "nothing.der");
+    let refused = client.run(&est(&url, &["--in", "request.der", "--userpass", &wrong]), "nothing.der");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("HTTP 401"), "{said}");
-    client.succeed(&client.est(&url, &["--in", "request.der", "--userpass", &right]), "certificate.der");
+    client.succeed(&est(&url, &["--in", "request.der", "--userpass", &right]), "certificate.der");
     let identity = client.identity("certificate.der", "key.der");
     device.beat(&by(&server, &identity)).expect(200);
     std::fs::write(client.path("certificate.pem"), &identity.certificate_pem).unwrap();

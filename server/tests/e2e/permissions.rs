@@ -104,14 +104,19 @@ fn the_table_the_router_and_the_documentation_name_the_same_routes_and_callers()
 
 /// The path of an operation on a target.
 fn path(template: &str, target: &Target) -> String {
-    let id = if template.starts_with("/api/registration-tokens/") { &target.token_id } else { &target.device.id };
+    let id = if template.starts_with("/api/registration-tokens/") {
+        &target.token_id
+    } else if template.starts_with("/api/certificate-authorities/") {
+        &target.authority_id
+    } else {
+        &target.device.id
+    };
     let filled = template
         .replace("{id}", id)
         .replace("{deviceId}", &target.device.id)
         .replace("{serialNumber}", &target.identity.serial_number)
         .replace("{request}", "MAA")
-        // Which authority does not matter: its lists are public.
-        .replace("{authorityId}", &target.device.id)
+        .replace("{authorityId}", &target.authority_id)
         .replace("{status}", "Approved");
     assert!(!filled.contains('{'), "{template}: give its placeholder a value in `path` of {}", file!());
     filled

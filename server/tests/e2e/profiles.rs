@@ -26,7 +26,7 @@ dns_names = ['{deviceId}.gateways.example.com']
 fn with_profile(server: &Server<'_>, admin: &Client) -> Device {
     let mut device = Device::pending(server, admin);
     admin.post(&device.path("approve"), &json!({"certificateProfile": "gateway"})).expect(200);
-    device.api_key = device.claim(server).expect(200)["apiKey"].as_str().unwrap().to_owned();
+    device.claim(server).expect(200)["apiKey"].as_str().unwrap().clone_into(&mut device.api_key);
     device
 }
 

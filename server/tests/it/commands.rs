@@ -35,7 +35,7 @@ fn a_first_start_needs_nothing_and_says_what_comes_next() {
     assert_eq!(status, 200, "{body}");
     let ready: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(ready["status"], "ready");
-    assert_eq!(ready["components"].as_object().unwrap().len(), 6);
+    assert_eq!(ready["components"].as_object().unwrap().len(), 7);
     assert_eq!(server.ops("/health/live").0, 200);
     assert!(server.ops("/metrics").1.contains("signalbeam_certificates_issued_total 0"));
     assert_eq!(server.ops("/docs").0, 404, "the operations listener serves nothing else");
@@ -296,7 +296,8 @@ fn projections_are_counted_and_rebuilt_beside_a_running_server() {
     let server = Server::start(&data_dir);
     let rebuilt = run(signalbeam(&data_dir).args(["projections", "rebuild", "directory"]));
     assert!(rebuilt.status.success(), "{}", text(&rebuilt.stderr));
-    assert!(text(&rebuilt.stdout).starts_with("directory: rebuilt from 2 events"));
+    // The authority was created and activated, signed the listener's certificate, and published its first lists.
+    assert!(text(&rebuilt.stdout).starts_with("directory: rebuilt from 4 events"), "{}", text(&rebuilt.stdout));
     for entry in std::fs::read_dir(&data_dir).unwrap().map(|entry| entry.unwrap()) {
         let mode = entry.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{}", entry.path().display());

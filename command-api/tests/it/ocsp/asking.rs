@@ -34,7 +34,7 @@ pub(crate) struct Responder {
 
 impl Responder {
     /// For the world's authority, which the log comes to know by it.
-    pub(crate) async fn of(world: &World) -> Self {
+    pub(crate) fn of(world: &World) -> Self {
         let log = Arc::new(MemoryAuditLog::new());
         let answers = Arc::new(OcspAnswerRecorder::new(log.clone()));
         let responder = OcspResponder::new(OcspParts {

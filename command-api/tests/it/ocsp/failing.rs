@@ -15,7 +15,7 @@ const TRY_LATER: Option<u8> = Some(3);
 #[tokio::test]
 async fn what_is_no_request_is_malformed_under_200_and_another_media_type_is_not_read() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let asked = Asked::about(&responder, SerialNumber::from_random([9; 20]));
     let long_nonce = {
         let oid = tlv(6, &[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 2]);
@@ -43,7 +43,7 @@ async fn what_is_no_request_is_malformed_under_200_and_another_media_type_is_not
 #[tokio::test]
 async fn while_the_log_is_not_relied_on_nobody_is_vouched_for() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, certificate.serial_number());
     assert_eq!(responder.post(&asked).await.says(&asked), [Said::Good]);
@@ -60,7 +60,7 @@ async fn while_the_log_is_not_relied_on_nobody_is_vouched_for() {
 #[tokio::test]
 async fn what_may_be_out_of_date_is_not_said() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, certificate.serial_number());
     assert_eq!(responder.post(&asked).await.says(&asked), [Said::Good]);
@@ -78,7 +78,7 @@ async fn what_may_be_out_of_date_is_not_said() {
 #[tokio::test]
 async fn signatures_are_limited_by_client_and_what_is_signed_already_is_not() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let settings = LimitSettings { ocsp_signatures: Quota::per_minute(2, 1), ..LimitSettings::default() };
     world.limits.reconfigure(Some(settings), TenantPolicy::default());
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
@@ -96,7 +96,7 @@ async fn signatures_are_limited_by_client_and_what_is_signed_already_is_not() {
 #[tokio::test]
 async fn a_dead_key_store_delays_answers_and_they_recover() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, certificate.serial_number());
     world.keys.signing_fails.set(true);

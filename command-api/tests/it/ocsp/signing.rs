@@ -9,7 +9,7 @@ use crate::world::{PATIENCE, TENANT_A, World};
 #[tokio::test]
 async fn an_answer_without_nonce_is_signed_once_for_everybody_and_anew_after_half_its_time() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, certificate.serial_number());
     let first = responder.post(&asked).await.body;
@@ -26,7 +26,7 @@ async fn an_answer_without_nonce_is_signed_once_for_everybody_and_anew_after_hal
 #[tokio::test]
 async fn a_nonce_is_repeated_and_only_where_it_was_asked() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let plain = Asked::about(&responder, certificate.serial_number());
     for asked in [plain.with_nonce(), plain.with_nonce()] {
@@ -38,7 +38,7 @@ async fn a_nonce_is_repeated_and_only_where_it_was_asked() {
 #[tokio::test]
 async fn every_signed_statement_is_recorded_with_the_position_it_is_complete_to() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let plain = Asked::about(&responder, certificate.serial_number());
     let unknown = SerialNumber::from_random([9; 20]);
@@ -67,7 +67,7 @@ async fn every_signed_statement_is_recorded_with_the_position_it_is_complete_to(
 #[tokio::test]
 async fn however_many_ask_first_one_signer_is_made() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     assert!(responder.signers(&world).await.is_empty(), "nobody has asked yet");
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, certificate.serial_number());
@@ -79,7 +79,7 @@ async fn however_many_ask_first_one_signer_is_made() {
 #[tokio::test]
 async fn a_signer_is_renewed_beside_the_answers_when_half_its_time_is_over() {
     let world = World::new().await;
-    let responder = Responder::of(&world).await;
+    let responder = Responder::of(&world);
     let (_, certificate) = world.device_with_certificate(TENANT_A).await;
     let asked = Asked::about(&responder, certificate.serial_number());
     responder.post(&asked).await;

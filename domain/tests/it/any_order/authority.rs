@@ -29,7 +29,7 @@ fn command() -> impl Strategy<Value = Command> {
         (1_u8..3).prop_map(|number| Command::Create(created(number))),
         Just(Command::Activate),
         (1_u8..3).prop_map(|number| Command::Rotate { successor_id: authority_id(number) }),
-        Just(Command::Retire),
+        Just(Command::Retire { reason_code: None }),
     ]
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Target {
     pub(super) device: Device,
     pub(super) identity: Identity,
     pub(super) token_id: String,
+    /// The authority that signs: it is active already, and cannot be retired.
+    pub(super) authority_id: String,
     token: String,
 }
 
@@ -169,5 +171,9 @@ fn target(server: &Server<'_>, admin: &Client, tenant: &str) -> Target {
     device.beat(&by_certificate(server, &identity)).expect(200);
     let unused = registration_token(admin, tenant);
     let text = |field: &str| unused[field].as_str().unwrap().to_owned();
-    Target { device, identity, token_id: text("id"), token: text("token") }
+    let authorities = admin.get("/api/certificate-authorities").expect(200);
+    let mut authorities = authorities["items"].as_array().unwrap().iter();
+    let signing = authorities.find(|authority| authority["status"] == "Active").unwrap();
+    let authority_id = signing["authorityId"].as_str().unwrap().to_owned();
+    Target { device, identity, token_id: text("id"), authority_id, token: text("token") }
 }
