@@ -391,6 +391,10 @@ impl CertificateAuthority {
         &self.settings.urls
     }
 
+    pub(crate) fn urls_for_authorities(&self) -> &PublishedUrls {
+        &self.urls_for_authorities
+    }
+
     pub(crate) fn within_own(&self, validity: Validity) -> Result<Validity, AuthorityError> {
         let cut = validity.intersect(&self.validity);
         if cut.is_empty() { Err(AuthorityError::OutsideValidity(self.validity)) } else { Ok(cut) }

@@ -89,8 +89,8 @@ impl IntermediateDraft {
     /// # Errors
     /// [`AuthorityError`] where a store fails.
     pub async fn sign(self, issuer: &CertificateAuthority) -> Result<CertificateAuthority, AuthorityError> {
-        let params =
-            profile::intermediate(&self.common_name, &self.serial, self.validity, issuer.urls_for_authorities())?;
+        let urls = issuer.urls_for_authorities();
+        let params = profile::intermediate(&self.common_name, &self.serial, self.validity, urls)?;
         let signed = issuer.issue(&params, &self.public_key, self.public_key.spki_der(), self.serial).await?;
         let stored = self.store.store_certificate(&signed.der).await?;
         CertificateAuthority::from_certificates(self.store, self.settings, chain(stored, issuer))

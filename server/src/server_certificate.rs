@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
@@ -13,7 +14,6 @@ use signalbeam_pki::{
     Authorities, AuthorityError, CertificateAuthority, RenewalReason, ServerCertificateRequest, ServerName, ServiceKey,
     peek_validity, server_certificate_needs_renewal,
 };
-use time::Duration;
 use tokio::sync::Mutex;
 
 use crate::config::Tls;
@@ -26,7 +26,7 @@ pub(crate) const OWN_FILE: &str = "server.pem";
 pub(crate) const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// How long the present certificate must still hold to be served on, where the authority that should renew it cannot sign.
-const LAST_RESERVE: Duration = Duration::days(7);
+const LAST_RESERVE: Duration = Duration::from_hours(7 * 24);
 
 /// Why there is no usable server certificate.
 #[derive(Debug, thiserror::Error)]
