@@ -174,4 +174,4 @@ macro_rules! targets {
     };
 }
 
-targets! { addresses certificate client_cert context credential csr cursor est_body hex moment proxy_header xfcc }
+targets! { addresses certificate client_cert context credential csr cursor est_body hex moment ocsp_request proxy_header xfcc }
