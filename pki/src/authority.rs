@@ -382,11 +382,6 @@ impl CertificateAuthority {
         }
     }
 
-    /// What the certificates of authorities under it name.
-    pub(crate) fn urls_for_authorities(&self) -> &PublishedUrls {
-        &self.urls_for_authorities
-    }
-
     pub(crate) fn urls(&self) -> &PublishedUrls {
         &self.settings.urls
     }
