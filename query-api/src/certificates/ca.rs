@@ -57,6 +57,7 @@ pub async fn get_ca_certificate(
     params(
         ("authorityId" = Uuid, Path, description = "The authority"),
         ("Accept" = Option<String>, Header, description = "`application/x-pem-file` for PEM; DER otherwise"),
+        AsOf,
     ),
     responses(
         (status = 200, description = "The certificate, as DER or as PEM", content(
@@ -65,6 +66,7 @@ pub async fn get_ca_certificate(
         )),
         (status = 400, body = ProblemBody, description = "`INVALID_REQUEST`"),
         (status = 404, body = ProblemBody, description = "`NOT_FOUND`"),
+        (status = 503, body = ProblemBody, description = "`PROJECTION_BEHIND`"),
     ),
     security(()),
 )]
@@ -72,7 +74,9 @@ pub async fn get_ca_certificate_of_authority(
     State(api): State<QueryApi>,
     PathParameter(authority): PathParameter<AuthorityId>,
     headers: HeaderMap,
+    QueryParameters(query): QueryParameters<AsOf>,
 ) -> Result<Response, Problem> {
+    api.settle_index_for_strangers(query.min_position).await?;
     let certificate = (api.ca)().by_authority.remove(&authority);
     let certificate = certificate.ok_or_else(|| Problem::not_found("certificate authority"))?;
     let is_pem = first_named(&headers) == Some(PEM);

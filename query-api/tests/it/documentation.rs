@@ -53,7 +53,11 @@ async fn the_documented_callers_are_those_who_are_let_in() {
     let world = World::new().await;
     let document = document(&world).await;
     let schemes = document["components"]["securitySchemes"].as_object().unwrap();
-    assert_eq!(schemes.keys().collect::<Vec<_>>(), ["adminToken", "apiKey", "claimSecret", "clientCertificate"]);
+    assert_eq!(
+        schemes.keys().collect::<Vec<_>>(),
+        ["adminToken", "apiKey", "basic", "claimSecret", "clientCertificate"]
+    );
+    assert_eq!(schemes["basic"]["scheme"], "basic");
     assert_eq!(schemes["adminToken"]["scheme"], "bearer");
     assert_eq!(schemes["apiKey"]["name"], "X-API-Key");
     assert_eq!(schemes["clientCertificate"]["type"], "mutualTLS");

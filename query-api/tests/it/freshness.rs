@@ -42,6 +42,7 @@ async fn a_position_that_does_not_come_is_told_in_time() {
         let id = device.id.to_string();
         let path = path.replace("{id}", &id).replace("{deviceId}", &id).replace("{status}", "Pending");
         let path = path.replace("{serialNumber}", &serial.to_string());
+        let path = path.replace("{authorityId}", &world.authority.id().to_string());
         assert!(!path.contains('{'), "nobody has said here what stands in {path}");
         paths.push(path);
     }
