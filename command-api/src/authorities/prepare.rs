@@ -199,15 +199,14 @@ async fn make(
     match wanted {
         Wanted::Root(key_type) => Ok(root(api, key_type, slots).await?.1),
         Wanted::Intermediate { key_type, has_new_root: true } => {
-            let above = match new_root {
-                Some(above) => above,
-                None => {
-                    let (above, write) = root(api, key_type, slots).await?;
-                    // What it signs must be known before it is signed, and so must it.
-                    api.append(&cause.unnamed(), vec![write]).await?.ok_or_else(contended)?;
-                    api.reload_authorities().await?;
-                    above
-                }
+            let above = if let Some(above) = new_root {
+                above
+            } else {
+                let (above, write) = root(api, key_type, slots).await?;
+                // What it signs must be known before it is signed, and so must it.
+                api.append(&cause.unnamed(), vec![write]).await?.ok_or_else(contended)?;
+                api.reload_authorities().await?;
+                above
             };
             intermediate(api, cause, key_type, &above, slots).await
         }

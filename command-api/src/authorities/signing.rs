@@ -33,13 +33,12 @@ impl CommandApi {
     /// who lives by it, and nobody gets a certificate that is refused from its first moment.
     pub(crate) async fn still_signs(&self, id: AuthorityId) -> Result<Option<StreamWrite>, Problem> {
         let last = self.last_seen_signing().0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let seen = match last.filter(|seen| seen.id == id) {
-            Some(seen) => self.caught_up(seen).await?,
-            None => {
-                let until = self.store.head().await.map_err(|error| store_unavailable(&error))?;
-                let (authority, version) = self.load::<Authority>(&StreamId::certificate_authority(id)).await?;
-                Seen { id, authority, version, until }
-            }
+        let seen = if let Some(seen) = last.filter(|seen| seen.id == id) {
+            self.caught_up(seen).await?
+        } else {
+            let until = self.store.head().await.map_err(|error| store_unavailable(&error))?;
+            let (authority, version) = self.load::<Authority>(&StreamId::certificate_authority(id)).await?;
+            Seen { id, authority, version, until }
         };
         let expected = ExpectedVersion::Exact(seen.version);
         let signs = seen.authority.status() == Some(AuthorityStatus::Active);
